@@ -1,0 +1,64 @@
+"""The command line, one file per command; a command's module is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from app.errors import AudienceSyncError
+
+COMMANDS = {
+    "demo": "replay real purchases through a whole local system and check the result",
+    "kafka": "run a single-node Apache Kafka in the foreground",
+    "normalize": "normalise and hash identifiers, one JSON object per line",
+    "produce": "send a file of events to the source topic",
+    "sandbox": "run a local stand-in of the Graph API in the foreground",
+    "simulate": "compute memberships from a file of events, without Kafka",
+    "topics": "create the topics and show how they are laid out",
+    "validate": "check audience definitions",
+    "worker": "run the stream processor",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"app.commands.{cmd_name}").command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"app.commands.{cmd_name}.command is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands from the table above, without importing every module."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="audience-sync")
+def cli() -> None:
+    """Audience memberships from Segment events on Kafka, synced to Facebook Custom Audiences."""
+
+
+def main() -> None:
+    """Entry point: 0 ok, 1 failed, 2 usage or definitions, 3 unreachable, 130 interrupted."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AudienceSyncError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_status)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,56 @@
+"""Every error the application raises, one class per reaction of whoever catches it.
+
+    AudienceSyncError
+    ├── TransientError       try again, after `wait_seconds` when the other side named a wait
+    │   └── UnreachableError the other side does not answer at all; a command gives up after 30 s, status 3
+    ├── PermanentError       never try again unchanged: the record or request itself is refused
+    ├── NeedsPersonError     stop this scope and tell a person: token, permission, terms
+    ├── InvalidInputError    what the user wrote cannot be used: settings, definitions, arguments, status 2
+    └── FatalError           this process must end and be started again by its supervisor, status 1
+
+A rejected row is data, not an exception: see `app.ports.SendResult`.
+Messages name what, where and the fix, and never hold a raw identifier, a payload or a secret.
+"""
+
+from __future__ import annotations
+
+
+class AudienceSyncError(Exception):
+    """Base of all errors raised on purpose; its text may be shown to a user as it is."""
+
+    exit_status = 1
+
+
+class TransientError(AudienceSyncError):
+    """Trying again may work.
+
+    `wait_seconds` is what the other side asked for; None leaves the wait to the caller's back-off.
+    """
+
+    def __init__(self, message: str, wait_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+
+
+class UnreachableError(TransientError):
+    """The other side gave no answer at all: refused, timed out, cut."""
+
+    exit_status = 3
+
+
+class PermanentError(AudienceSyncError):
+    """The same request or record would be refused again."""
+
+
+class NeedsPersonError(AudienceSyncError):
+    """Only a person can remove the cause; the text says what they have to do."""
+
+
+class InvalidInputError(AudienceSyncError):
+    """Settings, definitions or arguments that cannot be used; the text says where and what was expected."""
+
+    exit_status = 2
+
+
+class FatalError(AudienceSyncError):
+    """State in memory can no longer be trusted; only a restart from Kafka's log is safe."""
