@@ -1,0 +1,78 @@
+"""ProfileEvent: what resolve says to the evaluation of one profile.
+
+A record of profile.events is keyed by the profile id and holds no raw personal data: identifiers are the
+values sent to Facebook (hashed where Facebook wants a hash), traits are those that a definition compares.
+
+Profile ids: a user id as received; `anonymous_id:ID` for a profile without one. A user id that would read as
+one of the prefixed forms is written `user_id:ID`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from pydantic import ConfigDict
+
+from schemas.base import StoredMessage
+
+CALL = 0
+MARKER = 1
+
+VERSION = 1
+
+
+class FeedHit(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """The event passed the stateless filters of a feed (see app.domain.conditions).
+
+    `values` are the properties that the feed keeps, in the feed's own order; None where the event has none.
+    """
+
+    feed: str
+    values: list[Any] = []
+
+
+class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """One accepted call about one profile, or a marker (see `LaneProgress`); instants are epoch milliseconds.
+
+    `lane`, `offset`, `index` say where the call came from: they only grow within a lane, so whoever remembers
+    the highest position per lane can tell a redelivery. `index` counts the records made of one source record.
+    """
+
+    version: int
+    kind: int
+    lane: str
+    offset: int
+    index: int
+    timestamp: int
+    received: int
+    message_id: str | None = None
+    hits: list[FeedHit] = []
+    # Only of identify and Engage calls; a None value removes the trait.
+    traits: dict[str, Any] | None = None
+    # Facebook's column name -> the value as sent.
+    identifiers: dict[str, str | float] | None = None
+    # Audience key -> membership, claimed by an Engage call.
+    claims: dict[str, bool] | None = None
+    # Of markers: lane -> instant up to which everything of that lane has been written to this partition.
+    progress: dict[str, int] | None = None
+
+
+class ProfileEventModel(StoredMessage):
+    """The same message as a pydantic model, for documentation, JSON Schema and tools off the hot path."""
+
+    model_config = ConfigDict(strict=True)
+
+    version: int
+    kind: Literal[0, 1]
+    lane: str
+    offset: int
+    index: int
+    timestamp: int
+    received: int
+    message_id: str | None = None
+    hits: list[tuple[str, list[Any]]] = []
+    traits: dict[str, Any] | None = None
+    identifiers: dict[str, str | float] | None = None
+    claims: dict[str, bool] | None = None
+    progress: dict[str, int] | None = None

@@ -1,0 +1,52 @@
+"""SyncState: what is known of one destination, one Facebook audience in one ad account."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from schemas.base import StoredMessage
+
+
+class DestinationState(StrEnum):
+    """`new` has no Facebook audience yet; `held` waits for a person or a probe; `gone` was deleted there."""
+
+    NEW = "new"
+    LIVE = "live"
+    CATCHING_UP = "catching_up"
+    PAUSED = "paused"
+    HELD = "held"
+    GONE = "gone"
+    DRY_RUN = "dry_run"
+
+
+class OffsetRange(StoredMessage):
+    """Offsets of audience.memberships, `first` up to but not including `end`."""
+
+    first: int
+    end: int
+
+
+class SyncState(StoredMessage):
+    """The newest record of a destination id in audience.syncs.
+
+    `cursor` is the offset in the audience's partition of audience.memberships below which every change is
+    confirmed. `unconfirmed` was about to be sent when this was written: its outcome is unknown after a crash.
+    `creating` is set, with no `facebook_id`, from before the create call until its answer is recorded: whoever
+    finds it must look for the audience whose description carries `marker` before creating another.
+    """
+
+    destination: str
+    audience: str
+    state: DestinationState = DestinationState.NEW
+    reason: str | None = None
+    ad_account_id: str | None = None
+    facebook_id: str | None = None
+    creating: bool = False
+    marker: str
+    cursor: int = 0
+    unconfirmed: list[OffsetRange] = []
+    lower_bound: int | None = None
+    upper_bound: int | None = None
+    updated_at: int
+    last_sync_at: int | None = None
+    version: int = 1

@@ -1,0 +1,40 @@
+"""The one partitioner of every producer: Kafka's murmur2, as in the Java client and Faust.
+
+librdkafka's own default is CRC32, so a partition is always computed here and passed explicitly.
+"""
+
+from __future__ import annotations
+
+_SEED = 0x9747B28C
+_M = 0x5BD1E995
+_MASK = 0xFFFFFFFF
+
+
+def murmur2(data: bytes) -> int:
+    """Unsigned 32-bit MurmurHash2 with the seed of Kafka's Java client."""
+    length = len(data)
+    h = _SEED ^ length
+    whole = length & ~3
+    for i in range(0, whole, 4):
+        k = (int.from_bytes(data[i : i + 4], "little") * _M) & _MASK
+        k ^= k >> 24
+        h = ((h * _M) & _MASK) ^ ((k * _M) & _MASK)
+    rest = length - whole
+    if rest == 3:
+        h ^= data[whole + 2] << 16
+    if rest >= 2:
+        h ^= data[whole + 1] << 8
+    if rest >= 1:
+        h = ((h ^ data[whole]) * _M) & _MASK
+    h = ((h ^ (h >> 13)) * _M) & _MASK
+    return h ^ (h >> 15)
+
+
+def partition_for(key: bytes, partitions: int) -> int:
+    """The partition of a key: what Java's DefaultPartitioner gives for a non-null key."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def membership_key(audience: str, profile: str) -> bytes:
+    """Key of a record of audience.memberships; its partition is that of the audience key alone."""
+    return f"{audience}|{profile}".encode()

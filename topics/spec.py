@@ -1,0 +1,42 @@
+"""What a topic is: the value that the catalog lists and that commands create topics from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Cleanup(StrEnum):
+    """Kafka's cleanup.policy."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+    COMPACT_DELETE = "compact,delete"
+
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic of the system.
+
+    `partitions` None: the configured number, the same for all such topics. `ours` is False for the source topic,
+    which is only created when it does not exist. `retention_ms` None: the broker's default.
+    """
+
+    name: str
+    key: str
+    value: str
+    cleanup: Cleanup
+    partitions: int | None = None
+    retention_ms: int | None = None
+    ours: bool = True
+    config: dict[str, str] = field(default_factory=dict)
+
+    def kafka_config(self) -> dict[str, str]:
+        """The topic-level configuration to create it with."""
+        config = {"cleanup.policy": self.cleanup.value, **self.config}
+        if self.retention_ms is not None:
+            config["retention.ms"] = str(self.retention_ms)
+        return config
