@@ -5,13 +5,19 @@ Each has an in-memory twin in app.adapters.memory, and one contract suite runs o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from app.domain.delivery import UsageMeter
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
+
+# Longest that one call of the Graph API takes, from connecting to the last byte; then it is given up.
+REQUEST_TIMEOUT_SECONDS = 90.0
 
 
 class Clock(Protocol):
@@ -20,6 +26,13 @@ class Clock(Protocol):
     def now_ms(self) -> int: ...
 
     def monotonic(self) -> float: ...
+
+
+class Timer(Clock, Protocol):
+    """A clock that can be waited on."""
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        """Returns when the event is set or the seconds have passed; None waits for the event alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +55,30 @@ class AudienceStatus:
     upper_bound: int | None
     operation_code: int | None
     delivery_code: int | None
+    usage: tuple[UsageMeter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class UsersAnswer:
-    """Answer of a successful users call; `invalid` maps the compact JSON of a refused row to Meta's reason."""
+    """Answer of a successful users call; `invalid` maps the compact JSON of a refused row to Meta's reason.
+
+    `invalid_count` is Meta's own and not exact; at most 100 refused rows are named. `usage` is what the answer's
+    headers say of the limits.
+    """
 
     received: int
     invalid_count: int
     invalid: dict[str, str]
     trace: str | None = None
+    usage: tuple[UsageMeter, ...] = ()
 
 
 class GraphApi(Protocol):
     """The calls of Meta's Marketing API that delivery makes.
 
     Every method raises `app.domain.delivery.GraphRefusal` for an answer that is an error and `UnreachableError`
-    when there was no answer (the call may or may not have been applied).
+    when there was no answer (the call may or may not have been applied; its subclass `NotSentError`: it was not).
+    None takes longer than REQUEST_TIMEOUT_SECONDS; of `list_audiences` that holds for every page.
     """
 
     async def create_audience(
@@ -69,9 +89,13 @@ class GraphApi(Protocol):
 
     async def read_audience(self, audience_id: str) -> AudienceStatus: ...
 
-    async def add_users(self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]) -> UsersAnswer: ...
+    async def add_users(
+        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+    ) -> UsersAnswer: ...
 
-    async def remove_users(self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]) -> UsersAnswer: ...
+    async def remove_users(
+        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+    ) -> UsersAnswer: ...
 
 
 class SyncLedger(Protocol):
@@ -102,3 +126,84 @@ class Liveness(Protocol):
 
     def may_start_request(self) -> bool:
         """False once half a session has passed since the group coordinator last answered a heartbeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record to write; `value` None is a tombstone."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOffset:
+    """The consumer group's next offset to read."""
+
+    topic: str
+    partition: int
+    next_offset: int
+
+
+class RecordWriter(Protocol):
+    """An idempotent producer: order per partition is kept, nothing is ever skipped."""
+
+    def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1) -> None:
+        """Queue one record; `partition` -1 lets the key decide (murmur2)."""
+
+    def flush(self) -> None:
+        """Block until everything queued is durable; FatalError when a record was refused for good."""
+
+
+class GroupCommitter(Protocol):
+    """Writes records and group offsets in one transaction."""
+
+    def commit(
+        self, records: Sequence[Record], offsets: Iterable[GroupOffset], group_metadata: bytes
+    ) -> None:
+        """Block until all of it is visible; FatalError when another worker has taken over."""
+
+
+class TopicLog(Protocol):
+    """Reads partitions from a known offset to their present end, outside the group. Every call blocks.
+
+    With `stop` set while a call waits it raises InterruptedError.
+    """
+
+    def end_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        """The offset behind the last committed record."""
+
+    def settled_ends(
+        self, topic: str, partitions: Sequence[int], stop: threading.Event | None = None
+    ) -> dict[int, int]:
+        """As `end_offsets`, once every transaction that is open now has ended."""
+
+    def read(
+        self,
+        topic: str,
+        ranges: Mapping[int, tuple[int, int]],
+        on_batch: Callable[[list[Any]], None],
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Hand over the records with first <= offset < end of each partition's (first, end), as librdkafka messages."""
+
+    def latest_values(self, topic: str, partitions: int) -> dict[bytes, bytes]:
+        """The newest value of every key of a compacted topic."""
+
+
+class RawRecord(Protocol):
+    """A record as a consumer hands it over; `timestamp` is Kafka's record time in epoch milliseconds."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def timestamp(self) -> int: ...
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...

@@ -7,11 +7,16 @@ milliseconds. Reading YAML, with file and line in every error, is `app.domain.de
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.base import Message
 
 Scalar = str | int | float | bool
+
+# Of an audience's key; it is part of record keys and destination ids, so `|` and `@` have no place in it.
+KEY_PATTERN = r"^[a-z0-9_]{1,200}$"
 
 
 class Operator(StrEnum):
@@ -66,7 +71,7 @@ class CountBound(Message):
     """`kind` of bound and its whole number, 0 or more."""
 
     kind: Literal["at_least", "at_most", "exactly"]
-    number: int
+    number: Annotated[int, Field(ge=0)]
 
 
 class AggregateFunction(StrEnum):
@@ -81,53 +86,72 @@ class Aggregate(Message):
 
     function: AggregateFunction
     property_path: str
-    comparisons: list[tuple[Operator, float | TraitReference]]
+    comparisons: Annotated[list[tuple[Operator, float | TraitReference]], Field(min_length=1)]
 
 
 class Window(Message):
     """Ages of the events that count: `near_ms` <= age < `far_ms`, with age = now - timestamp."""
 
     far_ms: int
-    near_ms: int = 0
+    near_ms: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _spans_time(self) -> Self:
+        if self.far_ms <= self.near_ms:
+            raise ValueError("a window's far age must be greater than its near age")
+        return self
 
 
-class EventCondition(Message):
+class _Kind(Message):
+    """A condition; its `kind` is written even where defaults are left out, or it could not be read back."""
+
+    kind: str
+
+    @model_serializer(mode="wrap")
+    def _keep_kind(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {"kind": self.kind, **written}
+
+
+class EventCondition(_Kind):
     """Events named `event` that pass every comparison, inside `window` (None: ever), in number and sum."""
 
     kind: Literal["event"] = "event"
     event: str
     count: CountBound
     window: Window | None = None
-    where: list[Comparison] = []
-    context: list[Comparison] = []
-    exclude_sources: list[str] = []
+    where: list[Comparison] = Field(default_factory=list)
+    context: list[Comparison] = Field(default_factory=list)
+    exclude_sources: list[str] = Field(default_factory=list)
     aggregate: Aggregate | None = None
 
 
-class TraitCondition(Message):
-    """All comparisons of one trait path hold."""
+class TraitCondition(_Kind):
+    """All comparisons of one trait path hold; the `path` of each is `trait` itself."""
 
     kind: Literal["trait"] = "trait"
     trait: str
-    comparisons: list[Comparison]
+    comparisons: Annotated[list[Comparison], Field(min_length=1)]
 
 
-class AllOf(Message):
+class AllOf(_Kind):
     kind: Literal["all"] = "all"
-    conditions: list[Condition]
+    conditions: Annotated[list[TaggedCondition], Field(min_length=1)]
 
 
-class AnyOf(Message):
+class AnyOf(_Kind):
     kind: Literal["any"] = "any"
-    conditions: list[Condition]
+    conditions: Annotated[list[TaggedCondition], Field(min_length=1)]
 
 
-class Not(Message):
+class Not(_Kind):
     kind: Literal["not"] = "not"
-    condition: Condition
+    condition: TaggedCondition
 
 
 Condition = EventCondition | TraitCondition | AllOf | AnyOf | Not
+# Chosen by `kind`: trying one class after the other would take exponential time in the depth of a condition.
+TaggedCondition = Annotated[Condition, Field(discriminator="kind")]
 
 
 class AudienceSource(StrEnum):
@@ -162,17 +186,33 @@ class FacebookDestination(Message):
 
 
 class AudienceDefinition(Message):
-    """One audience. `key` is its identity; `when` is None exactly for the sources that decide themselves."""
+    """One audience. `key` is its identity; `when` is None exactly for the sources that decide themselves.
 
-    key: str
+    `require` must hold too for membership, whatever the source. No destinations: computed, delivered nowhere.
+    """
+
+    key: Annotated[str, Field(pattern=KEY_PATTERN)]
     name: str
     description: str | None = None
     source: AudienceSource = AudienceSource.COMPUTED
-    when: Condition | None = None
-    require: Condition | None = None
+    when: TaggedCondition | None = None
+    require: TaggedCondition | None = None
     include_anonymous: bool = False
     enabled: bool = True
-    destinations: list[FacebookDestination] = []
+    destinations: list[FacebookDestination] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _when_fits_source(self) -> Self:
+        if (self.when is not None) != (self.source is AudienceSource.COMPUTED):
+            raise ValueError("`when` belongs to computed audiences, all of them and no others")
+        return self
+
+    @model_validator(mode="after")
+    def _destinations_differ(self) -> Self:
+        ids = [destination.id for destination in self.destinations]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two destinations have one id")
+        return self
 
 
 for _model in (AllOf, AnyOf, Not, AudienceDefinition):

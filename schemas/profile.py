@@ -4,7 +4,8 @@ A record of profile.events is keyed by the profile id and holds no raw personal 
 values sent to Facebook (hashed where Facebook wants a hash), traits are those that a definition compares.
 
 Profile ids: a user id as received; `anonymous_id:ID` for a profile without one. A user id that would read as
-one of the prefixed forms is written `user_id:ID`.
+one of the prefixed forms is written `user_id:ID`. An id that is an e-mail address or a phone number stands
+here as its SHA-256 (see app.domain.profile_ids).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from schemas.base import StoredMessage
 
@@ -48,10 +49,10 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     received: int
     message_id: str | None = None
     hits: list[FeedHit] = []
-    # Only of identify and Engage calls; a None value removes the trait.
+    # Only of identify calls: trait path, as definitions write it -> value; None removes the trait.
     traits: dict[str, Any] | None = None
-    # Facebook's column name -> the value as sent.
-    identifiers: dict[str, str | float] | None = None
+    # Facebook's column name -> the value as sent; None: the call says that the profile has none.
+    identifiers: dict[str, str | float | None] | None = None
     # Audience key -> membership, claimed by an Engage call.
     claims: dict[str, bool] | None = None
     # Of markers: lane -> instant up to which everything of that lane has been written to this partition.
@@ -71,8 +72,8 @@ class ProfileEventModel(StoredMessage):
     timestamp: int
     received: int
     message_id: str | None = None
-    hits: list[tuple[str, list[Any]]] = []
+    hits: list[tuple[str, list[Any]]] = Field(default_factory=list)
     traits: dict[str, Any] | None = None
-    identifiers: dict[str, str | float] | None = None
+    identifiers: dict[str, str | float | None] | None = None
     claims: dict[str, bool] | None = None
     progress: dict[str, int] | None = None

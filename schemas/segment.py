@@ -1,17 +1,27 @@
 """SegmentEvent: a call of Segment's spec as it comes in on the source topic.
 
-Only the fields this system reads. `properties`, `traits` and `context` stay undecoded (`msgspec.Raw`) until a
-definition needs them: most events need none of them.
+Only the fields this system reads. `properties`, `traits` and the parts of `context` stay undecoded
+(`msgspec.Raw`) until a definition needs them: most events need none of them.
 Source of the fields: Segment's Spec, common fields and the six calls.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from schemas.base import StoredMessage
+
+# The value of a Raw field that the call does not have; a field given as null is Raw(b"null").
+ABSENT: Final = msgspec.Raw()
+
+
+class CallContext(msgspec.Struct, gc=False, frozen=True):
+    """The two parts of `context` that decide what a call is and who it is about."""
+
+    personas: msgspec.Raw = ABSENT
+    device: msgspec.Raw = ABSENT
 
 
 class SegmentEvent(msgspec.Struct, gc=False, frozen=True, rename="camel"):
@@ -28,10 +38,10 @@ class SegmentEvent(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     original_timestamp: str | None = None
     sent_at: str | None = None
     received_at: str | None = None
-    properties: msgspec.Raw | None = None
-    traits: msgspec.Raw | None = None
-    context: msgspec.Raw | None = None
-    integrations: msgspec.Raw | None = None
+    properties: msgspec.Raw = ABSENT
+    traits: msgspec.Raw = ABSENT
+    context: CallContext | None = None
+    integrations: msgspec.Raw = ABSENT
 
 
 class SegmentEventModel(StoredMessage):

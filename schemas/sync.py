@@ -44,7 +44,7 @@ class SyncState(StoredMessage):
     creating: bool = False
     marker: str
     cursor: int = 0
-    unconfirmed: list[OffsetRange] = []
+    unconfirmed: tuple[OffsetRange, ...] = ()
     lower_bound: int | None = None
     upper_bound: int | None = None
     updated_at: int

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 
 STAGES = ("resolve", "evaluate", "expire", "batch", "deliver")
 
+# Computation keys come from outside: so many are told apart, and so many characters of each are kept.
+MAX_UNKNOWN_AUDIENCES = 1_000
+MAX_UNKNOWN_AUDIENCE_LENGTH = 200
+
 
 @dataclass(slots=True)
 class StageCounters:
@@ -44,9 +48,21 @@ class DestinationCounters:
 class Counters:
     """All counters of a worker."""
 
-    stages: dict[str, StageCounters] = field(default_factory=lambda: {name: StageCounters() for name in STAGES})
+    stages: dict[str, StageCounters] = field(
+        default_factory=lambda: {name: StageCounters() for name in STAGES}
+    )
     audiences: dict[str, AudienceCounters] = field(default_factory=dict)
     destinations: dict[str, DestinationCounters] = field(default_factory=dict)
     dead_letters: Counter[str] = field(default_factory=Counter)
-    # Engage calls for audiences nobody defined: computation_key -> calls.
+    # Engage calls for audiences nobody defined: computation_key -> calls; written by `count_unknown_audience`.
     unknown_audiences: Counter[str] = field(default_factory=Counter)
+    # Such calls whose keys found no room there.
+    other_unknown_audience_calls: int = 0
+
+    def count_unknown_audience(self, computation_key: str) -> None:
+        """One more Engage call for an audience nobody defined; takes bounded memory whatever the keys are."""
+        key = computation_key[:MAX_UNKNOWN_AUDIENCE_LENGTH]
+        if key in self.unknown_audiences or len(self.unknown_audiences) < MAX_UNKNOWN_AUDIENCES:
+            self.unknown_audiences[key] += 1
+        else:
+            self.other_unknown_audience_calls += 1

@@ -1,0 +1,232 @@
+"""Faust a batch at a time.
+
+Stock Faust hands an agent one event after another and pays for each. Here the transport hands it one message per
+partition and poll whose value is the list of raw records, so that Faust's cost is paid once per batch while group
+membership, assignment, tables and web stay Faust's. Everything that leans on Faust's and aiokafka's insides lives
+in this module and in `faust_recovery`; both libraries are pinned, and the contract tests of this module fail when
+an upgrade changes what is relied on.
+
+What differs from Faust's own transport:
+
+* a topic named in `BatchTransport.batched_topics` arrives as batches, every other one record by record;
+* offsets are committed only as far as a stage called them durable (`mark_durable`). Faust would commit the highest
+  acknowledged offset, and since it restarts a failed agent in place, a failed batch would be skipped for good;
+* all reading is read_committed, without Faust's own transactional producers;
+* fetches wait briefly at the broker, so that a record for one partition is not held up by a long poll on others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import Any
+
+import aiokafka
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
+from faust.types import TP, ConsumerMessage
+
+FETCH_MAX_WAIT_MS = 50
+
+
+class BatchConsumerThread(AIOKafkaConsumerThread):
+    """Creates the aiokafka consumer with this system's settings and lets others look at its insides."""
+
+    _heartbeat_at = -math.inf
+
+    def _create_worker_consumer(self, transport: BatchTransport) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        self._assignor = self.app.assignor
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+        )
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._consumer._coordinator
+        do_heartbeat = coordinator._do_heartbeat
+
+        async def noted_heartbeat() -> bool:
+            asked_at = monotonic()
+            success: bool = await do_heartbeat()
+            if success:
+                self._heartbeat_at = asked_at
+            return success
+
+        coordinator._do_heartbeat = noted_heartbeat
+
+    def heartbeat_age(self) -> float:
+        """Seconds since the last heartbeat that the group coordinator answered was sent; infinite before the first."""
+        return monotonic() - self._heartbeat_at
+
+    def fetch_position(self, tp: TP) -> int | None:
+        """Offset of the next record that aiokafka will hand out: also moves past transaction markers."""
+        assignment = self._consumer._subscription.subscription.assignment if self._consumer else None
+        if assignment is None or tp not in assignment.tps:
+            return None
+        position: int | None = assignment.state_value(tp)._position
+        return position
+
+    def member(self) -> tuple[int, str]:
+        """Generation and member id under which this worker belongs to the group now."""
+        coordinator = self._consumer._coordinator
+        return coordinator.generation, coordinator.member_id
+
+    async def pause_fetching(self, tps: set[TP]) -> None:
+        """Stop aiokafka itself from fetching: Faust's own pause only leaves what was fetched lying."""
+
+        async def pause() -> None:
+            # aiokafka insists on its own class of topic partition.
+            self._consumer.pause(*[tp for tp in self._consumer.assignment() if tp in tps])
+
+        await self.call_thread(pause)
+
+
+class BatchConsumer(Consumer):
+    """See the module's text."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._durable: dict[TP, int] = {}
+        self._delivered: dict[TP, int] = {}
+        self._handed_over: dict[TP, int] = {}
+        # Where to start in partitions that are not read from the group's committed offset.
+        self.start_offsets: dict[TP, int] = {}
+
+    async def perform_seek(self) -> None:
+        await super().perform_seek()
+        for tp, offset in self.start_offsets.items():
+            await self.seek(tp, offset)
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- batches ---------------------------------------------------------------------------------------------
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        records, active = await self._wait_next_records(timeout)
+        if records is None or self.should_stop or not self.flow_active:
+            return
+        generation = self.app.consumer_generation_id
+        batched = self.transport.batched_topics
+        for raw_tp, batch in records.items():
+            tp = TP(*raw_tp)
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            if not batch or (active is not None and tp not in active and tp not in self._buffered_partitions):
+                continue
+            if tp.topic in batched:
+                yield tp, self._batch_message(tp, batch, generation)
+            else:
+                for record in batch:
+                    yield tp, self._to_message(raw_tp, record)
+            self._delivered[tp] = batch[-1].offset + 1
+        if self.app.consumer_generation_id == generation:
+            self._note_handed_over(active)
+
+    def _batch_message(self, tp: TP, batch: list[Any], generation: int) -> ConsumerMessage:
+        last = batch[-1]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            last.timestamp_type,
+            [],
+            None,
+            batch,
+            None,
+            0,
+            0,
+            tp=tp,
+            # Faust silently drops a message of another generation.
+            generation_id=generation,
+        )
+
+    def _note_handed_over(self, active: set[TP] | None) -> None:
+        for tp in active or ():
+            position = self._thread.fetch_position(tp)
+            if position is not None:
+                self._handed_over[tp] = position
+
+    def caught_up(self, tp: TP, end_offset: int, done_offset: int) -> bool:
+        """True when every record below `end_offset` has been processed.
+
+        `done_offset` is the offset behind the last record that the stage finished. Where the log ends with
+        transaction markers no record ever reaches `end_offset`; then what aiokafka has skipped over counts, once
+        all it handed out is finished.
+        """
+        if done_offset >= end_offset:
+            return True
+        return self._handed_over.get(tp, -1) >= end_offset and done_offset >= self._delivered.get(tp, -1)
+
+    def position_of(self, topic: str, partition: int, done_offset: int) -> int | None:
+        """The next offset to finish: `done_offset`, or beyond it where nothing but markers follows; None: unknown."""
+        tp = TP(topic, partition)
+        position = self._handed_over.get(tp)
+        if position is not None and done_offset >= self._delivered.get(tp, -1):
+            return max(position, done_offset)
+        return done_offset if done_offset >= 0 else position
+
+    # -- offsets ---------------------------------------------------------------------------------------------
+
+    def mark_durable(self, tp: TP, next_offset: int) -> None:
+        """Everything of `tp` below `next_offset` is durable elsewhere and may be committed."""
+        self._durable[tp] = next_offset
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[TP]:
+        return [tp for tp in self._durable if topics is None or tp in topics or tp.topic in topics]
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._durable.get(tp)
+
+    def ack(self, message: Any) -> bool:
+        """Only ends the wait for unfinished messages at a rebalance; what is committed is `mark_durable`'s."""
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        if self._waiting_for_ack is not None and not self._waiting_for_ack.done():
+            self._waiting_for_ack.set_result(None)
+        return True
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Between two batches there is always a gap: Faust would keep one interval per batch for ever."""
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self._durable.pop(tp, None)
+            self._delivered.pop(tp, None)
+            self._handed_over.pop(tp, None)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust warns of partitions without events; a quiet topic is no fault here, and /stats shows the lag."""
+
+    def verify_recovery_event_path(self, now: float, tp: TP) -> None:
+        """As above."""
+
+
+class BatchTransport(Transport):
+    """Faust's aiokafka transport with `BatchConsumer`."""
+
+    Consumer = BatchConsumer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.batched_topics: set[str] = set()

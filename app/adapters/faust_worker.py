@@ -1,0 +1,200 @@
+"""The Faust application of one worker: agents that hand whole batches to the stages.
+
+Faust brings group membership, co-partitioned assignment, the table and the web server. Start, stop and failure are
+this module's: an exception anywhere ends the process, since Faust would restart the agent past the failed batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+from aiohttp import web as aiohttp_web
+from faust.types import TP
+from faust.web.drivers.aiohttp import Web
+
+from app.adapters.faust_recovery import PartitionedTable, Restore, install_recovery
+from app.adapters.faust_transport import BatchConsumer, BatchTransport
+from app.adapters.kafka_group_metadata import group_metadata
+
+FETCH_BYTES = 8 << 20
+# Batches that wait per agent: enough to keep it busy while the next fetch is on its way.
+STREAM_BUFFER_BATCHES = 4
+REBALANCE_SECONDS = 30.0
+HEARTBEATS_PER_SESSION = 6
+
+
+@dataclass(frozen=True, slots=True)
+class FaustOptions:
+    """`instance_id` None: dynamic membership. `web_port` 0: no web server."""
+
+    app_id: str
+    bootstrap_servers: str
+    partitions: int
+    table: str
+    web_host: str
+    web_port: int
+    instance_id: str | None
+    session_timeout_seconds: float
+    poll_records: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one poll brought of one partition, as aiokafka's ConsumerRecords in order of offset.
+
+    `ack` must be called once the batch is finished; a rebalance waits for it.
+    """
+
+    topic: str
+    partition: int
+    records: Sequence[Any]
+    ack: Callable[[], None]
+
+
+BatchStage = Callable[[Batch], Awaitable[None]]
+
+
+class _StatsWeb(Web):
+    """Faust's web server without Faust's own pages, which would show table contents to anyone."""
+
+    default_blueprints = ()
+    production_blueprints = ()
+    debug_blueprints = ()
+    optional_blueprints = ()
+
+
+class _App(faust.App):
+    """Faust's application with our transport and web server."""
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self, self.loop)
+
+    def _new_web(self) -> Web:
+        return _StatsWeb(self)
+
+
+class FaustWorker:
+    """Everything of Faust that the rest of the worker sees.
+
+    `restore` and `revoked` are called at every change of the assignment, before and after which no stage runs.
+    """
+
+    def __init__(
+        self,
+        options: FaustOptions,
+        restore: Restore,
+        revoked: Callable[[set[TP]], Awaitable[None]],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._options = options
+        self._on_failure = on_failure
+        self.ready = asyncio.Event()
+        servers = ";".join(f"kafka://{server.strip()}" for server in options.bootstrap_servers.split(","))
+        self._data_folder = tempfile.TemporaryDirectory(prefix="audience-sync-")
+        session = options.session_timeout_seconds
+        self.app = _App(
+            options.app_id,
+            broker=servers,
+            store="memory://",
+            datadir=self._data_folder.name,
+            autodiscover=False,
+            topic_partitions=options.partitions,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            reply_create_topic=False,
+            consumer_group_instance_id=options.instance_id,
+            broker_session_timeout=session,
+            broker_heartbeat_interval=session / HEARTBEATS_PER_SESSION,
+            broker_rebalance_timeout=REBALANCE_SECONDS,
+            broker_request_timeout=max(40.0, session),
+            broker_commit_interval=1.0,
+            broker_max_poll_records=options.poll_records,
+            consumer_max_fetch_size=FETCH_BYTES,
+            stream_buffer_maxsize=STREAM_BUFFER_BATCHES,
+            stream_recovery_delay=0.0,
+            web_enabled=bool(options.web_port),
+            web_bind=options.web_host,
+            web_port=options.web_port or 6066,
+        )
+        self.table = PartitionedTable(
+            self.app, name=options.table, partitions=options.partitions, key_type=bytes, value_type=bytes
+        )
+        self.app.tables.add(self.table)
+        install_recovery(self.app.tables, self._when_restored(restore), on_failure)
+        self.app.on_partitions_revoked.connect(self._signal(revoked), weak=False)
+
+    def _when_restored(self, restore: Restore) -> Restore:
+        async def restored(owned: set[TP], kept: set[TP]) -> dict[TP, int]:
+            offsets = await restore(owned, kept)
+            self.ready.set()
+            return offsets
+
+        return restored
+
+    def _signal(self, revoked: Callable[[set[TP]], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def on_revoked(app: faust.App, partitions: set[TP], **kwargs: Any) -> None:
+            del app, kwargs
+            self.ready.clear()
+            await revoked(partitions)
+
+        return on_revoked
+
+    # -- stages ----------------------------------------------------------------------------------------------
+
+    def add_stage(self, topic: str, name: str, stage: BatchStage) -> None:
+        """Let an agent called `name` hand the batches of `topic` to `stage`, one after another."""
+        self.app.transport.batched_topics.add(topic)
+        channel = self.app.topic(topic, key_serializer="raw", value_serializer="raw")
+
+        async def run(stream: Any) -> None:
+            async for event in stream.noack().events():
+                message = event.message
+                try:
+                    await stage(Batch(message.topic, message.partition, event.value, event.ack))
+                except Exception as exc:  # noqa: BLE001 - see the module's text
+                    # Not durable, so never committed; a stop must not wait for it.
+                    event.ack()
+                    self._on_failure(exc)
+                    await asyncio.Event().wait()
+
+        self.app.agent(channel, name=name)(run)
+
+    def add_routes(self, routes: Sequence[aiohttp_web.RouteDef]) -> None:
+        """Serve `routes` on Faust's web server."""
+        self.app.web.web_app.add_routes(routes)
+
+    # -- what the stages ask of the group ----------------------------------------------------------------------
+
+    @property
+    def consumer(self) -> BatchConsumer:
+        consumer: BatchConsumer = self.app.consumer
+        return consumer
+
+    def group_metadata(self) -> bytes:
+        """This worker's identity in the group as of now, for transactions."""
+        generation, member = self.consumer._thread.member()
+        return group_metadata(self._options.app_id, generation, member, self._options.instance_id)
+
+    def may_start_request(self) -> bool:
+        """See app.ports.Liveness."""
+        age: float = self.consumer._thread.heartbeat_age()
+        return age < self._options.session_timeout_seconds / 2
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        # What they retry is no news, and what they cannot retry arrives in `on_failure`.
+        for library in ("faust", "aiokafka", "mode", "kafka"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
+        await self.app.start()
+
+    async def stop(self) -> None:
+        """Leave the group; takes at most a few seconds."""
+        await self.app.stop()
+        self._data_folder.cleanup()

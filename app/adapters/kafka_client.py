@@ -1,0 +1,108 @@
+"""What every librdkafka client of this system shares, and the translation of its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from app.errors import FatalError, UnreachableError
+
+_T = TypeVar("_T")
+
+FLUSH_SECONDS = 30.0
+
+# librdkafka reports what it could not reach through a logger; its own retries are its own business.
+_quiet = logging.getLogger("librdkafka")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+
+
+def client_config(bootstrap_servers: str, **options: Any) -> dict[str, Any]:
+    """Configuration of a librdkafka client; `options` use librdkafka's names with `_` for `.`."""
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "logger": _quiet,
+        **{name.replace("_", "."): value for name, value in options.items()},
+    }
+
+
+def producer_config(bootstrap_servers: str, **options: Any) -> dict[str, Any]:
+    """An idempotent producer that keeps order; keys are partitioned as everywhere, by murmur2."""
+    return client_config(
+        bootstrap_servers,
+        **{
+            "enable_idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression_type": "lz4",
+            "linger_ms": 5,
+            "queue_buffering_max_messages": 2_000_000,
+            "retry_backoff_ms": 5,
+            **options,
+        },
+    )
+
+
+def kafka_reason(error: KafkaException) -> str:
+    """Librdkafka's words for an error, without its Python wrapping."""
+    kafka_error = error.args[0]
+    return f"{kafka_error.name()}: {kafka_error.str()}"
+
+
+def reachable(bootstrap_servers: str, timeout_seconds: float) -> None:
+    """Return once a broker has answered; raise UnreachableError after `timeout_seconds`."""
+    try:
+        AdminClient(client_config(bootstrap_servers)).list_topics(timeout=timeout_seconds)
+    except KafkaException as exc:
+        raise UnreachableError(
+            f"Kafka does not answer at {bootstrap_servers} ({kafka_reason(exc)}): "
+            "is it running, and is KAFKA_BOOTSTRAP_SERVERS right?"
+        ) from exc
+
+
+class DurableProducer:
+    """A non-transactional idempotent producer whose `flush` means durable.
+
+    Calls are made from the event loop's thread; only `flush` waits, in a thread.
+    """
+
+    def __init__(self, bootstrap_servers: str, **options: Any) -> None:
+        self._producer = Producer(producer_config(bootstrap_servers, **options))
+        self._failed: str | None = None
+
+    def topic_exists(self, topic: str) -> bool:
+        """Ask the broker; librdkafka would otherwise hold records for a topic that never comes."""
+        metadata = self._producer.list_topics(topic, timeout=FLUSH_SECONDS)
+        return metadata.topics[topic].error is None
+
+    def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1) -> None:
+        """Queue one record; it is on its way when this returns, durable after the next `flush`."""
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, on_delivery=self._delivered)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _delivered(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self._failed = f"{message.topic()}[{message.partition()}]: {error.name()}: {error.str()}"
+
+    def flush(self) -> None:
+        """Block until every queued record is durable; FatalError when one was refused for good."""
+        while self._producer.flush(FLUSH_SECONDS) and self._failed is None:
+            pass
+        if self._failed is not None:
+            raise FatalError(f"Kafka refused a record for {self._failed}")
+
+
+async def in_thread(executor: Executor | None, call: Callable[..., _T], *args: Any) -> _T:
+    """Await a blocking call of a client in `executor` (None: the loop's own)."""
+    return await asyncio.get_running_loop().run_in_executor(executor, functools.partial(call, *args))

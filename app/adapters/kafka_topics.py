@@ -1,0 +1,96 @@
+"""Creating the topics and checking that they are laid out as configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from app.adapters.kafka_client import client_config, kafka_reason
+from app.errors import InvalidInputError, UnreachableError
+from topics.spec import TopicSpec
+
+_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLayout:
+    """A topic as it is: `id` is Kafka's own, new whenever a topic of the same name is created again."""
+
+    name: str
+    id: str
+    partitions: int
+
+
+class TopicAdmin:
+    """Blocking. Raises UnreachableError when no broker answers."""
+
+    def __init__(self, bootstrap_servers: str, partitions: int, replication_factor: int) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._partitions = partitions
+        self._replication_factor = replication_factor
+        self._admin = AdminClient(client_config(bootstrap_servers))
+
+    def layouts(self, specs: tuple[TopicSpec, ...]) -> dict[str, TopicLayout | None]:
+        """The topics as they are, by name; None for one that does not exist."""
+        names = [spec.name for spec in specs]
+        try:
+            futures = self._admin.describe_topics(TopicCollection(names), request_timeout=_SECONDS)
+            return {name: self._layout(name, future) for name, future in futures.items()}
+        except KafkaException as exc:
+            raise UnreachableError(
+                f"Kafka at {self._bootstrap_servers} did not describe its topics ({kafka_reason(exc)})"
+            ) from exc
+
+    @staticmethod
+    def _layout(name: str, future: object) -> TopicLayout | None:
+        try:
+            description = future.result()  # type: ignore[attr-defined] # an untyped future
+        except KafkaException as exc:
+            if exc.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise
+        return TopicLayout(name, str(description.topic_id), len(description.partitions))
+
+    def ensure(self, specs: tuple[TopicSpec, ...]) -> tuple[str, ...]:
+        """Create what is missing and return those names.
+
+        Raises InvalidInputError when a topic of ours has another number of partitions than configured: the
+        state of every profile is laid out by it.
+        """
+        found = self.layouts(specs)
+        self._check(specs, found)
+        missing = [spec for spec in specs if found[spec.name] is None]
+        if missing:
+            self._create(missing)
+            self._check(specs, self.layouts(specs))
+        return tuple(spec.name for spec in missing)
+
+    def _create(self, specs: list[TopicSpec]) -> None:
+        new = [
+            NewTopic(
+                spec.name,
+                num_partitions=spec.partitions or self._partitions,
+                replication_factor=self._replication_factor,
+                config=spec.kafka_config(),
+            )
+            for spec in specs
+        ]
+        for name, future in self._admin.create_topics(new, operation_timeout=_SECONDS).items():
+            try:
+                future.result()
+            except KafkaException as exc:
+                # Another worker that starts at the same moment creates them too.
+                if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise InvalidInputError(f"topic {name} cannot be created ({kafka_reason(exc)})") from exc
+
+    def _check(self, specs: tuple[TopicSpec, ...], found: dict[str, TopicLayout | None]) -> None:
+        for spec in specs:
+            layout = found[spec.name]
+            wanted = spec.partitions or self._partitions
+            if spec.ours and layout is not None and layout.partitions != wanted:
+                raise InvalidInputError(
+                    f"topic {spec.name} has {layout.partitions} partitions and {wanted} are configured "
+                    "(AUDIENCE_SYNC_PARTITIONS): the number is fixed when the topics are created"
+                )

@@ -1,0 +1,300 @@
+"""In-memory twins of what delivery needs from outside, for tests and for runs without Kafka or Facebook."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.delivery import AnswerKind, GraphRefusal, Refusal
+from app.errors import FatalError
+from app.ports import AudienceStatus, ListedAudience, UsersAnswer
+from schemas.dead_letter import DeadLetter
+from schemas.membership import MembershipDelta
+from schemas.sync import SyncState
+
+_SETTLE_ROUNDS = 40
+
+
+class ManualClock:
+    """Implements `app.ports.Timer`: time stands until `advance` is called."""
+
+    def __init__(self, now_ms: int = 1_767_225_600_000) -> None:
+        self._start_ms = now_ms
+        self._now = 0.0
+        self._sleepers: dict[asyncio.Future[None], float] = {}
+
+    def now_ms(self) -> int:
+        return self._start_ms + round(self._now * 1000)
+
+    def monotonic(self) -> float:
+        return self._now
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        if event.is_set():
+            return
+        woken = asyncio.ensure_future(event.wait())
+        due: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if seconds is not None:
+            self._sleepers[due] = self._now + seconds
+        try:
+            await asyncio.wait((woken, due), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._sleepers.pop(due, None)
+            due.cancel()
+            woken.cancel()
+
+    async def settle(self) -> None:
+        """Let everything run that can run without time passing."""
+        for _ in range(_SETTLE_ROUNDS):
+            await asyncio.sleep(0)
+
+    async def advance(self, seconds: float) -> None:
+        """Let so much time pass; whoever waits wakes at the instant they asked for."""
+        end = self._now + seconds
+        await self.settle()
+        while (due := min(self._sleepers.values(), default=end)) < end:
+            await self._move_to(due)
+        await self._move_to(end)
+
+    async def _move_to(self, instant: float) -> None:
+        self._now = max(self._now, instant)
+        for sleeper, due in list(self._sleepers.items()):
+            if due <= self._now and not sleeper.done():
+                sleeper.set_result(None)
+        await self.settle()
+
+
+class MemoryLiveness:
+    """Implements `app.ports.Liveness`: as alive as it is told."""
+
+    def __init__(self) -> None:
+        self.alive = True
+
+    def may_start_request(self) -> bool:
+        return self.alive
+
+
+class MemorySyncLedger:
+    """Implements `app.ports.SyncLedger`. `fenced`: another worker owns everything by now."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, SyncState] = {}
+        self.history: list[SyncState] = []
+        self.fenced = False
+
+    async def record(self, state: SyncState) -> None:
+        if self.fenced:
+            raise FatalError(f"another worker owns destination {state.destination}")
+        self.states[state.destination] = state
+        self.history.append(state)
+
+
+class MemoryDeadLetters:
+    """Implements `app.ports.DeadLetterSink`; the newest letter of an id stays."""
+
+    def __init__(self) -> None:
+        self.letters: dict[str, DeadLetter] = {}
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            self.letters[letter.id] = letter
+
+
+class MemoryMembershipLog:
+    """Implements `app.ports.MembershipLog` over lists; offsets begin at 0."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, dict[int, MembershipDelta]] = {}
+        self._ends: dict[int, int] = {}
+        self.reads: list[tuple[int, int]] = []
+
+    def append(self, partition: int, delta: MembershipDelta) -> int:
+        offset = self.end(partition)
+        self._records.setdefault(partition, {})[offset] = delta
+        self._ends[partition] = offset + 1
+        return offset
+
+    def end(self, partition: int) -> int:
+        return self._ends.get(partition, 0)
+
+    def compact(self, partition: int) -> None:
+        """Only the newest record of each audience and profile stays, at its offset."""
+        newest = {
+            (delta.audience, delta.profile): (offset, delta)
+            for offset, delta in self._records.get(partition, {}).items()
+        }
+        self._records[partition] = dict(sorted(newest.values(), key=lambda record: record[0]))
+
+    async def read(
+        self, partition: int, first: int, end: int, audience: str
+    ) -> AsyncGenerator[tuple[int, MembershipDelta], None]:
+        self.reads.append((first, end))
+        for offset, delta in list(self._records.get(partition, {}).items()):
+            if first <= offset < end and delta.audience == audience:
+                await asyncio.sleep(0)
+                yield offset, delta
+
+
+@dataclass(slots=True)
+class MemoryAudience:
+    """`members` by their first identifier; the newest row sent for each."""
+
+    id: str
+    ad_account_id: str
+    name: str
+    description: str
+    members: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCall:
+    """A call that arrived; `account` of the audience it is about; `rows` of users calls, without blank cells."""
+
+    kind: str
+    account: str
+    audience: str | None = None
+    rows: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(slots=True)
+class Script:
+    """What the next `times` calls that fit get: `error`, after being applied or not; `until` delays the outcome."""
+
+    kind: str
+    error: Exception | None = None
+    audience: str | None = None
+    account: str | None = None
+    times: int | None = 1
+    applied: bool = False
+    until: asyncio.Event | None = None
+
+    def meets(self, call: GraphCall) -> bool:
+        if self.times == 0 or self.kind != call.kind:
+            return False
+        if self.audience not in (None, call.audience) or self.account not in (None, call.account):
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+class MemoryGraph:
+    """Implements `app.ports.GraphApi`: audiences in a dict, and refusals as scripted.
+
+    People are recognised by the first of EXTERN_ID, EMAIL, PHONE, MADID in a row. Kinds of calls: create, list, read,
+    add, remove. `answers` replace the answers of the next users calls that succeed.
+    """
+
+    def __init__(self) -> None:
+        self.audiences: dict[str, MemoryAudience] = {}
+        self.calls: list[GraphCall] = []
+        self.scripts: list[Script] = []
+        self.answers: list[UsersAnswer] = []
+        self.under_way: list[GraphCall] = []
+        self.most_under_way = 0
+        self._ids = itertools.count(23_849_182_047_670_582)
+
+    def script(self, kind: str, error: Exception | None = None, **how: Any) -> Script:
+        """Script the next calls of this kind; see `Script`."""
+        script = Script(kind, error, **how)
+        self.scripts.append(script)
+        return script
+
+    def members(self, audience: str) -> set[str]:
+        """First identifiers of the members of the audience with this id."""
+        return set(self.audiences[audience].members)
+
+    def calls_of(self, *kinds: str) -> list[GraphCall]:
+        return [call for call in self.calls if call.kind in kinds]
+
+    async def create_audience(
+        self, ad_account_id: str, name: str, description: str, customer_file_source: str
+    ) -> str:
+        del customer_file_source
+        created: list[str] = []
+
+        def apply() -> None:
+            audience = MemoryAudience(str(next(self._ids)), ad_account_id, name, description)
+            self.audiences[audience.id] = audience
+            created.append(audience.id)
+
+        await self._arrive(GraphCall("create", ad_account_id), apply)
+        return created[0]
+
+    async def list_audiences(self, ad_account_id: str) -> AsyncGenerator[ListedAudience, None]:
+        await self._arrive(GraphCall("list", ad_account_id))
+        for audience in reversed(list(self.audiences.values())):
+            if audience.ad_account_id == ad_account_id:
+                yield ListedAudience(audience.id, audience.name, audience.description, "CUSTOM")
+
+    async def read_audience(self, audience_id: str) -> AudienceStatus:
+        audience = self._audience(audience_id)
+        await self._arrive(GraphCall("read", audience.ad_account_id, audience_id))
+        return AudienceStatus(audience.id, audience.name, 1000, 1000, 200, 200)
+
+    async def add_users(
+        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+    ) -> UsersAnswer:
+        audience = self._audience(audience_id)
+        rows = _rows(schema, data)
+
+        def apply() -> None:
+            for row in rows:
+                person = _person(row)
+                if person is not None:
+                    audience.members[person] = row
+
+        return await self._users(GraphCall("add", audience.ad_account_id, audience_id, tuple(rows)), apply)
+
+    async def remove_users(
+        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+    ) -> UsersAnswer:
+        audience = self._audience(audience_id)
+        rows = _rows(schema, data)
+
+        def apply() -> None:
+            for row in rows:
+                audience.members.pop(_person(row) or "", None)
+
+        return await self._users(GraphCall("remove", audience.ad_account_id, audience_id, tuple(rows)), apply)
+
+    async def _users(self, call: GraphCall, apply: Callable[[], None]) -> UsersAnswer:
+        await self._arrive(call, apply)
+        return self.answers.pop(0) if self.answers else UsersAnswer(len(call.rows), 0, {})
+
+    async def _arrive(self, call: GraphCall, apply: Callable[[], None] = lambda: None) -> None:
+        self.calls.append(call)
+        self.under_way.append(call)
+        self.most_under_way = max(self.most_under_way, len(self.under_way))
+        try:
+            await self._outcome(call, apply)
+        finally:
+            self.under_way.remove(call)
+
+    async def _outcome(self, call: GraphCall, apply: Callable[[], None]) -> None:
+        script = next((script for script in self.scripts if script.meets(call)), None)
+        if script is None or script.error is None or script.applied:
+            apply()
+        if script is not None:
+            if script.until is not None:
+                await script.until.wait()
+            if script.error is not None:
+                raise script.error
+
+    def _audience(self, audience_id: str) -> MemoryAudience:
+        audience = self.audiences.get(audience_id)
+        if audience is None:
+            words = "Unsupported request. Object with this id does not exist"
+            raise GraphRefusal(Refusal(AnswerKind.ERROR, 400, 100, 33, words))
+        return audience
+
+
+def _rows(schema: Sequence[str], data: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    return [{key: cell for key, cell in zip(schema, row, strict=True) if cell != ""} for row in data]
+
+
+def _person(row: Mapping[str, Any]) -> str | None:
+    return next((str(row[key]) for key in ("EXTERN_ID", "EMAIL", "PHONE", "MADID") if key in row), None)

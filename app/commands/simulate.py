@@ -1,0 +1,110 @@
+"""`simulate`: the transitions that a file of events makes, without Kafka."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+import click
+import orjson
+
+from app.adapters.definition_files import read_definitions
+from app.domain.conditions import compile_audiences
+from app.domain.instants import format_instant, parse_instant
+from app.domain.resolution import ResolveOptions
+from app.domain.simulation import BadLine, simulate
+from app.errors import InvalidInputError
+from app.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.domain.simulation import Transition
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+# Of a line that is too long no more is read at once; the rest is skipped.
+_CHUNK_BYTES: Final = 1_048_576 + 2
+
+
+@click.command()
+@click.option("--audiences", required=True, metavar="FILE", help="Audience definitions: a file or a folder.")
+@click.option(
+    "--events", required=True, metavar="FILE", help="Segment calls, one JSON object per line; - is stdin."
+)
+@click.option("--until", metavar="INSTANT", help="Stop the clock here, as 2026-01-31T00:00:00Z.")
+def command(audiences: str, events: str, until: str | None) -> None:
+    """Compute memberships from a file of events, as the worker would, and print every transition.
+
+    Lines are taken in their order; the clock is each line's received time (receivedAt, else timestamp) and stops
+    at the last line's, or at --until: changes that time alone makes appear at their own instant. Lines that cannot
+    be used are named on stderr.
+    """
+    definitions = read_definitions(Path(audiences))
+    for warning in definitions.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    plan = compile_audiences(definitions.audiences)
+    settings = load_settings()
+    options = ResolveOptions(
+        default_country=settings.default_country.upper() if settings.default_country else None,
+        max_event_bytes=settings.max_event_bytes,
+    )
+    limit = None if until is None else _instant(until)
+    out = click.get_binary_stream("stdout")
+    bad_lines = 0
+    with _opened(events) as stream:
+        try:
+            for item in simulate(plan, _lines(stream), limit, options):
+                if isinstance(item, BadLine):
+                    bad_lines += 1
+                    click.echo(f"line {item.number}: {item.refusal.reason}: {item.refusal.detail}", err=True)
+                else:
+                    out.write(_written(item))
+            out.flush()
+        except BrokenPipeError:  # the reader has seen enough, as with `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if bad_lines:
+        click.echo(f"{bad_lines:,} bad {'line was' if bad_lines == 1 else 'lines were'} left out", err=True)
+
+
+def _instant(text: str) -> int:
+    instant = parse_instant(text)
+    if instant is None:
+        raise InvalidInputError("--until takes an ISO 8601 instant with a zone, such as 2026-01-31T00:00:00Z")
+    return instant
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[IO[bytes]]:
+    if name == "-":
+        yield click.get_binary_stream("stdin")
+        return
+    try:
+        stream = Path(name).open("rb")  # noqa: SIM115 - closed below; only opening may fail in these words
+    except OSError as error:
+        raise InvalidInputError(f"--events {name}: cannot be read: {error.strerror}") from error
+    with stream:
+        yield stream
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines without their ends; of one that is far too long, its beginning."""
+    first = True
+    while line := stream.readline(_CHUNK_BYTES):
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = stream.readline(_CHUNK_BYTES)
+        yield (line.removeprefix(_BYTE_ORDER_MARK) if first else line).rstrip(b"\r\n")
+        first = False
+
+
+def _written(transition: Transition) -> bytes:
+    line = {
+        "at": format_instant(transition.at),
+        "audience": transition.audience,
+        "profile": transition.profile,
+        "member": transition.member,
+    }
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

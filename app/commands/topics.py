@@ -1,0 +1,54 @@
+"""`audience-sync topics`: create the topics and show how they are laid out."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from app.adapters.kafka_client import reachable
+from app.adapters.kafka_topics import TopicAdmin
+from app.settings import load_settings
+
+UNREACHABLE_SECONDS = 30.0
+
+
+@click.command(name="topics")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def command(as_json: bool) -> None:
+    """Create the topics that do not exist yet and show all of them in flow order.
+
+    Refuses, with status 2, when an existing topic has another number of partitions than configured.
+    """
+    settings = load_settings()
+    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
+    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    specs = settings.catalog.all()
+    created = admin.ensure(specs)
+    layouts = admin.layouts(specs)
+    rows = [
+        {
+            "topic": spec.name,
+            "key": spec.key,
+            "value": spec.value,
+            "cleanup": spec.cleanup.value,
+            "partitions": layout.partitions if (layout := layouts[spec.name]) is not None else None,
+            "created": spec.name in created,
+        }
+        for spec in specs
+    ]
+    console = Console()
+    if as_json:
+        console.print_json(data=rows)
+        return
+    table = Table("topic", "partitions", "key", "value", "cleanup", "")
+    for row in rows:
+        table.add_row(
+            str(row["topic"]),
+            str(row["partitions"]),
+            str(row["key"]),
+            str(row["value"]),
+            str(row["cleanup"]),
+            "created" if row["created"] else "",
+        )
+    console.print(table)

@@ -1,0 +1,90 @@
+"""`audience-sync validate`: check audience definitions and read them out in plain words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.adapters.definition_files import read_definitions
+from app.domain.condition_words import describe_condition
+from app.domain.definitions import published_form
+from app.errors import InvalidInputError
+from app.settings import load_settings
+from schemas.audience import AudienceSource, DeliveryMode
+
+if TYPE_CHECKING:
+    from schemas.audience import AudienceDefinition, FacebookDestination
+
+_DECIDED_ELSEWHERE = {
+    AudienceSource.ENGAGE: "computed by Segment Engage",
+    AudienceSource.REVERSE_ETL: "rows of a warehouse",
+}
+
+
+@click.command(name="validate")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--audiences",
+    "option",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="YAML file or folder of them; default: the setting AUDIENCES, else ./audiences.yaml.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+@click.option("--facebook", is_flag=True, hidden=True)
+def command(file: Path | None, option: Path | None, as_json: bool, facebook: bool) -> None:
+    """Check audience definitions and read each out in plain words.
+
+    Status 2 with every problem found, one a line, when the definitions cannot be used. Warnings go to standard
+    error and leave the status at 0.
+    """
+    if facebook:
+        raise InvalidInputError("`validate --facebook` is not supported yet")
+    if file is not None and option is not None:
+        raise click.UsageError("give the file once, as an argument or with --audiences")
+    definitions = read_definitions(file or option or load_settings().audiences)
+    if as_json:
+        result = {
+            "audiences": [_as_json(audience) for audience in definitions.audiences],
+            "warnings": list(definitions.warnings),
+        }
+        click.echo(json.dumps(result, ensure_ascii=False))
+    else:
+        for audience in definitions.audiences:
+            click.echo(_line(audience))
+    for warning in definitions.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _line(audience: AudienceDefinition) -> str:
+    words = _words(audience)
+    if audience.require is not None:
+        words += f"; required: {describe_condition(audience.require)}"
+    notes = [] if audience.enabled else ["not enabled"]
+    if audience.include_anonymous:
+        notes.append("with anonymous people")
+    notes.append(", ".join(map(_destination, audience.destinations)) or "delivered nowhere")
+    return f"{audience.key} ({audience.name}), {audience.source}: {words} [{'; '.join(notes)}]"
+
+
+def _words(audience: AudienceDefinition) -> str:
+    return _DECIDED_ELSEWHERE[audience.source] if audience.when is None else describe_condition(audience.when)
+
+
+def _destination(destination: FacebookDestination) -> str:
+    return destination.id if destination.mode is DeliveryMode.LIVE else f"{destination.id} as a dry run"
+
+
+def _as_json(audience: AudienceDefinition) -> dict[str, Any]:
+    return {
+        "key": audience.key,
+        "name": audience.name,
+        "source": audience.source.value,
+        "condition": _words(audience),
+        "require": None if audience.require is None else describe_condition(audience.require),
+        "destinations": [destination.id for destination in audience.destinations],
+        "definition": published_form(audience),
+    }

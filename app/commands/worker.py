@@ -1,0 +1,28 @@
+"""`audience-sync worker`: run the stream processor."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from app.adapters.definition_files import read_definitions
+from app.main import Worker, say
+from app.settings import load_settings
+
+
+@click.command(name="worker")
+def command() -> None:
+    """Run one worker until SIGTERM; start more of them to share the work.
+
+    Settings come from the environment and the settings file. Prints `ready` on stderr once it processes.
+    """
+    settings = load_settings()
+    definitions = read_definitions(settings.audiences)
+    for warning in definitions.warnings:
+        say(f"warning: {warning}")
+
+    async def run() -> None:
+        await Worker(settings, definitions.audiences).run()
+
+    asyncio.run(run())

@@ -1,0 +1,116 @@
+"""The clock of one partition of profile.events, and the memory of what its lanes have already brought.
+
+A lane is where records come from: a partition of the source topic, a replay, a backfill. Within a lane positions
+only grow, so a record at or below the highest position seen is a redelivery.
+
+The clock stands at the least progress over the expected lanes: nothing older can still come on any of them, as
+far as received times tell. It never goes back and never past the wall.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class LaneRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """`offset` and `index` of the newest record of a lane (-1: none yet); `progress` None: not known yet."""
+
+    lane: str
+    offset: int
+    index: int
+    progress: int | None
+
+
+class ClockRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What a restart needs of a clock."""
+
+    now: int | None
+    lanes: list[LaneRecord]
+
+
+class PartitionClock:
+    """All instants are epoch milliseconds.
+
+    `now` is None until the wall is set and every expected lane has made some progress. Read it as an attribute;
+    only the methods here change it.
+    """
+
+    __slots__ = ("_expected", "_least", "_positions", "_progress", "_wall", "now")
+
+    def __init__(self) -> None:
+        self.now: int | None = None
+        self._expected: frozenset[str] = frozenset()
+        self._least: int | None = None
+        self._positions: dict[str, tuple[int, int]] = {}
+        self._progress: dict[str, int] = {}
+        self._wall: int | None = None
+
+    def set_expected(self, lanes: Iterable[str]) -> None:
+        """The live source lanes; replay and backfill lanes are never among them. None of them: the clock stands."""
+        self._expected = frozenset(lanes)
+        self._find_least()
+
+    def set_wall(self, now_ms: int) -> None:
+        """The real time now; a wall that goes back has no effect on where the clock stands."""
+        self._wall = now_ms
+        self._advance()
+
+    def accept(self, lane: str, offset: int, index: int) -> bool:
+        """Whether the record at this position is new; remembers it. False: a redelivery, to be ignored."""
+        position = (offset, index)
+        last = self._positions.get(lane)
+        if last is not None and position <= last:
+            return False
+        self._positions[lane] = position
+        return True
+
+    def progress(self, lane: str, instant: int) -> None:
+        """Everything of `lane` received before `instant` has been seen, as far as its own order tells."""
+        last = self._progress.get(lane)
+        if last is not None and instant <= last:
+            return
+        self._progress[lane] = instant
+        # Only the lane that holds the clock back can move it.
+        if lane in self._expected and (last is None or self._least is None or last <= self._least):
+            self._find_least()
+
+    def dump(self) -> ClockRecord:
+        """The clock as a value; `load` of it in a new clock brings back positions, progress and `now`."""
+        lanes = sorted(self._positions.keys() | self._progress.keys())
+        return ClockRecord(
+            self.now,
+            [
+                LaneRecord(lane, *self._positions.get(lane, (-1, -1)), self._progress.get(lane))
+                for lane in lanes
+            ],
+        )
+
+    def load(self, record: ClockRecord) -> None:
+        """Meant for a new clock, before anything else is told to it."""
+        self.now = record.now
+        for lane in record.lanes:
+            if lane.offset >= 0:
+                self._positions[lane.lane] = (lane.offset, lane.index)
+            if lane.progress is not None:
+                self._progress[lane.lane] = lane.progress
+        self._find_least()
+
+    def _find_least(self) -> None:
+        progress = self._progress
+        if self._expected and all(lane in progress for lane in self._expected):
+            self._least = min(progress[lane] for lane in self._expected)
+        else:
+            self._least = None
+        self._advance()
+
+    def _advance(self) -> None:
+        if self._least is None or self._wall is None:
+            return
+        instant = min(self._least, self._wall)
+        if self.now is None or instant > self.now:
+            self.now = instant

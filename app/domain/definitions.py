@@ -1,0 +1,233 @@
+"""Audience definitions, read from the text of YAML files.
+
+The language is described in docs/audience-language.md. Reading is pure: files are an adapter's business.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from app.domain.definitions_conditions import ConditionReader
+from app.domain.definitions_facebook import read_destinations
+from app.domain.definitions_keys import AUDIENCE_KEYS, NOT_SUPPORTED, not_supported_text, refuse_other_keys
+from app.domain.definitions_values import Findings, Value, read_boolean, read_choice, read_line, read_text
+from app.domain.snake_case import snake_case
+from app.domain.yaml_nodes import ScalarNode, read_nodes
+from app.errors import InvalidInputError
+from schemas.audience import KEY_PATTERN, AllOf, AudienceDefinition, AudienceSource, Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_NAME_CHARACTERS = 500
+
+_KEY: Final = re.compile(KEY_PATTERN.removesuffix("$"))
+_SOURCES: Final = tuple(source.value for source in AudienceSource if source not in NOT_SUPPORTED["source"])
+_OF_EACH_AUDIENCE: Final = ("name", "key")
+# Merged by their own rules: `require` of both must hold, `facebook` is merged key by key.
+_OWN_RULES: Final = ("require", "facebook")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text to read; `name` is what its problems are reported under."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionSet:
+    """Audiences in the order of the documents; keys differ. `warnings` are lines for whoever wrote them."""
+
+    audiences: tuple[AudienceDefinition, ...]
+    warnings: tuple[str, ...]
+
+
+def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
+    """Read documents as one set: `defaults` of one hold for the audiences of all.
+
+    Raises InvalidInputError with one line per problem: `FILE:LINE: PATH: what was expected`.
+    """
+    findings = Findings([document.name for document in documents])
+    defaults: dict[str, Value] = {}
+    values: list[Value] = []
+    for document in documents:
+        entries = _read_document(document, findings)
+        if "defaults" in entries and not entries["defaults"].is_null:
+            _add_defaults(entries["defaults"], defaults)
+        if "audiences" in entries and not entries["audiences"].is_null:
+            values.extend(entries["audiences"].items("a list of audiences") or ())
+    accepted = _Accepted()
+    for value in values:
+        _read_audience(value, defaults, accepted)
+    problems = findings.problems()
+    if problems:
+        raise InvalidInputError("\n".join(problems))
+    warnings = findings.warnings() or (() if values else ("no audience is defined",))
+    return DefinitionSet(tuple(accepted.audiences), warnings)
+
+
+def published_form(definition: AudienceDefinition) -> dict[str, Any]:
+    """The definition as JSON values, equal for definitions that are equal; the model reads it back.
+
+    What has its default value is left out, so a key that a later version adds changes no published definition.
+    """
+    return definition.model_dump(mode="json", exclude_defaults=True)
+
+
+def _read_document(document: Document, findings: Findings) -> dict[str, Value]:
+    def report(line: int, message: str) -> None:
+        findings.problem(document.name, line, "", message)
+
+    node = read_nodes(document.text, report)
+    if node is None:
+        return {}
+    root = Value(node, document.name, 1, "", findings)
+    entries = None if root.is_null else root.entries("a mapping with the key `audiences`")
+    if entries is None:
+        return {}
+    refuse_other_keys(entries, ("file",), ("audiences", "defaults"))
+    return entries
+
+
+def _add_defaults(value: Value, defaults: dict[str, Value]) -> None:
+    entries = value.entries("a mapping of audience keys") or {}
+    for name in _OF_EACH_AUDIENCE:
+        if name in entries:
+            entries.pop(name).refuse(f"`{name}` has no default: each audience has its own")
+    known = [name for name in AUDIENCE_KEYS if name not in _OF_EACH_AUDIENCE]
+    refuse_other_keys(entries, ("audience",), known)
+    for name in known:
+        if name in entries and name in defaults:
+            entries[name].refuse(f"this default is also given in {defaults[name].place}")
+        elif name in entries:
+            defaults[name] = entries[name]
+
+
+class _Accepted:
+    """The audiences read so far, and what no second one may have or should have."""
+
+    def __init__(self) -> None:
+        self.audiences: list[AudienceDefinition] = []
+        self._keys: dict[str, Value] = {}
+        self._meanings: dict[str, str] = {}
+        self._facebook_ids: dict[str, str] = {}
+
+    def claim(self, value: Value, key: str) -> None:
+        first = self._keys.setdefault(key, value)
+        if first is not value:
+            value.refuse(f"the key `{key}` is taken by {first.place}: change the name or give another `key`")
+
+    def add(self, value: Value, audience: AudienceDefinition) -> None:
+        self.audiences.append(audience)
+        if audience.when is not None:
+            meaning = audience.model_dump_json(include={"when", "require", "include_anonymous"})
+            twin = self._meanings.setdefault(meaning, audience.key)
+            if twin != audience.key:
+                value.warn(f"`{audience.key}` has the same condition as `{twin}`")
+        for destination in audience.destinations:
+            if destination.audience_id is not None:
+                other = self._facebook_ids.setdefault(destination.audience_id, audience.key)
+                if other != audience.key:
+                    value.warn(
+                        f"`{other}` is delivered to the same Facebook audience: each removes the other's people"
+                    )
+
+
+def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted) -> None:
+    own = value.entries("a mapping with a `name` and a condition under `when`")
+    if own is None:
+        return
+    before = value.findings.reports
+    refuse_other_keys(own, ("audience",), AUDIENCE_KEYS)
+    name, key = _read_identity(value, own)
+    if key is not None:
+        accepted.claim(value, key)
+    entries = {**{given: default for given, default in defaults.items() if given not in _OWN_RULES}, **own}
+    options = _read_options(entries)
+    source = _read_source(entries.get("source"))
+    conditions = ConditionReader()
+    when = _read_when(conditions, value, source, entries.get("when"))
+    require = _read_require(conditions, own.get("require"), defaults.get("require"))
+    destinations = read_destinations(key or "", own.get("facebook"), defaults.get("facebook"))
+    if key is None or name is None or source is None or value.findings.reports > before:
+        return
+    audience = AudienceDefinition(
+        key=key, name=name, source=source, when=when, require=require, destinations=destinations, **options
+    )
+    accepted.add(value, audience)
+
+
+def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str | None]:
+    """Name and key."""
+    if "name" not in own:
+        value.refuse("`name` is missing")
+    name = read_line(own["name"], "a name", MAX_NAME_CHARACTERS) if "name" in own else None
+    if "key" in own:
+        return name, _read_key(own["key"])
+    if name is None:
+        return None, None
+    derived = snake_case(name)
+    if not derived:
+        own["name"].refuse("no key can be made of a name without Latin letters or digits: give a `key`")
+        return name, None
+    if not _KEY.fullmatch(derived):
+        own["name"].refuse("the key made of this name is longer than 200 characters: give a `key`")
+        return name, None
+    return name, derived
+
+
+def _read_key(value: Value) -> str | None:
+    what = "a key of a-z, 0-9 and _, at most 200 of them"
+    text = read_text(value, what)
+    if text is not None and not _KEY.fullmatch(text):
+        value.expected(what)
+        return None
+    return text
+
+
+def _read_options(entries: dict[str, Value]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if "description" in entries:
+        options["description"] = read_text(entries["description"])
+    for name in ("include_anonymous", "enabled"):
+        if name in entries:
+            options[name] = read_boolean(entries[name])
+    return options
+
+
+def _read_source(value: Value | None) -> AudienceSource | None:
+    if value is None:
+        return AudienceSource.COMPUTED
+    for name, part in NOT_SUPPORTED["source"].items():
+        if isinstance(value.node, ScalarNode) and value.node.text == name:
+            value.refuse(not_supported_text(f"source: {name}", part))
+            return None
+    source = read_choice(value, _SOURCES)
+    return AudienceSource(source) if source else None
+
+
+def _read_when(
+    conditions: ConditionReader, audience: Value, source: AudienceSource | None, value: Value | None
+) -> Condition | None:
+    """`when` and `source` must fit; with an unknown source, nothing is said about that."""
+    if value is None:
+        if source is AudienceSource.COMPUTED:
+            audience.refuse(
+                "`when` is missing: a computed audience needs a condition (or is it `source: engage`?)"
+            )
+        return None
+    if source is AudienceSource.ENGAGE:
+        value.refuse("an audience with `source: engage` has no `when`: Segment Engage decides who is in it")
+        return None
+    return conditions.read(value)
+
+
+def _read_require(conditions: ConditionReader, own: Value | None, default: Value | None) -> Condition | None:
+    """Both must hold: an audience adds to what the defaults require, it cannot take away from it."""
+    read = [conditions.read(value) for value in (default, own) if value is not None]
+    required = [condition for condition in read if condition is not None]
+    return AllOf(conditions=required) if len(required) > 1 else next(iter(required), None)

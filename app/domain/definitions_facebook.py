@@ -1,0 +1,112 @@
+"""Where an audience is delivered to: `facebook`, one mapping or a list of them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, get_args
+
+from app.domain.definitions_keys import refuse_other_keys
+from app.domain.definitions_values import Value, read_choice, read_line, read_text
+from schemas.audience import DeliveryMode, FacebookDestination
+
+MAX_NAME_CHARACTERS = 500
+
+_KEYS: Final = ("ad_account_id", "audience_id", "name", "description", "mode", "customer_file_source")
+_MODES: Final = tuple(mode.value for mode in DeliveryMode)
+_SOURCES: Final = get_args(FacebookDestination.model_fields["customer_file_source"].annotation)
+_AD_ACCOUNT = re.compile(r"(?:act_)?([0-9]{1,30})")
+_FACEBOOK_ID = re.compile(r"[0-9]{1,30}")
+
+
+def read_destinations(key: str, own: Value | None, default: Value | None) -> list[FacebookDestination]:
+    """The destinations of the audience `key`; an audience that says nothing has one, and `[]` is none.
+
+    A default mapping is merged into the audience's own mapping, or into each of its list; an own list replaces a
+    default list. Problems are reported where they are, and what cannot be read is left out.
+    """
+    written = own or default
+    if written is None:
+        return [FacebookDestination(id=key)]
+    merged = _read_default(own, default)
+    if not written.is_list:
+        entries = written.entries("a mapping such as {ad_account_id: act_123}, or a list of them")
+        one = None if entries is None else _read_one(key, {**merged, **entries})
+        return [] if one is None else [one]
+    items = written.items("a list") or []
+    destinations: dict[str, FacebookDestination] = {}
+    for item in items:
+        entries = item.entries("a mapping such as {ad_account_id: act_123}")
+        destination = None if entries is None else _read_one(key, {**merged, **entries})
+        if destination is not None and len(items) > 1:
+            destination = _told_apart(item, destination, destinations)
+        if destination is not None:
+            destinations[destination.id] = destination
+    return list(destinations.values())
+
+
+def _read_default(own: Value | None, default: Value | None) -> dict[str, Value]:
+    """What the defaults add to what the audience says."""
+    if own is None or default is None or (own.is_list and default.is_list):
+        return {}
+    if default.is_list:
+        own.refuse("`defaults` has a list of ad accounts: give a list here too, to replace it")
+        return {}
+    return default.entries("a mapping such as {ad_account_id: act_123}, or a list of them") or {}
+
+
+def _told_apart(
+    item: Value, destination: FacebookDestination, others: dict[str, FacebookDestination]
+) -> FacebookDestination | None:
+    """Of several, the ad account tells which is which, so it is needed and differs."""
+    if destination.ad_account_id is None:
+        item.refuse("`ad_account_id` is needed when there are several")
+        return None
+    named = destination.model_copy(update={"id": f"{destination.id}@{destination.ad_account_id}"})
+    if named.id in others:
+        item.refuse(f"{destination.ad_account_id} is in this list twice")
+        return None
+    return named
+
+
+def _read_one(key: str, entries: dict[str, Value]) -> FacebookDestination | None:
+    refuse_other_keys(entries, ("facebook",), _KEYS)
+    read: dict[str, str] = {}
+    for name in _KEYS:
+        text = _read_entry(name, entries[name]) if name in entries else None
+        if text is not None:
+            read[name] = text
+    if len(read) < len([name for name in _KEYS if name in entries]):
+        return None
+    return FacebookDestination.model_validate({"id": key, **read})
+
+
+def _read_entry(name: str, value: Value) -> str | None:
+    if name == "ad_account_id":
+        return _read_ad_account(value)
+    if name == "audience_id":
+        return _read_facebook_id(value)
+    if name == "name":
+        return read_line(value, "a name", MAX_NAME_CHARACTERS)
+    if name == "mode":
+        return read_choice(value, _MODES)
+    if name == "customer_file_source":
+        return read_choice(value, _SOURCES)
+    return read_text(value)
+
+
+def _read_ad_account(value: Value) -> str | None:
+    what = "an ad account such as act_1234567890"
+    text = read_text(value, what)
+    match = None if text is None else _AD_ACCOUNT.fullmatch(text)
+    if text is not None and match is None:
+        value.expected(what)
+    return f"act_{match[1]}" if match else None
+
+
+def _read_facebook_id(value: Value) -> str | None:
+    what = "the digits of a Facebook audience's id"
+    text = read_text(value, what)
+    if text is not None and not _FACEBOOK_ID.fullmatch(text):
+        value.expected(what)
+        return None
+    return text

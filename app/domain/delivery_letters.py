@@ -1,0 +1,76 @@
+"""Dead letters of delivery: one per row that Facebook refused, holding nothing but what was sent and its words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.domain.delivery import Refusal, words
+from app.domain.users_requests import RowSource, UsersRequest
+from schemas.dead_letter import DeadLetter, FacebookRefusal, Origin, Reason, dead_letter_id
+from topics.partitioning import membership_key
+
+
+@dataclass(frozen=True, slots=True)
+class LetterContext:
+    """What all letters of one request have in common; `at` in epoch milliseconds."""
+
+    topic: str
+    partition: int
+    destination: str
+    attempts: int
+    at: int
+
+
+def rejected_row(
+    context: LetterContext, request: UsersRequest, place: int, why: str, trace: str | None
+) -> DeadLetter:
+    """The request worked, this row of it was refused."""
+    facebook = FacebookRefusal(message=why, trace=trace)
+    return _letter(context, request, place, Reason.REJECTED_ROW, f"Facebook refused the row: {why}", facebook)
+
+
+def rejected_request(context: LetterContext, request: UsersRequest, refusal: Refusal) -> Iterator[DeadLetter]:
+    """The whole request was refused for good: a letter for each of its rows, made one at a time."""
+    facebook = FacebookRefusal(
+        code=refusal.code, subcode=refusal.subcode, message=refusal.message, trace=refusal.trace
+    )
+    for place in range(len(request.data)):
+        yield _letter(context, request, place, Reason.REJECTED_REQUEST, words(refusal), facebook)
+
+
+def _letter(
+    context: LetterContext,
+    request: UsersRequest,
+    place: int,
+    reason: Reason,
+    detail: str,
+    facebook: FacebookRefusal,
+) -> DeadLetter:
+    source: RowSource = request.sources[place]
+    delta = source.delta
+    origin = Origin(
+        topic=context.topic,
+        partition=context.partition,
+        offset=source.offset,
+        key=membership_key(delta.audience, delta.profile).decode(),
+    )
+    return DeadLetter(
+        # The destination stands for the audience: one delta may be refused by several ad accounts.
+        id=dead_letter_id(
+            "deliver", origin, source.index, context.destination, delta.profile, delta.sequence
+        ),
+        stage="deliver",
+        reason=reason,
+        detail=detail,
+        origin=origin,
+        facebook=facebook,
+        audience=delta.audience,
+        destination=context.destination,
+        profile=delta.profile,
+        sequence=delta.sequence,
+        attempts=context.attempts,
+        first_failed_at=context.at,
+        last_failed_at=context.at,
+        record={"change": delta.change.value, "row": request.row(place)},
+    )

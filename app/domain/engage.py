@@ -1,0 +1,52 @@
+"""Calls that Segment Engage makes: which audience they speak of, and whether the profile is in it.
+
+The rules are those of Segment's own destination: the class of the computation says that a membership is claimed,
+its key names the property or trait that holds the boolean, and the names of events mean nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_CLASSES: Final = frozenset({"audience", "journey_step"})
+
+# Names of the destination in `integrations`, the most specific first; all are instances of the one thing.
+_DESTINATION_KEYS: Final = (
+    "Facebook Custom Audiences (Actions)",
+    "Personas Facebook Custom Audiences",
+    "PERSONAS - Facebook Ads",
+    "All",
+)
+
+
+def claims_membership(personas: Any) -> bool:
+    """Whether `context.personas` is that of a membership; a computed trait's is not."""
+    if type(personas) is not dict:
+        return False
+    computation = personas.get("computation_class")
+    return type(computation) is str and computation in _CLASSES
+
+
+def audience_key(personas: dict[str, Any]) -> str | None:
+    """The audience's key, None where there is none."""
+    key = personas.get("computation_key")
+    return key if type(key) is str and key else None
+
+
+def claimed_membership(call_type: str, key: str, properties: Any, traits: Any) -> bool | None:
+    """What the call says of the audience; None where it says nothing that is a boolean.
+
+    An identify call says it in its traits, a track call in its properties, under the key as it is.
+    """
+    source = traits if call_type == "identify" else properties if call_type == "track" else None
+    value = source.get(key) if type(source) is dict else None
+    return value if type(value) is bool else None
+
+
+def may_reach_facebook(integrations: Any) -> bool:
+    """Whether the call's `integrations` let it through; only the boolean false keeps it back."""
+    if type(integrations) is dict:
+        for key in _DESTINATION_KEYS:
+            if key in integrations:
+                return integrations[key] is not False
+    return True

@@ -1,0 +1,174 @@
+"""Feeds: the part of event conditions that needs no state, evaluated where calls come in.
+
+A feed is a distinct choice of events (name, comparisons with constants, excluded sources) with the values that are
+kept of each. Conditions that ask for the same share it. Its id is a digest of that content: it survives restarts
+and edits of whatever does not concern it, and an edited condition has another feed, with no history of the old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from app.domain.operators import predicate
+from app.domain.values import extractor, goes_into_items, kept, kept_items, number_of
+from schemas.audience import Comparison, EventCondition, TraitReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from app.domain.values import Extract
+
+_ID_DIGITS: Final = 12
+_SOURCE_PATH: Final = "protocols.sourceId"
+# Beyond, sums could leave what a float can hold; nothing that is counted or paid is that large.
+_MAX_SUMMAND: Final = 1e100
+_MAX_INTEGER: Final = 2**63
+
+
+class KeptKind(StrEnum):
+    """What is kept of an event: a value of its properties or context, or the number that a property is."""
+
+    PROPERTY = "property"
+    CONTEXT = "context"
+    NUMBER = "number"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Kept:
+    """One value that a feed keeps of each of its events."""
+
+    kind: KeptKind
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """`passes(properties, context)` says whether an event of this name belongs to the feed.
+
+    Both arguments may be None, and are, where the call has no such object or no feed of the event needs it.
+    """
+
+    id: str
+    event: str
+    kept: tuple[Kept, ...]
+    needs_properties: bool
+    needs_context: bool
+    passes: Callable[[Any, Any], bool] | None
+    keep: Callable[[Any, Any], list[Any]] | None
+
+
+def is_deferred(comparison: Comparison) -> bool:
+    """Whether the comparison needs the profile's state, and so cannot be made where calls come in."""
+    return isinstance(comparison.operand, TraitReference)
+
+
+def kept_by(condition: EventCondition) -> tuple[Kept, ...]:
+    """The values of its events that the condition needs later."""
+    values = {Kept(KeptKind.PROPERTY, item.path) for item in condition.where if is_deferred(item)}
+    values |= {Kept(KeptKind.CONTEXT, item.path) for item in condition.context if is_deferred(item)}
+    if condition.aggregate is not None:
+        values.add(Kept(KeptKind.NUMBER, condition.aggregate.property_path))
+    return tuple(sorted(values))
+
+
+def feed_of(condition: EventCondition) -> Feed:
+    """The feed whose events the condition counts."""
+    where = [item for item in condition.where if not is_deferred(item)]
+    context = [item for item in condition.context if not is_deferred(item)]
+    sources = sorted(set(condition.exclude_sources))
+    values = kept_by(condition)
+    content = [
+        condition.event,
+        _content(where),
+        _content(context),
+        sources,
+        [[value.kind.value, value.path] for value in values],
+    ]
+    return Feed(
+        id=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS],
+        event=condition.event,
+        kept=values,
+        needs_properties=bool(where) or any(value.kind is not KeptKind.CONTEXT for value in values),
+        needs_context=bool(context or sources) or any(value.kind is KeptKind.CONTEXT for value in values),
+        passes=_filter(where, context, sources),
+        keep=_keeper(values),
+    )
+
+
+def _content(comparisons: Iterable[Comparison]) -> list[Any]:
+    parts = (item.model_dump(mode="json") for item in comparisons)
+    return sorted(([part["path"], part["operator"], part["operand"]] for part in parts), key=json.dumps)
+
+
+def compared(comparison: Comparison) -> Callable[[Any], bool]:
+    """Whether an object's value at the comparison's path passes it; for items of an array, whether some does."""
+    extract = extractor(comparison.path)
+    holds = predicate(comparison.operator, comparison.operand)
+    if not goes_into_items(comparison.path):
+        return lambda source: holds(extract(source))
+
+    def some_item_holds(source: Any) -> bool:
+        items = extract(source)
+        return holds(None) if items is None else any(holds(item) for item in items)
+
+    return some_item_holds
+
+
+def _filter(
+    where: Sequence[Comparison], context: Sequence[Comparison], sources: Sequence[str]
+) -> Callable[[Any, Any], bool] | None:
+    """None: every event of the name passes."""
+    of_properties = [compared(item) for item in where]
+    of_context = [compared(item) for item in context]
+    if sources:
+        excluded, source_of = frozenset(sources), extractor(_SOURCE_PATH)
+
+        def from_other_source(context: Any) -> bool:
+            source = source_of(context)
+            return type(source) is not str or source not in excluded
+
+        of_context.append(from_other_source)
+    if not of_properties and not of_context:
+        return None
+    if len(of_properties) == 1 and not of_context:
+        only = of_properties[0]
+        return lambda properties, _: only(properties)
+
+    def passes(properties: Any, context: Any) -> bool:
+        for test in of_properties:
+            if not test(properties):
+                return False
+        return all(test(context) for test in of_context)
+
+    return passes
+
+
+def _keeper(values: Sequence[Kept]) -> Callable[[Any, Any], list[Any]] | None:
+    if not values:
+        return None
+    takers = [_taker(value) for value in values]
+    if len(takers) == 1 and values[0].kind is not KeptKind.CONTEXT:
+        only = takers[0]
+        return lambda properties, _: [only(properties)]
+    pairs = [(value.kind is KeptKind.CONTEXT, take) for value, take in zip(values, takers, strict=True)]
+    return lambda properties, context: [take(context if outer else properties) for outer, take in pairs]
+
+
+def _taker(value: Kept) -> Extract:
+    extract = extractor(value.path)
+    if value.kind is KeptKind.NUMBER:
+        return lambda source: _summand(extract(source))
+    if goes_into_items(value.path):
+        return lambda source: kept_items(extract(source))
+    return lambda source: kept(extract(source))
+
+
+def _summand(value: Any) -> int | float | None:
+    number = number_of(value)
+    if number is None or not -_MAX_SUMMAND < number < _MAX_SUMMAND:
+        return None
+    return number if -_MAX_INTEGER <= number < _MAX_INTEGER else float(number)

@@ -1,0 +1,231 @@
+"""Folding what a call says into a profile's state, and forgetting what no condition can ask for again.
+
+Every function here gives the same state whatever the order in which calls come, apart from what only the clock
+decides. Merging two profiles would fold the kept entries of one into the other: the newest K of a union are among
+the newest K of its parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, Final
+
+from app.domain.conditions import MAX_INSTANTS
+from app.domain.state import (
+    ClaimState,
+    FeedState,
+    IdentifierState,
+    NumberTotals,
+    Totals,
+    TraitState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.domain.event_conditions import Need
+    from app.domain.state import ProfileState
+
+# Identifiers that a person may have several of, each good for finding them alone, with how many are kept.
+SEVERAL: Final = frozenset({"EMAIL", "PHONE", "MADID"})
+MAX_OF_ONE_KIND: Final = 5
+
+# How long the message ids of counted events are remembered, by the partition's clock, and how many.
+REMEMBERED_MS: Final = 24 * 3_600_000
+MAX_REMEMBERED: Final = 256
+
+_DIGEST_BYTES: Final = 8
+
+
+def message_digest(message_id: str) -> int:
+    """Eight bytes stand for a message id: two ids of one profile and day are not confused in practice."""
+    digest = hashlib.blake2b(message_id.encode(), digest_size=_DIGEST_BYTES).digest()
+    return int.from_bytes(digest, "big")
+
+
+def is_remembered(state: ProfileState, digest: int, now: int) -> bool:
+    """Whether this message id was remembered less than 24 hours of the clock ago; forgets the older ones."""
+    at = state.recent_at
+    if at and at[0] <= now - REMEMBERED_MS:
+        expired = bisect_right(at, now - REMEMBERED_MS)
+        del at[:expired], state.recent_ids[:expired]
+    return digest in state.recent_ids
+
+
+def remember(state: ProfileState, digest: int, now: int) -> bool:
+    """Remembers a message id; False when the oldest one had to make room before its time."""
+    at = state.recent_at
+    state.recent_ids.append(digest)
+    at.append(max(now, at[-1]) if at else now)
+    if len(state.recent_ids) <= MAX_REMEMBERED:
+        return True
+    del state.recent_ids[0], state.recent_at[0]
+    return False
+
+
+def settle(state: ProfileState, needs: Mapping[str, Need], now: int) -> int:
+    """Brings totals up to `now` and drops the events that no condition needs; returns how many were given up
+    although one did, for lack of room. To be called before anything else happens at a later `now`.
+    """
+    given_up = 0
+    settled = state.settled
+    for feed_id in list(state.feeds):
+        need = needs.get(feed_id)
+        if need is None:
+            del state.feeds[feed_id]
+            continue
+        feed = state.feeds[feed_id]
+        if need.totals:
+            if feed.totals is None:
+                feed.totals = Totals(0, [])
+                _add_range(feed, feed.totals, 0, bisect_right(feed.instants, settled))
+            if now > settled and feed.instants and feed.instants[-1] > settled:
+                first, end = bisect_right(feed.instants, settled), bisect_right(feed.instants, now)
+                _add_range(feed, feed.totals, first, end)
+        if feed.instants:
+            given_up += prune(feed, need, now)
+    state.settled = max(settled, now)
+    return given_up
+
+
+def add_event(feed: FeedState, need: Need, instant: int, values: list[Any], settled: int) -> None:
+    """One more event of the feed, at any place in its order."""
+    if need.totals and instant <= settled:
+        if feed.totals is None:
+            feed.totals = Totals(0, [])
+        _add_to_totals(feed.totals, values)
+        if not need.span_ms:
+            return
+    place = bisect_right(feed.instants, instant)
+    feed.instants.insert(place, instant)
+    if values:
+        feed.values.insert(place, values)
+
+
+def prune(feed: FeedState, need: Need, now: int) -> int:
+    """Drops what is behind the need, looking only at instants up to the clock; returns how many events were
+    given up although needed.
+    """
+    instants = feed.instants
+    end = bisect_right(instants, now - need.hold_ms)
+    drop = bisect_right(instants, now - need.span_ms)
+    if need.newest is not None and end - need.newest > drop:
+        drop = end - need.newest
+    given_up = max(0, len(instants) - drop - MAX_INSTANTS)
+    drop += given_up
+    if drop:
+        del instants[:drop]
+        if feed.values:
+            del feed.values[:drop]
+    return given_up
+
+
+def _add_range(feed: FeedState, totals: Totals, first: int, end: int) -> None:
+    if not feed.values:
+        totals.count += end - first
+        return
+    for values in feed.values[first:end]:
+        _add_to_totals(totals, values)
+
+
+def _add_to_totals(totals: Totals, values: list[Any]) -> None:
+    totals.count += 1
+    if not totals.numbers:
+        totals.numbers = [NumberTotals() for _ in values]
+    for number, value in zip(totals.numbers, values, strict=True):
+        if type(value) is float or type(value) is int:
+            _add_number(number, float(value))
+
+
+def _add_number(totals: NumberTotals, value: float) -> None:
+    if totals.count:
+        totals.least = min(totals.least, value)
+        totals.greatest = max(totals.greatest, value)
+    else:
+        totals.least = totals.greatest = value
+    totals.count += 1
+    before = totals.total
+    totals.total = before + value
+    larger, smaller = (before, value) if abs(before) >= abs(value) else (value, before)
+    totals.compensation += (larger - totals.total) + smaller
+
+
+def fold_trait(state: ProfileState, path: str, value: Any, timestamp: int, message_id: str) -> bool:
+    """Whether the trait has another value now."""
+    known = state.traits.get(path)
+    if known is None:
+        state.traits[path] = TraitState(value, timestamp, message_id)
+        return value is not None
+    if (timestamp, message_id) < (known.timestamp, known.message_id):
+        return False
+    changed = bool(type(known.value) is not type(value) or known.value != value)
+    known.value, known.timestamp, known.message_id = value, timestamp, message_id
+    return changed
+
+
+def fold_claim(state: ProfileState, audience: str, member: bool, timestamp: int, message_id: str) -> bool:
+    """Whether the newest claim says something else now."""
+    known = state.claims.get(audience)
+    if known is None:
+        state.claims[audience] = ClaimState(member, timestamp, message_id)
+        return member
+    if (timestamp, message_id) < (known.timestamp, known.message_id):
+        return False
+    changed = known.member != member
+    known.member, known.timestamp, known.message_id = member, timestamp, message_id
+    return changed
+
+
+def fold_identifiers(
+    state: ProfileState, identifiers: Mapping[str, str | float | None], timestamp: int
+) -> bool:
+    """Whether what is sent of this profile is something else now.
+
+    The newest value counts; for ties the greater. An identifier that finds a person alone is never taken away: an
+    older value is sent beside the newer one, so that an exit reaches everything an entry ever did. Past
+    MAX_OF_ONE_KIND values another one is not taken.
+    """
+    changed = False
+    for column, value in identifiers.items():
+        if column in SEVERAL:
+            if value is not None:
+                changed |= _fold_one_of_several(state, column, value, timestamp)
+            continue
+        known = state.identifiers.get(column)
+        if known is None:
+            state.identifiers[column] = IdentifierState(value, timestamp)
+            changed |= value is not None
+        elif (timestamp, *_order(value)) > (known.timestamp, *_order(known.value)):
+            changed |= known.value != value
+            known.value, known.timestamp = value, timestamp
+    return changed
+
+
+def _fold_one_of_several(state: ProfileState, column: str, value: str | float, timestamp: int) -> bool:
+    known = state.identifiers.get(column)
+    if known is None or known.value is None:
+        state.identifiers[column] = IdentifierState(value, timestamp)
+        return True
+    newer = (timestamp, *_order(value)) > (known.timestamp, *_order(known.value))
+    if known.value == value:
+        known.timestamp = max(known.timestamp, timestamp)
+        return False
+    further = state.further.setdefault(column, [])
+    if value in further:
+        if not newer:
+            return False
+        further.remove(value)
+    elif len(further) >= MAX_OF_ONE_KIND - 1:
+        return False
+    if newer:
+        further.append(known.value)
+        known.value, known.timestamp = value, timestamp
+    else:
+        further.append(value)
+    return True
+
+
+def _order(value: str | float | None) -> tuple[bool, str]:
+    """Any two values have an order, None before all others."""
+    return value is not None, str(value)

@@ -1,0 +1,383 @@
+"""AudiencePartition: all that evaluate knows and does of one partition of profile.events.
+
+The worker and `simulate` both run on it. It reads no clock and writes nowhere: records, markers and the wall come
+in, and `drain` gives the deltas and states to write in one transaction. Given the same records it always gives the
+same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from app.domain.clock import ClockRecord, PartitionClock
+from app.domain.counters import AudienceCounters
+from app.domain.evaluation import Instant, announce, evaluate, next_due
+from app.domain.fold import (
+    add_event,
+    fold_claim,
+    fold_identifiers,
+    fold_trait,
+    is_remembered,
+    message_digest,
+    prune,
+    remember,
+    settle,
+)
+from app.domain.profile_ids import display_name
+from app.domain.rows import is_identified
+from app.domain.state import AT_ONCE, NEVER, FeedState, ProfileState, decode_state, encode_state, wake_of
+from app.domain.timers import Timers
+from schemas.dead_letter import DropReason
+from schemas.membership import Cause, Change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from app.domain.conditions import CompiledAudience, Plan
+    from app.domain.counters import Counters
+    from schemas.membership import MembershipDelta
+    from schemas.profile import ProfileEvent
+
+# Key of the partition's own record among the states; profile ids never begin with NUL.
+CLOCK_KEY: Final = b"\x00clock"
+
+EVALUATE: Final = "evaluate"
+EXPIRE: Final = "expire"
+
+
+class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """The partition's own record: where it stands, by which plan, and how many members each audience has here."""
+
+    version: int
+    clock: ClockRecord
+    plan: str
+    members: dict[str, int]
+
+
+_encode_record: Final = msgspec.msgpack.Encoder().encode
+_decode_record: Final = msgspec.msgpack.Decoder(PartitionRecord).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What changed since the last drain: `deltas` in order, and each changed state once, by its key."""
+
+    deltas: list[MembershipDelta]
+    states: list[tuple[bytes, bytes]]
+
+
+class AudiencePartition:
+    """Call `load` for every state record, then `finish_recovery`; after that the rest, in any order.
+
+    Nothing is evaluated before `set_wall` and `set_expected` have been called and every expected lane has shown
+    progress; what comes before is kept.
+    """
+
+    def __init__(self, plan: Plan, early_ms: int, counters: Counters) -> None:
+        """`early_ms` is how long before its timestamp an event may count."""
+        self.plan = plan
+        self.clock = PartitionClock()
+        # Message ids and events given up for lack of room, since the start.
+        self.forgotten_ids = 0
+        self.forgotten_events = 0
+        self.states: dict[bytes, bytes] = {}
+        self._early_ms = early_ms
+        self._counters = counters
+        self._evaluated = counters.stages[EVALUATE]
+        self._expired = counters.stages[EXPIRE]
+        self._touched: dict[bytes, ProfileState] = {}
+        self._deltas: list[MembershipDelta] = []
+        self._members: dict[str, int] = {}
+        self._record_changed = False
+        self._timers = Timers(self._wake_of)
+        self._next_due = NEVER
+        # Every timer up to here has fired; None: the clock has not started.
+        self._fired: int | None = None
+        self._loaded: PartitionRecord | None = None
+        # The plan that every state has been evaluated by, and the profiles that are still to be, by this one.
+        self._digest = plan.digest
+        self._overdue: set[bytes] = set()
+
+    # --- recovery ---
+
+    def load(self, key: bytes, value: bytes | None) -> None:
+        """One record of the changelog, in its order; None deletes."""
+        if key == CLOCK_KEY:
+            self._loaded = None if value is None else _decode_record(value)
+        elif value is None:
+            self.states.pop(key, None)
+        else:
+            self.states[key] = value
+
+    def finish_recovery(self) -> None:
+        """After the last `load`. Where the plan is another than the states were made by, every profile is due."""
+        record = self._loaded
+        self._loaded = None
+        if record is not None:
+            self.clock.load(record.clock)
+            self._fired = self.clock.now
+            self._members = dict(record.members)
+            self._digest = record.plan
+        if self._digest != self.plan.digest:
+            self._overdue.update(self.states)
+        for key, state in self.states.items():
+            wake = AT_ONCE if self._overdue else wake_of(state)
+            if wake != NEVER:
+                self._timers.arm(key, wake)
+        for audience, members in self._members.items():
+            self._audience_counters(audience).members += members
+        self._note_next_due()
+
+    def release(self) -> None:
+        """This worker owns the partition no longer: its members are no longer counted here."""
+        for audience, members in self._members.items():
+            self._audience_counters(audience).members -= members
+        self._members = {}
+
+    # --- time ---
+
+    def set_wall(self, now_ms: int) -> None:
+        """The real time; fires what becomes due if it is the wall that held the clock back."""
+        self.clock.set_wall(now_ms)
+        self._advance()
+
+    def set_expected(self, lanes: Iterable[str]) -> None:
+        """The live source lanes (see PartitionClock)."""
+        self.clock.set_expected(lanes)
+        self._advance()
+
+    def apply_marker(self, event: ProfileEvent) -> None:
+        """The progress of lanes, as resolve writes it into every partition."""
+        for lane, instant in (event.progress or {}).items():
+            self.clock.progress(lane, instant)
+        self._record_changed = True
+        self._advance()
+
+    @property
+    def next_due(self) -> int | None:
+        """Time changes nothing before this instant; None: it never will."""
+        return self._timers.next_due
+
+    def _advance(self) -> None:
+        now = self.clock.now
+        if now is None or (now < self._next_due and self._fired is not None):
+            return
+        if self._fired is None:
+            self._fired = now
+        while (timer := self._timers.pop(now)) is not None:
+            due, key = timer
+            # What was armed at once, or before the clock started, is looked at where the clock stood last.
+            self._fire(key, max(due, self._fired), now, everything=due == AT_ONCE)
+        self._fired = now
+        if self._digest != self.plan.digest:
+            self._digest = self.plan.digest
+            self._record_changed = True
+        self._note_next_due()
+
+    def _fire(self, key: bytes, at: int, clock: int, *, everything: bool) -> None:
+        self._expired.records_in += 1
+        was_touched = key in self._touched
+        state = self._touch(key)
+        armed = state.wake
+        self._overdue.discard(key)
+        self.forgotten_events += settle(state, self.plan.needs, at)
+        instant = Instant(at, at + self._early_ms, clock)
+        audiences = self.plan.audiences.values() if everything else self._timed(state)
+        deltas = evaluate(key.decode(), state, audiences, instant, Cause.TIME)
+        self._expired.records_out += len(deltas)
+        self._emit(deltas)
+        state.wake = next_due(state, self.plan, instant, state.feeds)
+        if state.wake != NEVER:
+            self._timers.arm(key, state.wake)
+        if not deltas and not was_touched and state.wake == armed:
+            del self._touched[key]  # looked at for another plan's sake, and nothing came of it
+
+    def _timed(self, state: ProfileState) -> Iterable[CompiledAudience]:
+        of_feed = self.plan.of_feed
+        if len(state.feeds) == 1:
+            return of_feed[next(iter(state.feeds))]
+        return {audience.key: audience for feed in state.feeds for audience in of_feed[feed]}.values()
+
+    # --- records ---
+
+    def apply(self, profile: str, event: ProfileEvent) -> None:
+        """One call about `profile`; a redelivery is dropped."""
+        self._evaluated.records_in += 1
+        self._record_changed = True
+        clock = self.clock
+        if not clock.accept(event.lane, event.offset, event.index):
+            self._evaluated.dropped[DropReason.DUPLICATE.value] += 1
+            return
+        clock.progress(event.lane, event.received)
+        self._advance()
+        key = profile.encode()
+        is_new = key not in self._touched and key not in self.states
+        state = self._touch(key)
+        now = clock.now
+        if now is None:
+            self._fold(state, event, self._fold_hits(state, event, 0, event.received))
+            self._arm(key, state, AT_ONCE)
+            return
+        self._apply_now(key, profile, state, event, now, is_new=is_new)
+
+    def _apply_now(
+        self, key: bytes, profile: str, state: ProfileState, event: ProfileEvent, now: int, *, is_new: bool
+    ) -> None:
+        if state.settled < now:
+            self.forgotten_events += settle(state, self.plan.needs, now)
+        instant = Instant(now, now + self._early_ms, now)
+        was_identified = event.identifiers is None or is_identified(profile, state)
+        affected = self._fold_hits(state, event, now, now)
+        identifiers_changed = self._fold(state, event, affected)
+        if is_new:
+            affected.update((audience.key, audience) for audience in self.plan.initial)
+        if not was_identified and is_identified(profile, state):
+            affected.update(self.plan.audiences)
+        if affected:
+            cause = Cause.CLAIM if event.claims and not event.hits else Cause.EVENT
+            deltas = evaluate(profile, state, affected.values(), instant, cause)
+            self._emit(deltas)
+            self._evaluated.records_out += len(deltas)
+        else:
+            deltas = []
+        if identifiers_changed:
+            updates = announce(profile, state, self.plan, instant, (delta.audience for delta in deltas))
+            self._emit(updates)
+            self._evaluated.records_out += len(updates)
+        if event.hits:
+            due = next_due(
+                state, self.plan, instant, [hit.feed for hit in event.hits if hit.feed in state.feeds]
+            )
+            if due < state.wake:
+                self._arm(key, state, due)
+
+    def _fold_hits(
+        self, state: ProfileState, event: ProfileEvent, now: int, remembered_at: int
+    ) -> dict[str, CompiledAudience]:
+        """The audiences that the event's feeds decide; none when its message id has been seen."""
+        affected: dict[str, CompiledAudience] = {}
+        if not event.hits:
+            return affected
+        if event.message_id is not None:
+            digest = message_digest(event.message_id)
+            if is_remembered(state, digest, remembered_at):
+                self._evaluated.dropped[DropReason.DUPLICATE.value] += 1
+                return affected
+            if not remember(state, digest, remembered_at):
+                self.forgotten_ids += 1
+        for hit in event.hits:
+            need = self.plan.needs.get(hit.feed)
+            if need is None:
+                continue  # of a definition that is no longer there
+            feed = state.feeds.get(hit.feed)
+            if feed is None:
+                feed = state.feeds[hit.feed] = FeedState([], [])
+            add_event(feed, need, event.timestamp, hit.values, state.settled)
+            self.forgotten_events += prune(feed, need, now)
+            for audience in self.plan.of_feed[hit.feed]:
+                affected[audience.key] = audience
+        return affected
+
+    def _fold(self, state: ProfileState, event: ProfileEvent, affected: dict[str, CompiledAudience]) -> bool:
+        """Traits, claims and identifiers; whether the rows to send have changed."""
+        message_id = event.message_id or ""
+        for path, value in (event.traits or {}).items():
+            audiences = self.plan.of_trait.get(path)
+            if audiences is not None and fold_trait(state, path, value, event.timestamp, message_id):
+                affected.update((audience.key, audience) for audience in audiences)
+        for key, member in (event.claims or {}).items():
+            audience = self.plan.audiences.get(key)
+            if audience is not None and fold_claim(state, key, member, event.timestamp, message_id):
+                affected[key] = audience
+        if event.identifiers is None:
+            return False
+        return fold_identifiers(state, event.identifiers, event.timestamp)
+
+    # --- results ---
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a drain would bring more than where the clock stands."""
+        return bool(self._touched or self._deltas)
+
+    def drain(self) -> Outcome:
+        """Everything that changed since the last drain; writing it, all or nothing, is the caller's business."""
+        states = [(key, encode_state(state)) for key, state in self._touched.items()]
+        self.states.update(states)
+        self._touched.clear()
+        if self._record_changed or states:
+            record = PartitionRecord(1, self.clock.dump(), self._digest, self._members)
+            states.append((CLOCK_KEY, _encode_record(record)))
+            self._record_changed = False
+        deltas, self._deltas = self._deltas, []
+        return Outcome(deltas, states)
+
+    def members(self, audience: str) -> int:
+        """How many profiles of this partition are members now."""
+        return self._members.get(audience, 0)
+
+    def display_name(self, profile: str) -> str:
+        """How results name the profile (see app.domain.profile_ids)."""
+        state = self._find(profile.encode())
+        known = {} if state is None else state.identifiers
+        return display_name(profile, {column: item.value for column, item in known.items()})
+
+    def _emit(self, deltas: list[MembershipDelta]) -> None:
+        for delta in deltas:
+            counted = self._audience_counters(delta.audience)
+            if delta.change is Change.ENTERED:
+                self._count_member(delta.audience, counted, 1)
+                counted.entered += 1
+            elif delta.change is Change.EXITED:
+                self._count_member(delta.audience, counted, -1)
+                counted.exited += 1
+            if delta.rows and delta.change is Change.ENTERED and not any(delta.rows.values()):
+                self._evaluated.dropped[DropReason.NO_IDENTIFIER.value] += 1
+        self._deltas.extend(deltas)
+
+    def _count_member(self, audience: str, counted: AudienceCounters, by: int) -> None:
+        self._members[audience] = self._members.get(audience, 0) + by
+        counted.members += by
+
+    def _audience_counters(self, key: str) -> AudienceCounters:
+        counted = self._counters.audiences.get(key)
+        if counted is None:
+            counted = self._counters.audiences[key] = AudienceCounters()
+        return counted
+
+    # --- states and timers ---
+
+    def _find(self, key: bytes) -> ProfileState | None:
+        state = self._touched.get(key)
+        if state is None and (encoded := self.states.get(key)) is not None:
+            state = decode_state(encoded)
+        return state
+
+    def _touch(self, key: bytes) -> ProfileState:
+        """The profile's state, to be changed and written."""
+        state = self._touched.get(key)
+        if state is None:
+            encoded = self.states.get(key)
+            state = self._touched[key] = ProfileState() if encoded is None else decode_state(encoded)
+        return state
+
+    def _wake_of(self, key: bytes) -> int | None:
+        if key in self._overdue:
+            return AT_ONCE
+        state = self._touched.get(key)
+        if state is not None:
+            return state.wake
+        encoded = self.states.get(key)
+        return None if encoded is None else wake_of(encoded)
+
+    def _arm(self, key: bytes, state: ProfileState, due: int) -> None:
+        state.wake = due
+        self._timers.arm(key, due)
+        self._next_due = min(self._next_due, due)
+
+    def _note_next_due(self) -> None:
+        due = self._timers.next_due
+        self._next_due = NEVER if due is None else due

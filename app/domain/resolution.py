@@ -1,0 +1,296 @@
+"""Resolver: one raw Segment call -> what the evaluation of a profile needs to know of it, or why there is nothing.
+
+Everything that needs no state is decided here: validity, the profile, which feeds' filters the event passes, which
+of its values are kept, the identifiers and their hashes. Raw personal data goes no further.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from app.domain.call_times import received_of_refused, times_of
+from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object
+from app.domain.engage import audience_key, claimed_membership, claims_membership, may_reach_facebook
+from app.domain.normalization import MetaKey, NormalizationOptions
+from app.domain.person import device_identifier, identifiers_in
+from app.domain.profile_ids import ANONYMOUS, profile_id_of
+from app.domain.sights import Sights
+from schemas.dead_letter import DropReason, Reason
+from schemas.profile import CALL, VERSION, FeedHit, ProfileEvent
+from schemas.segment import ABSENT, CallContext, SegmentEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.domain.conditions import EventFeeds, Plan
+    from app.domain.person import Identifiers
+
+PAGE_EVENT: Final = "Page Viewed"
+SCREEN_EVENT: Final = "Screen Viewed"
+# Type of call -> the event it counts as, and the property that its name becomes.
+_NAMED: Final = {"page": (PAGE_EVENT, "page_name"), "screen": (SCREEN_EVENT, "screen_name")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveOptions:
+    """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country."""
+
+    default_country: str | None = None
+    max_event_bytes: int = 32_768
+
+
+class Resolution(msgspec.Struct, gc=False, frozen=True):
+    """What becomes of one record: `records` to forward, or the reason why there is none, or both for an Engage
+    call whose claim is dropped while its traits are kept.
+
+    `received` is the record's received time, also when it is refused; None only without a record time.
+    `unknown_audience` is the key that an Engage call dropped as UNKNOWN_AUDIENCE speaks of.
+    """
+
+    received: int | None
+    records: Sequence[tuple[str, ProfileEvent]] = ()
+    dropped: DropReason | None = None
+    refused: Refusal | None = None
+    unknown_audience: str | None = None
+
+
+class _Source(msgspec.Struct, gc=False, frozen=True):
+    """Where a call came from, and when."""
+
+    raw: bytes
+    lane: str
+    offset: int
+    received: int
+    timestamp: int
+
+
+class _Claims(msgspec.Struct, gc=False, frozen=True):
+    """What becomes of an Engage call's claim."""
+
+    key: str
+    claims: dict[str, bool] | None = None
+    dropped: DropReason | None = None
+    unknown_audience: str | None = None
+
+
+class Resolver:
+    """Resolves the records of any number of lanes; not for use by several threads at once."""
+
+    def __init__(self, plan: Plan, options: ResolveOptions) -> None:
+        self._plan = plan
+        self._options = options
+        self._events = plan.events
+        self._hits = {feed.id: FeedHit(feed.id) for feed in plan.feeds.values()}
+        self._sees_users = plan.holds_for_new(anonymous=False)
+        self._sees_anonymous = plan.holds_for_new(anonymous=True)
+        self._sights = Sights()
+        self._devices = Sights()
+
+    def resolve(
+        self, raw: bytes | None, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
+    ) -> Resolution:
+        """Never raises, whatever the bytes.
+
+        `record_time_ms` is the received time of a call that names none; None: its timestamp is (simulate).
+        """
+        try:
+            return self._resolve(raw, record_time_ms, wall_ms, lane, offset)
+        except RefusedError as error:
+            refusal = error.refusal
+        except msgspec.DecodeError:
+            refusal = Refusal(Reason.INVALID_JSON, "the record is not JSON")
+        except RecursionError:
+            refusal = Refusal(Reason.INVALID_JSON, "objects and lists are nested too deeply")
+        if raw is None or refusal.reason is Reason.TOO_LARGE:
+            raw = b""
+        return Resolution(received_of_refused(raw, record_time_ms, wall_ms), (), None, refusal)
+
+    def _resolve(
+        self, raw: bytes | None, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
+    ) -> Resolution:
+        """The checks that every call goes through; the order in which they are made is the order of blame."""
+        if raw is None:
+            raise RefusedError(Reason.NOT_AN_OBJECT, "the record has no value")
+        if len(raw) > self._options.max_event_bytes:
+            detail = f"the record has more than {self._options.max_event_bytes:,} bytes"
+            raise RefusedError(Reason.TOO_LARGE, detail)
+        call = read_call(raw)
+        call_type = call.type
+        if call_type is None or call_type not in TYPES:
+            raise RefusedError(Reason.UNKNOWN_TYPE, "type is none of " + ", ".join(sorted(TYPES)))
+        received, timestamp = times_of(call, record_time_ms, wall_ms)
+        if call_type == "alias":
+            return Resolution(received, (), DropReason.ALIAS)
+        profile = profile_id_of(call.user_id, call.anonymous_id)
+        if profile is None:
+            raise RefusedError(Reason.NO_IDENTITY, "userId and anonymousId are both missing or blank")
+        context = call.context
+        if context is not None and context.personas is not ABSENT:
+            personas = read_object(context.personas)
+            if claims_membership(personas):
+                source = _Source(raw, lane, offset, received, timestamp)
+                return self._resolve_engage(call, profile, personas, source)
+        if call_type == "track":
+            event = call.event
+            if not event or event.isspace():
+                raise RefusedError(Reason.INVALID_FIELD, "event is missing or blank")
+            feeds = self._events.get(event)
+            if feeds is None and (context is None or context.device is ABSENT):
+                # Most events end here.
+                if (self._sees_users or self._sees_anonymous) and self._is_first_sight(profile):
+                    source = _Source(raw, lane, offset, received, timestamp)
+                    return self._forward(profile, source, None)
+                return Resolution(received, (), DropReason.NOT_NEEDED)
+            hits = self._hits_of(call, raw, feeds, None) if feeds else []
+        elif call_type == "group":
+            if not call.group_id or call.group_id.isspace():
+                raise RefusedError(Reason.INVALID_FIELD, "groupId is missing or blank")
+            hits = []
+        elif call_type == "identify":
+            return self._resolve_identify(call, profile, _Source(raw, lane, offset, received, timestamp))
+        else:
+            event, name_property = _NAMED[call_type]
+            feeds = self._events.get(event)
+            hits = self._hits_of(call, raw, feeds, name_property) if feeds else []
+        source = _Source(raw, lane, offset, received, timestamp)
+        return self._finish(call, profile, source, hits, None, self._new_device(profile, context))
+
+    # --- what a call gives ---
+
+    def _hits_of(
+        self, call: SegmentEvent, raw: bytes, feeds: EventFeeds, name_property: str | None
+    ) -> list[FeedHit]:
+        properties = read_object(call.properties) if feeds.needs_properties else None
+        if name_property is not None and feeds.needs_properties and call.name:
+            properties = {**(properties or {}), name_property: call.name}
+        context = read_context(raw) if feeds.needs_context else None
+        hits = []
+        for feed in feeds.feeds:
+            if feed.passes is None or feed.passes(properties, context):
+                keep = feed.keep
+                hits.append(
+                    self._hits[feed.id] if keep is None else FeedHit(feed.id, keep(properties, context))
+                )
+        return hits
+
+    def _resolve_identify(self, call: SegmentEvent, profile: str, source: _Source) -> Resolution:
+        traits = read_object(call.traits)
+        identifiers = identifiers_in([traits], self._normalization(source))
+        device = self._new_device(profile, call.context)
+        if device:
+            identifiers = {**(identifiers or {}), **device}
+        return self._finish(call, profile, source, [], self._used_traits(traits, None), identifiers)
+
+    def _resolve_engage(
+        self, call: SegmentEvent, profile: str, personas: dict[str, Any], source: _Source
+    ) -> Resolution:
+        """Such a call is no event; its claim may be dropped, its identifiers and other traits are kept anyway."""
+        traits, properties = read_object(call.traits), read_object(call.properties)
+        claim = self._claim(call, personas, properties, traits)
+        context = read_context(source.raw) or {}
+        identifiers = identifiers_in([traits, properties, context.get("traits")], self._normalization(source))
+        device = device_identifier(context.get("device"), trusted=True)
+        if device is not None:
+            identifiers = {**(identifiers or {}), MetaKey.MADID.value: device}
+        used = self._used_traits(traits, claim.key) if call.type == "identify" else None
+        return self._finish(call, profile, source, [], used, identifiers, claim)
+
+    def _claim(self, call: SegmentEvent, personas: dict[str, Any], properties: Any, traits: Any) -> _Claims:
+        """Integrations, then the key, then the boolean."""
+        key = audience_key(personas)
+        if key is None:
+            raise RefusedError(
+                Reason.INVALID_AUDIENCE_MEMBERSHIP, "context.personas.computation_key is missing or blank"
+            )
+        if not may_reach_facebook(read_object(call.integrations)):
+            return _Claims(key, None, DropReason.FILTERED_BY_INTEGRATIONS)
+        audience = self._plan.audiences.get(key)
+        if audience is None:
+            return _Claims(key, None, DropReason.UNKNOWN_AUDIENCE, key)
+        if not audience.claimed:
+            return _Claims(key, None, DropReason.COMPUTED_HERE)
+        member = claimed_membership(call.type or "", key, properties, traits)
+        if member is None:
+            place = {"identify": "traits", "track": "properties"}.get(call.type or "")
+            detail = (
+                f"{place} has no boolean under the audience's key"
+                if place
+                else "only identify and track claim one"
+            )
+            raise RefusedError(Reason.INVALID_AUDIENCE_MEMBERSHIP, detail)
+        return _Claims(key, {key: member})
+
+    def _used_traits(self, traits: Any, leave_out: str | None) -> dict[str, Any] | None:
+        """The traits that definitions use, as far as the call says something of them."""
+        if type(traits) is not dict or not traits:
+            return None
+        used = {
+            use.path: use.take(traits)
+            for use in self._plan.traits
+            if use.name in traits and use.name != leave_out
+        }
+        return used or None
+
+    def _new_device(self, profile: str, context: CallContext | None) -> Identifiers | None:
+        """The advertising id of the device, unless it has been forwarded for this profile lately."""
+        if context is None or context.device is ABSENT:
+            return None
+        identifier = device_identifier(read_object(context.device), trusted=False)
+        if identifier is None or not self._devices.is_first(f"{identifier}|{profile}"):
+            return None
+        return {MetaKey.MADID.value: identifier}
+
+    def _normalization(self, source: _Source) -> NormalizationOptions:
+        year = datetime.fromtimestamp(source.received // 1_000, UTC).year
+        return NormalizationOptions(today_year=year, default_country=self._options.default_country)
+
+    # --- forwarding ---
+
+    def _finish(
+        self,
+        call: SegmentEvent,
+        profile: str,
+        source: _Source,
+        hits: list[FeedHit],
+        traits: dict[str, Any] | None,
+        identifiers: Identifiers | None,
+        claim: _Claims | None = None,
+    ) -> Resolution:
+        claims = claim.claims if claim else None
+        first = self._is_first_sight(profile)
+        if not (hits or traits or identifiers or claims or first):
+            dropped = (claim.dropped if claim else None) or DropReason.NOT_NEEDED
+            return Resolution(source.received, (), dropped, None, claim.unknown_audience if claim else None)
+        event = ProfileEvent(
+            VERSION,
+            CALL,
+            source.lane,
+            source.offset,
+            0,
+            source.timestamp,
+            source.received,
+            call.message_id,
+            hits,
+            traits,
+            identifiers,
+            claims,
+        )
+        if claim is None:
+            return Resolution(source.received, ((profile, event),))
+        return Resolution(source.received, ((profile, event),), claim.dropped, None, claim.unknown_audience)
+
+    def _forward(self, profile: str, source: _Source, message_id: str | None) -> Resolution:
+        """The bare news that a profile exists."""
+        event = ProfileEvent(
+            VERSION, CALL, source.lane, source.offset, 0, source.timestamp, source.received, message_id
+        )
+        return Resolution(source.received, ((profile, event),))
+
+    def _is_first_sight(self, profile: str) -> bool:
+        """Whether the profile's bare existence is news, and matters to some audience."""
+        matters = self._sees_anonymous if profile.startswith(ANONYMOUS) else self._sees_users
+        return matters and self._sights.is_first(profile)

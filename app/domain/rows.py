@@ -1,0 +1,44 @@
+"""Rows: what is sent of one profile, from the identifiers known of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from app.domain.fold import SEVERAL
+from app.domain.normalization import MetaKey
+from app.domain.profile_ids import external_id_of
+
+if TYPE_CHECKING:
+    from app.domain.state import ProfileState
+
+    Row = dict[str, str | float]
+
+_COLUMNS: Final = tuple(key.value for key in MetaKey if key is not MetaKey.EXTERN_ID)
+_SEVERAL: Final = tuple(column for column in _COLUMNS if column in SEVERAL)
+
+# Either of them makes a profile without a user id eligible for an audience that leaves anonymous ones out.
+_ELIGIBLE: Final = ("EMAIL", "MADID")
+
+
+def rows_of(profile: str, state: ProfileState) -> list[Row]:
+    """The row of all current identifiers, then one for each further e-mail, phone number or advertising id.
+
+    Empty when nothing known of the profile finds a person alone: a city and a first name do not.
+    """
+    external_id = external_id_of(profile)
+    found: Row = {} if external_id is None else {MetaKey.EXTERN_ID.value: external_id}
+    row: Row = dict(found)
+    known = state.identifiers
+    for column in _COLUMNS:
+        identifier = known.get(column)
+        if identifier is not None and identifier.value is not None:
+            row[column] = identifier.value
+    if external_id is None and not any(column in row for column in _SEVERAL):
+        return []
+    further = ({**found, column: value} for column in _SEVERAL for value in state.further.get(column, ()))
+    return [row, *further]
+
+
+def is_identified(profile: str, state: ProfileState) -> bool:
+    """Whether the profile has a user id, an e-mail address or a mobile advertising id."""
+    return external_id_of(profile) is not None or any(column in state.identifiers for column in _ELIGIBLE)

@@ -1,0 +1,28 @@
+"""Sights: what has been seen lately, in bounded memory."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# At least so many are remembered, at most twice as many.
+REMEMBERED: Final = 100_000
+
+
+class Sights:
+    """Two generations, so that room is made without keeping an order."""
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self) -> None:
+        self._new: set[str] = set()
+        self._old: set[str] = set()
+
+    def is_first(self, sight: str) -> bool:
+        """Whether it has not been seen lately; from now on it has."""
+        if sight in self._new:
+            return False
+        known = sight in self._old
+        self._new.add(sight)
+        if len(self._new) >= REMEMBERED:
+            self._old, self._new = self._new, set()
+        return not known

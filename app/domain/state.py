@@ -1,0 +1,118 @@
+"""ProfileState: all that is known of one profile, as the state table and its changelog hold it.
+
+States rest as MessagePack and are decoded only when touched, so their size is what a profile costs. Instants are
+epoch milliseconds. Fields are only ever added at the end, with a default; `wake` stands second because recovery
+reads nothing further.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+VERSION: Final = 1
+
+# No instant: later than any there is, so that the least of several needs no test for None.
+NEVER: Final = 2**62
+
+# A `wake` that is due at once, whatever the clock says, and asks for every audience to be looked at.
+AT_ONCE: Final = 0
+
+
+class NumberTotals(msgspec.Struct, array_like=True, gc=False):
+    """Of the numbers seen under one kept value; the sum is `total` + `compensation` (Neumaier's summation)."""
+
+    count: int = 0
+    total: float = 0.0
+    compensation: float = 0.0
+    least: float = 0.0
+    greatest: float = 0.0
+
+
+class Totals(msgspec.Struct, array_like=True, gc=False):
+    """Of all events of a feed up to the instant `settled` of the profile; one NumberTotals per kept value."""
+
+    count: int
+    numbers: list[NumberTotals]
+
+
+class FeedState(msgspec.Struct, array_like=True, gc=False):
+    """What is kept of the events of one feed: `instants` in order, and `values` of the same events beside them.
+
+    `values` is empty when the feed keeps none. `totals` only where a condition looks at all events ever.
+    """
+
+    instants: list[int]
+    values: list[list[Any]]
+    totals: Totals | None = None
+
+
+class TraitState(msgspec.Struct, array_like=True, gc=False):
+    """The value with the newest timestamp, and for ties the greatest message id; None: removed."""
+
+    value: Any
+    timestamp: int
+    message_id: str
+
+
+class IdentifierState(msgspec.Struct, array_like=True, gc=False):
+    """The value to send, and the timestamp of the call it came from."""
+
+    value: str | float | None
+    timestamp: int
+
+
+class ClaimState(msgspec.Struct, array_like=True, gc=False):
+    """What the newest Engage call says of one audience."""
+
+    member: bool
+    timestamp: int
+    message_id: str
+
+
+class MembershipState(msgspec.Struct, array_like=True, gc=False):
+    """`sequence` is that of the newest delta of this audience and profile."""
+
+    member: bool
+    sequence: int
+
+
+class ProfileState(msgspec.Struct, array_like=True, gc=False):
+    """One profile; it exists from its first accepted call on.
+
+    `wake` is the instant it is armed for in the timers, at or before its next due change. `settled` is the clock
+    up to which events have gone into totals. `further` are the values of identifiers that a person may have
+    several of, other than the current one. `recent_ids` and `recent_at` are digests of message ids and the clock
+    at which they were applied, oldest first.
+    """
+
+    version: int = VERSION
+    wake: int = NEVER
+    settled: int = 0
+    feeds: dict[str, FeedState] = {}
+    traits: dict[str, TraitState] = {}
+    identifiers: dict[str, IdentifierState] = {}
+    further: dict[str, list[str | float]] = {}
+    claims: dict[str, ClaimState] = {}
+    memberships: dict[str, MembershipState] = {}
+    recent_ids: list[int] = []
+    recent_at: list[int] = []
+
+
+class _Wake(msgspec.Struct, array_like=True, gc=False):
+    version: int
+    wake: int
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(ProfileState)
+_wake_decoder: Final = msgspec.msgpack.Decoder(_Wake)
+
+encode_state = _encoder.encode
+decode_state = _decoder.decode
+
+
+def wake_of(state: bytes) -> int:
+    """The `wake` of an encoded state, without decoding the rest."""
+    return _wake_decoder.decode(state).wake

@@ -1,0 +1,50 @@
+"""From where a destination goes on when a worker becomes its owner."""
+
+from __future__ import annotations
+
+from schemas.audience import FacebookDestination
+from schemas.sync import DestinationState, SyncState
+
+
+def marker_of(installation: str, destination: str) -> str:
+    """What an audience's description carries to be found again."""
+    return f"[audience-sync:{installation}:{destination}]"
+
+
+def ad_account_of(mapping: FacebookDestination, default: str | None, known: SyncState | None) -> str | None:
+    """The ad account in Facebook's spelling; without one in definition and settings, the one used so far."""
+    given = mapping.ad_account_id or default or (known.ad_account_id if known else None)
+    return f"act_{given.removeprefix('act_')}" if given else None
+
+
+def starting_state(
+    known: SyncState | None,
+    mapping: FacebookDestination,
+    audience: str,
+    installation: str,
+    account: str | None,
+    live_offset: int,
+    dry_run: bool,
+    now_ms: int,
+) -> SyncState:
+    """What the ledger says, but from offset 0 where its cursor speaks of something else.
+
+    That is: another Facebook audience or ad account than the definition's now, a dry run that sent nothing, or a
+    partition that ends before the cursor, which must have been made anew.
+    """
+    marker = marker_of(installation, mapping.id)
+    if known is None:
+        return SyncState(destination=mapping.id, audience=audience, marker=marker, updated_at=now_ms)
+    if _is_other_audience(known, mapping, account):
+        # Not the first audience of this destination: one may be there from an earlier time, so look before creating.
+        changes = {"facebook_id": None, "creating": True, "cursor": 0, "unconfirmed": (), "marker": marker}
+        return known.model_copy(update=changes)
+    if known.cursor > live_offset or (known.state is DestinationState.DRY_RUN and not dry_run):
+        return known.model_copy(update={"cursor": 0, "unconfirmed": ()})
+    return known
+
+
+def _is_other_audience(known: SyncState, mapping: FacebookDestination, account: str | None) -> bool:
+    if mapping.audience_id is not None:
+        return known.facebook_id not in (None, mapping.audience_id)
+    return known.ad_account_id not in (None, account)

@@ -1,0 +1,150 @@
+"""Values of calls: taking them out by path, and what is kept of them beyond the call."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from app.domain.paths import ARRAY_ITEMS, ArrayItems, parse_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Extract = Callable[[Any], Any]
+
+# Of one kept value; a profile's state must stay far below a record's size in Kafka, whatever is sent.
+MAX_KEPT_CHARACTERS: Final = 1_024
+MAX_KEPT_ITEMS: Final = 100
+
+_MAX_KEPT_INTEGER: Final = 2**63
+_COMPOSITE: Final = "json"
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
+_LONGEST_NUMBER: Final = 64
+_EXACT_FLOAT: Final = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """A list or an object where one value was asked for: it exists, and has nothing but its JSON text."""
+
+    text: str
+
+
+def goes_into_items(path: str) -> bool:
+    """Whether the path leads to several values, the items of an array."""
+    return ARRAY_ITEMS in parse_path(path)
+
+
+def extractor(path: str) -> Extract:
+    """A function from an object to its value at `path`; None: missing.
+
+    For a path into an array's items, the list of their values, None among them where an item has none; None when
+    there is no item.
+    """
+    parts = parse_path(path)
+    if len(parts) == 1:
+        return _single(str(parts[0]))
+    return _items(parts) if ARRAY_ITEMS in parts else _nested([str(part) for part in parts])
+
+
+def _single(name: str) -> Extract:
+    def extract(source: Any) -> Any:
+        return source.get(name) if type(source) is dict else None
+
+    return extract
+
+
+def _nested(names: Sequence[str]) -> Extract:
+    def extract(source: Any) -> Any:
+        for name in names:
+            if type(source) is not dict:
+                return None
+            source = source.get(name)
+        return source
+
+    return extract
+
+
+def _items(parts: Sequence[str | ArrayItems]) -> Callable[[Any], list[Any] | None]:
+    def extract(source: Any) -> list[Any] | None:
+        found = [source]
+        for part in parts:
+            if isinstance(part, ArrayItems):
+                found = [item for value in found if type(value) is list for item in value]
+            else:
+                found = [value.get(part) if type(value) is dict else None for value in found]
+        return found or None
+
+    return extract
+
+
+def number_of(value: Any) -> int | float | None:
+    """Numbers and numeric texts as a finite number; booleans are none."""
+    kind = type(value)
+    if kind is int:
+        return int(value)
+    if kind is float:
+        return float(value) if math.isfinite(value) else None
+    if kind is str and len(value) <= _LONGEST_NUMBER and _NUMBER.fullmatch(value):
+        number = int(value) if _INTEGER.fullmatch(value) else float(value)
+        return number if math.isfinite(number) else None
+    return None
+
+
+def text_of(value: Any) -> str | None:
+    """The text that string operators look at; a whole number has no point, a list or an object its JSON."""
+    kind = type(value)
+    if kind is str:
+        return str(value)
+    if value is None:
+        return None
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is float and value.is_integer() and abs(value) < _EXACT_FLOAT:
+        return str(int(value))
+    if kind is Composite:
+        return str(value.text)
+    if kind is list or kind is dict:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return repr(value)
+
+
+def kept(value: Any) -> Any:
+    """What is written of a value, for `restored` to read: bounded, and free of what MessagePack cannot say."""
+    kind = type(value)
+    if kind is str:
+        return value[:MAX_KEPT_CHARACTERS]
+    if kind is list or kind is dict:
+        return {_COMPOSITE: (text_of(value) or "")[:MAX_KEPT_CHARACTERS]}
+    if kind is int and not -_MAX_KEPT_INTEGER <= value < _MAX_KEPT_INTEGER:
+        return repr(value)[:MAX_KEPT_CHARACTERS]
+    return value
+
+
+def kept_items(values: list[Any] | None) -> list[Any] | None:
+    """As `kept`, for what `extractor` finds in an array: the first items, as many as fit."""
+    if values is None:
+        return None
+    result: list[Any] = []
+    size = 0
+    for value in values[:MAX_KEPT_ITEMS]:
+        item = kept(value)
+        size += len(text_of(item) or "")
+        if size > MAX_KEPT_CHARACTERS and result:
+            break
+        result.append(item)
+    return result
+
+
+def restored(value: Any) -> Any:
+    """A kept value as the operators take it."""
+    kind = type(value)
+    if kind is dict:
+        return Composite(value.get(_COMPOSITE, ""))
+    if kind is list:
+        return [restored(item) for item in value]
+    return value

@@ -1,0 +1,366 @@
+"""The composition root: joins settings, adapters and stages to a running worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import traceback
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from faust.types import TP
+
+from app.adapters.clock import SystemClock
+from app.adapters.facebook_graph import FacebookGraph
+from app.adapters.faust_worker import Batch, BatchStage, FaustOptions, FaustWorker
+from app.adapters.kafka_client import DurableProducer, in_thread, reachable
+from app.adapters.kafka_definitions import PublishedDefinitions
+from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, KafkaSyncLedger
+from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_topics import TopicAdmin
+from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
+from app.domain.conditions import compile_audiences
+from app.domain.counters import Counters
+from app.domain.definitions import published_form
+from app.domain.partition import AudiencePartition
+from app.domain.resolution import ResolveOptions, Resolver
+from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
+from app.pipeline.deliver import Delivery
+from app.pipeline.delivery_options import DeliveryOptions
+from app.pipeline.evaluate import EvaluateStage, GroupCommit
+from app.pipeline.expire import LaneProgress
+from app.pipeline.resolve import ResolveStage
+from app.pipeline.topology import Owned, Pipeline, Stages
+from app.settings import Settings
+from app.web.routes import not_found_route, routes
+from app.web.stats import Stats
+from app.web.worker_view import WorkerView
+from schemas.audience import AudienceDefinition, DeliveryMode
+from topics.partitioning import partition_for
+
+# How long before its timestamp the worker may count an event: the clocks of the source's partitions never agree
+# to the millisecond.
+EARLY_MS = 5_000
+KAFKA_TRY_SECONDS = 5.0
+STATS_SECONDS = 1.0
+TABLE = "profiles"
+
+
+def say(text: str) -> None:
+    """A state change, for whoever watches the process."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the worker's output for its supervisor
+
+
+def fail(exc: BaseException) -> None:
+    """End the process: what is in memory may not be what Kafka has. A supervisor starts it again.
+
+    Of an unexpected exception only the type and the place are said: its text may hold what an event held.
+    """
+    if isinstance(exc, AudienceSyncError):
+        say(f"worker: ended: {exc}")
+    else:
+        frames = traceback.extract_tb(exc.__traceback__)[-3:]
+        place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+        say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
+    os._exit(1)
+
+
+class Worker:
+    """One worker process. `after_step` is a seam for tests that end the process between two steps of a commit."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        definitions: Sequence[AudienceDefinition],
+        after_step: Step = no_step,
+    ) -> None:
+        self._settings = settings
+        self._definitions = tuple(definitions)
+        self._catalog = settings.catalog
+        self._clock = SystemClock()
+        self._counters = Counters()
+        self._log = LogReader(settings.kafka_bootstrap_servers)
+        self._topics = TopicAdmin(
+            settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor
+        )
+        self._after_step = after_step
+        self._lags: dict[str, int | None] = {}
+        self._threads = ThreadPoolExecutor(8, "worker")
+        self._commits = ThreadPoolExecutor(1, "commit")
+        self._stopping = asyncio.Event()
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT; raises InvalidInputError for what only a person can change."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        if not await self._kafka_answers():
+            return
+        await in_thread(self._threads, self._topics.ensure, self._catalog.all())
+        await in_thread(self._threads, self._agree_on_definitions)
+        graph = self._graph()
+        try:
+            await self._work(graph)
+        finally:
+            await graph.close()
+
+    async def _kafka_answers(self) -> bool:
+        """Wait for Kafka as long as it takes; False when stopped meanwhile."""
+        said = False
+        while not self._stopping.is_set():
+            try:
+                await in_thread(
+                    self._threads, reachable, self._settings.kafka_bootstrap_servers, KAFKA_TRY_SECONDS
+                )
+            except UnreachableError as exc:
+                if not said:
+                    say(f"worker: {exc} Trying again until it answers.")
+                said = True
+            else:
+                return True
+        return False
+
+    def _agree_on_definitions(self) -> None:
+        producer = DurableProducer(self._settings.kafka_bootstrap_servers)
+        published = PublishedDefinitions(self._log, producer, self._catalog.control.name)
+        theirs = published.read()
+        ours = {definition.key: published_form(definition) for definition in self._definitions}
+        if not theirs:
+            published.publish(ours, self._clock.now_ms())
+            return
+        differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+        if differing:
+            raise InvalidInputError(
+                f"{self._settings.audiences}: these audiences are not as they were published to "
+                f"{self._catalog.control.name}: {', '.join(differing)}. Definitions cannot change yet: start the "
+                "worker with the published ones, or a new installation with another AUDIENCE_SYNC_TOPIC_PREFIX"
+            )
+
+    def _graph(self) -> FacebookGraph:
+        settings = self._settings
+        token = settings.facebook_access_token
+        if token is None:
+            raise InvalidInputError(
+                "FACEBOOK_ACCESS_TOKEN (or FACEBOOK_ACCESS_TOKEN_FILE) is not set; to run without sending "
+                "anything give any token and set AUDIENCE_SYNC_FACEBOOK_MODE=dry_run"
+            )
+        return FacebookGraph(
+            settings.facebook_api_url,
+            settings.facebook_api_version,
+            token,
+            self._clock,
+            settings.facebook_app_secret,
+            settings.facebook_timeout_seconds,
+        )
+
+    async def _work(self, graph: FacebookGraph) -> None:
+        slot = self._settings.instance_id or uuid.uuid4().hex
+        evaluate_writer, deliver_writer = (
+            self._transactional(f"{stage}-{slot}") for stage in ("evaluate", "deliver")
+        )
+        await in_thread(self._threads, evaluate_writer.start)
+        await in_thread(self._threads, deliver_writer.start)
+        faust = FaustWorker(self._faust_options(), self._restore, self._revoked, fail)
+        self._faust = faust
+        self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
+        self._add_stages()
+        stats = Stats(self._view())
+        faust.add_routes([*routes(stats, faust.ready.is_set, lambda: None), not_found_route()])
+        await faust.start()
+        tasks = [
+            self._supervised(pipeline.stages.evaluate.run_commits()),
+            self._supervised(pipeline.run_markers()),
+            self._supervised(self._watch(stats)),
+            self._supervised(self._announce()),
+        ]
+        await self._stopping.wait()
+        pipeline.stop()
+        for task in tasks:
+            task.cancel()
+        await pipeline.revoked()
+        await pipeline.stages.delivery.stop()
+        await faust.stop()
+
+    async def _announce(self) -> None:
+        await self._faust.ready.wait()
+        say("ready")
+
+    @staticmethod
+    def _supervised(work: Any) -> asyncio.Task[None]:
+        async def run() -> None:
+            try:
+                await work
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the process must not go on without this task
+                fail(exc)
+
+        return asyncio.create_task(run())
+
+    # -- joining -----------------------------------------------------------------------------------------------
+
+    def _transactional(self, name: str) -> TransactionalWriter:
+        return TransactionalWriter(
+            self._settings.kafka_bootstrap_servers, f"{self._catalog.app_id}-{name}", self._after_step
+        )
+
+    def _faust_options(self) -> FaustOptions:
+        settings = self._settings
+        return FaustOptions(
+            app_id=self._catalog.app_id,
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            partitions=settings.partitions,
+            table=TABLE,
+            web_host=settings.web_host,
+            web_port=settings.web_port,
+            instance_id=settings.instance_id,
+            session_timeout_seconds=settings.session_timeout_seconds,
+            poll_records=settings.poll_records,
+        )
+
+    def _join(
+        self, graph: FacebookGraph, evaluate_writer: TransactionalWriter, deliver_writer: TransactionalWriter
+    ) -> Pipeline:
+        settings, catalog, clock, counters = self._settings, self._catalog, self._clock, self._counters
+        plan = compile_audiences(self._definitions)
+        writer = DurableProducer(settings.kafka_bootstrap_servers)
+        letters = KafkaDeadLetters(writer, catalog.dead_letters.name)
+        lanes = LaneProgress()
+        resolver = Resolver(
+            plan,
+            ResolveOptions(
+                default_country=settings.default_country.upper() if settings.default_country else None,
+                max_event_bytes=settings.max_event_bytes,
+            ),
+        )
+
+        async def commit(content: GroupCommit) -> None:
+            await in_thread(
+                self._commits,
+                evaluate_writer.commit,
+                content.records,
+                content.offsets,
+                self._faust.group_metadata(),
+            )
+
+        evaluate = EvaluateStage(
+            lambda: AudiencePartition(plan, EARLY_MS, counters),
+            commit,
+            clock,
+            counters,
+            catalog,
+            settings.partitions,
+        )
+        delivery = Delivery(
+            self._definitions,
+            graph,
+            KafkaSyncLedger(deliver_writer, self._faust.group_metadata, catalog, settings.partitions),
+            letters,
+            KafkaMembershipLog(self._log, catalog.memberships.name),
+            clock,
+            self._faust,
+            counters,
+            DeliveryOptions(
+                installation=catalog.app_id,
+                ad_account_id=settings.facebook_ad_account_id,
+                dry_run=settings.facebook_mode == DeliveryMode.DRY_RUN,
+                batch_rows=settings.batch_rows,
+                batch_seconds=settings.batch_seconds,
+                request_timeout_seconds=settings.facebook_timeout_seconds,
+            ),
+            lambda audience: partition_for(audience.encode(), settings.partitions),
+            catalog.memberships.name,
+            fail,
+        )
+        return Pipeline(
+            stages=Stages(
+                ResolveStage(resolver, writer, lanes, clock, counters, catalog), evaluate, delivery, lanes
+            ),
+            writer=writer,
+            log=self._log,
+            clock=clock,
+            catalog=catalog,
+            partitions=settings.partitions,
+            source_layout=self._source_layout,
+            caught_up=lambda partition, end, done: self._faust.consumer.caught_up(
+                TP(catalog.source.name, partition), end, done
+            ),
+            in_thread=lambda call, *args: in_thread(self._threads, call, *args),
+            letters=letters,
+            counters=counters,
+            on_failure=fail,
+        )
+
+    def _source_layout(self) -> tuple[str, int]:
+        source = self._catalog.source
+        layout = self._topics.layouts((source,))[source.name]
+        if layout is None:
+            raise InvalidInputError(f"the source topic {source.name} is gone")
+        return layout.id, layout.partitions
+
+    def _add_stages(self) -> None:
+        catalog, pipeline = self._catalog, self._pipeline
+
+        async def source(batch: Batch) -> None:
+            def durable() -> None:
+                tp = TP(batch.topic, batch.partition)
+                self._faust.consumer.mark_durable(tp, batch.records[-1].offset + 1)
+                batch.ack()
+
+            await pipeline.on_source(batch.partition, batch.records, durable)
+
+        async def profile_events(batch: Batch) -> None:
+            await pipeline.on_profile_events(batch.partition, batch.records, batch.ack)
+
+        async def memberships(batch: Batch) -> None:
+            await pipeline.on_memberships(batch.partition, batch.records, batch.ack)
+
+        stages: dict[str, tuple[str, BatchStage]] = {
+            "resolve": (catalog.source.name, source),
+            "evaluate": (catalog.profile_events.name, profile_events),
+            "deliver": (catalog.memberships.name, memberships),
+        }
+        for name, (topic, stage) in stages.items():
+            self._faust.add_stage(topic, name, stage)
+
+    # -- assignment --------------------------------------------------------------------------------------------
+
+    async def _restore(self, owned: set[TP], kept: set[TP]) -> dict[TP, int]:
+        offsets = await self._pipeline.restore(self._numbers(owned), self._numbers(kept))
+        return {TP(self._catalog.memberships.name, number): offset for number, offset in offsets.items()}
+
+    async def _revoked(self, partitions: set[TP]) -> None:
+        if partitions:
+            await self._pipeline.revoked()
+
+    def _numbers(self, tps: set[TP]) -> Owned:
+        def of(topic: str) -> frozenset[int]:
+            return frozenset(tp.partition for tp in tps if tp.topic == topic)
+
+        catalog = self._catalog
+        return Owned(of(catalog.source.name), of(catalog.profile_events.name), of(catalog.memberships.name))
+
+    # -- stats -------------------------------------------------------------------------------------------------
+
+    def _view(self) -> WorkerView:
+        return WorkerView(
+            counters=self._counters,
+            audiences=lambda: [definition.key for definition in self._definitions],
+            destinations=lambda: self._pipeline.stages.delivery.destinations(),
+            lags=self._lags,
+            clock=self._pipeline.clock_now,
+            wall=self._clock,
+        )
+
+    async def _watch(self, stats: Stats) -> None:
+        while True:
+            stats.sample(self._clock.monotonic())
+            with contextlib.suppress(AudienceSyncError):
+                self._lags.update(await self._pipeline.lags(self._faust.consumer.position_of))
+            await asyncio.sleep(STATS_SECONDS)

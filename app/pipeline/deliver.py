@@ -1,0 +1,158 @@
+"""Delivers the deltas of audience.memberships to Facebook: every destination of the partitions this worker owns.
+
+Destinations run beside each other, each in a task of its own (`app.pipeline.destination`); they share only what
+Meta limits as a whole and the number of requests under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from app.domain.counters import Counters
+from app.pipeline.delivery_options import DeliveryOptions, DestinationView, Shared
+from app.pipeline.destination import Destination
+from app.pipeline.permits import Permits
+from app.ports import DeadLetterSink, GraphApi, Liveness, MembershipLog, SyncLedger, Timer
+from schemas.audience import AudienceDefinition
+from schemas.membership import MembershipDelta
+from schemas.sync import SyncState
+
+__all__ = ["Delivery", "DeliveryOptions", "DestinationView"]
+
+
+class _Owned:
+    """The destinations of one partition, by audience, and their tasks."""
+
+    def __init__(self) -> None:
+        self.destinations: dict[str, list[Destination]] = {}
+        self.tasks: dict[asyncio.Task[None], Destination] = {}
+
+    def all(self) -> list[Destination]:
+        return [destination for group in self.destinations.values() for destination in group]
+
+
+class Delivery:
+    """Needs a running event loop from `assign` on; all methods are called on it.
+
+    `partition_of` gives the partition of audience.memberships that an audience key is written to. `on_failure` is
+    called when a destination's task ends with an exception: the process must end, a restart from the log is safe.
+    """
+
+    def __init__(
+        self,
+        definitions: Sequence[AudienceDefinition],
+        graph: GraphApi,
+        ledger: SyncLedger,
+        letters: DeadLetterSink,
+        log: MembershipLog,
+        clock: Timer,
+        liveness: Liveness,
+        counters: Counters,
+        options: DeliveryOptions,
+        partition_of: Callable[[str], int],
+        memberships_topic: str,
+        on_failure: Callable[[BaseException], None],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._definitions = tuple(definitions)
+        self._partition_of = partition_of
+        self._on_failure = on_failure
+        self._shared = Shared(
+            graph=graph,
+            ledger=ledger,
+            letters=letters,
+            log=log,
+            clock=clock,
+            liveness=liveness,
+            counters=counters,
+            options=options,
+            topic=memberships_topic,
+            permits=Permits(options.in_flight, options.in_flight_per_account),
+            draw=draw,
+        )
+        self._owned: dict[int, _Owned] = {}
+
+    async def assign(self, partition: int, states: Mapping[str, SyncState], live_offset: int) -> None:
+        """This worker owns the partition now, and its destinations begin to deliver.
+
+        `states`: the newest SyncState per destination id, of others than this partition's too; a destination
+        without one is new. `live_offset`: the end of the partition, where the first `offer` will begin. A
+        partition that is owned already starts anew.
+        """
+        await self.revoke(partition)
+        owned = _Owned()
+        for definition in self._definitions:
+            if self._partition_of(definition.key) != partition:
+                continue
+            owned.destinations[definition.key] = [
+                Destination(self._shared, definition, mapping, partition, states.get(mapping.id), live_offset)
+                for mapping in definition.destinations
+            ]
+        self._owned[partition] = owned
+        for destination in owned.all():
+            task = asyncio.create_task(destination.run(), name=f"deliver {destination.id}")
+            owned.tasks[task] = destination
+            task.add_done_callback(self._ended)
+
+    def offer(self, partition: int, records: Sequence[tuple[int, MembershipDelta]], end_offset: int) -> None:
+        """One live batch of the partition, by offset; `end_offset` is the offset behind it.
+
+        Never blocks. Deltas of unknown audiences, and of partitions that are not owned, are passed over.
+        """
+        owned = self._owned.get(partition)
+        if owned is None:
+            return
+        by_audience: dict[str, list[tuple[int, MembershipDelta]]] = {key: [] for key in owned.destinations}
+        for record in records:
+            group = by_audience.get(record[1].audience)
+            if group is not None:
+                group.append(record)
+        for key, destinations in owned.destinations.items():
+            for destination in destinations:
+                destination.offer(by_audience[key], end_offset)
+
+    async def revoke(self, partition: int) -> None:
+        """The partition may be another worker's in a moment: stop, and forget what is only in memory.
+
+        Requests under way have `revoke_grace_seconds` to be answered and confirmed; then they are abandoned, and
+        the next owner sends their changes again.
+        """
+        owned = self._owned.pop(partition, None)
+        if owned is None or not owned.tasks:
+            return
+        for task, destination in owned.tasks.items():
+            if not destination.stop():
+                task.cancel()
+        _, late = await asyncio.wait(owned.tasks, timeout=self._shared.options.revoke_grace_seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*owned.tasks, return_exceptions=True)
+        for destination in owned.all():
+            counters = self._shared.counters.destinations.get(destination.id)
+            if counters is not None:
+                counters.pending = 0
+                counters.oldest_pending_at = None
+
+    async def stop(self) -> None:
+        """Revoke everything."""
+        await asyncio.gather(*(self.revoke(partition) for partition in list(self._owned)))
+
+    def idle(self) -> bool:
+        """Every destination is live, and everything offered or found in the log so far has reached its end."""
+        return all(destination.idle for owned in self._owned.values() for destination in owned.all())
+
+    def destinations(self) -> Mapping[str, DestinationView]:
+        """By destination id, those of the partitions owned now."""
+        return {
+            destination.id: destination.view()
+            for owned in self._owned.values()
+            for destination in owned.all()
+        }
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self._on_failure(error)

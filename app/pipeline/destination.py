@@ -1,0 +1,461 @@
+"""Delivers to one destination, in its own task: one batch, and one request, at a time.
+
+    read the log while behind ─► provision ─► take a batch ─► note its offsets in the ledger ─► requests
+          ▲                                                                                        │
+          └── hold, back off: the batch is given back and keeps filling ◄── refused ── confirmed ──┘
+                                                                     (letters, then the cursor)
+
+Nothing is lost while a destination waits: its cursor stays, and what finds no room is read from the log later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+from app.domain.batching import Batch, Batcher
+from app.domain.delivery import GraphRefusal, Refusal, UsageMeter, back_off, classify, reason
+from app.domain.delivery_errors import BACK_OFF, Reaction, Wait
+from app.domain.scope_gates import Closed
+from app.domain.sync_start import ad_account_of, starting_state
+from app.domain.users_requests import UsersRequest, build_requests
+from app.errors import NeedsPersonError, UnreachableError
+from app.pipeline.delivery_options import DestinationView, Shared
+from app.pipeline.limits import Limits
+from app.pipeline.provision import Postponed, Provisioner
+from app.pipeline.row_outcomes import RowOutcomes
+from schemas.audience import AudienceDefinition, DeliveryMode, FacebookDestination
+from schemas.membership import MembershipDelta
+from schemas.sync import DestinationState, OffsetRange, SyncState
+
+log = logging.getLogger(__name__)
+
+# Rests shorter than this are ordinary pacing and not shown as a hold, in seconds.
+_SHORT_REST = 5.0
+# Longer waits than this are not waited out with the same batch: it is given back and keeps filling, in seconds.
+_LONG_WAIT = 60.0
+
+
+class _StoppedError(Exception):
+    """The destination is another worker's by now, or the process ends."""
+
+
+class _ClosedError(Exception):
+    """A scope was closed between two requests of this destination."""
+
+
+class Destination:
+    """Runs from `run` until `stop`. `state` is the newest of the ledger, None for a new destination."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        definition: AudienceDefinition,
+        mapping: FacebookDestination,
+        partition: int,
+        state: SyncState | None,
+        live_offset: int,
+    ) -> None:
+        self._shared = shared
+        self._options = shared.options
+        self._clock = shared.clock
+        self._mapping = mapping
+        self._audience = definition.key
+        self._partition = partition
+        self._dry = shared.options.dry_run or mapping.mode is DeliveryMode.DRY_RUN
+        self._account = ad_account_of(mapping, shared.options.ad_account_id, state)
+        self._state = starting_state(
+            state,
+            mapping,
+            definition.key,
+            shared.options.installation,
+            self._account,
+            live_offset,
+            self._dry,
+            self._clock.now_ms(),
+        )
+        self._limits = Limits(shared, mapping.id, self._account)
+        self._outcomes = RowOutcomes(shared, mapping.id, partition)
+        unconfirmed_end = max((span.end for span in self._state.unconfirmed), default=0)
+        self._batcher = Batcher(
+            mapping.id, shared.options.policy, self._state.cursor, live_offset, unconfirmed_end
+        )
+        now = self._clock.monotonic()
+        # What a predecessor had under way may reach Facebook until then.
+        quiet_until = now + shared.options.request_timeout_seconds
+        self._not_before = quiet_until if self._state.unconfirmed and not self._dry else now
+        self._provisioner = Provisioner(
+            definition,
+            mapping,
+            shared.graph,
+            shared.clock,
+            shared.options.request_timeout_seconds,
+            self._record_creating,
+            self._ready,
+            quiet_until if state is not None and state.creating else now,
+        )
+        self._provisioned = self._dry
+        self._status_at = now
+        self._recorded_at = now
+        self._trouble: tuple[DestinationState, str] | None = None
+        self._failures = 0
+        self._rejected_in_a_row = 0
+        self._batch: Batch | None = None
+        self._done_requests = 0
+        self._refused_removal: GraphRefusal | None = None
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._sending = False
+
+    @property
+    def id(self) -> str:
+        return self._mapping.id
+
+    @property
+    def audience(self) -> str:
+        return self._audience
+
+    @property
+    def idle(self) -> bool:
+        """Everything known so far has reached its end, and nothing stands in the way of what comes."""
+        return self._provisioned and self._trouble is None and self._batcher.idle
+
+    def view(self) -> DestinationView:
+        counters = self._outcomes.counters
+        counters.pending = self._batcher.pending
+        oldest = self._batcher.oldest
+        age = None if oldest is None else self._clock.monotonic() - oldest
+        counters.oldest_pending_at = None if age is None else self._clock.now_ms() - round(age * 1000)
+        shown, why = self._shown
+        return DestinationView(
+            id=self.id,
+            audience=self._audience,
+            state=shown,
+            reason=why,
+            sent=counters.sent,
+            rejected=counters.rejected,
+            pending=counters.pending,
+            oldest_pending_at=counters.oldest_pending_at,
+            facebook_id=self._state.facebook_id,
+            lower_bound=self._state.lower_bound,
+            upper_bound=self._state.upper_bound,
+            last_sync_at=self._state.last_sync_at,
+        )
+
+    def offer(self, records: Sequence[tuple[int, MembershipDelta]], end: int) -> None:
+        """Live deltas of this audience; the stream stands at `end` behind them. Never blocks."""
+        due = self._batcher.wake_at()
+        kept = self._batcher.offer(records, end, self._clock.monotonic())
+        self._shared.counters.stages["batch"].records_in += kept
+        if self._batcher.wake_at() != due:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Returns once stopped; an exception means that this process can no longer be trusted."""
+        try:
+            while True:
+                await self._step()
+        except _StoppedError:
+            return
+
+    def stop(self) -> bool:
+        """End at the next wait. False: nothing is under way, the task may be cancelled at once."""
+        self._stopping = True
+        self._wake.set()
+        return self._sending
+
+    # -- one step ----------------------------------------------------------------------------------------------
+
+    async def _step(self) -> None:
+        await self._catch_up()
+        await self._record_progress()
+        now = self._clock.monotonic()
+        if self._not_before > now:
+            await self._pause(self._not_before - now)
+        elif not self._provisioned:
+            await self._guarded(self._provision)
+        elif self._status_due(now) and self._trouble is None:
+            await self._guarded(self._read_status)
+        elif self._batch is not None or self._batch_due(now):
+            await (self._pretend() if self._dry else self._guarded(self._send))
+        elif self._status_due(now):
+            await self._guarded(self._read_status)
+        else:
+            await self._pause(self._until_next(now))
+
+    def _batch_due(self, now: float) -> bool:
+        due = self._batcher.wake_at()
+        return due is not None and due <= now
+
+    def _status_due(self, now: float) -> bool:
+        return not self._dry and self._status_at <= now
+
+    def _until_next(self, now: float) -> float:
+        ends = [now + self._options.progress_seconds]
+        due = self._batcher.wake_at()
+        if due is not None:
+            ends.append(due)
+        if not self._dry:
+            ends.append(self._status_at)
+        return max(0.0, min(ends) - now)
+
+    async def _pause(self, seconds: float) -> None:
+        """Until then, or until something changes."""
+        if not self._stopping:
+            self._wake.clear()
+            await self._clock.wait(self._wake, seconds)
+        if self._stopping:
+            raise _StoppedError
+
+    async def _catch_up(self) -> None:
+        counter = self._shared.counters.stages["batch"]
+        while (span := self._batcher.begin_read()) is not None:
+            first, end = span
+            if first < end:
+                deltas = self._shared.log.read(self._partition, first, end, self._audience)
+                try:
+                    async for offset, delta in deltas:
+                        if not self._batcher.read(offset, delta, self._clock.monotonic()):
+                            return
+                        counter.records_in += 1
+                finally:
+                    if isinstance(deltas, AsyncGenerator):
+                        await deltas.aclose()
+            self._batcher.end_read(end)
+
+    async def _guarded(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Run what calls Facebook, as soon as this destination may; react to what comes back."""
+        closed = self._limits.closed()
+        if closed is not None:
+            await self._rest(closed)
+            return
+        async with self._shared.permits.hold(self._limits.account_key):
+            if self._limits.closed() is not None:
+                return
+            self._limits.enter()
+            try:
+                await action()
+            except GraphRefusal as error:
+                await self._refused(error.refusal)
+            except UnreachableError as error:
+                await self._failed(str(error), BACK_OFF)
+            except NeedsPersonError as error:
+                await self._hold(DestinationState.HELD, str(error), self._options.person_probe_seconds)
+            except _ClosedError:
+                pass
+            finally:
+                self._sending = False
+                self._limits.leave()
+
+    async def _rest(self, closed: Closed) -> None:
+        if closed.seconds > _SHORT_REST:
+            self._trouble = (DestinationState.HELD, closed.reason)
+            self._give_back()
+        await self._pause(closed.seconds)
+
+    async def _ready(self) -> None:
+        """Returns when a request may be started now."""
+        self._sending = False
+        while not self._shared.liveness.may_start_request():
+            await self._pause(self._options.liveness_poll_seconds)
+        if self._stopping:
+            raise _StoppedError
+        if self._limits.closed() is not None:
+            raise _ClosedError
+        self._sending = True
+
+    def _answered(self, usage: Sequence[UsageMeter]) -> None:
+        """A call succeeded: nothing is wrong any longer, but a limit may be near."""
+        self._trouble = None
+        self._failures = 0
+        self._limits.heed(usage)
+
+    # -- provisioning and status -------------------------------------------------------------------------------
+
+    async def _provision(self) -> None:
+        outcome = await self._provisioner.run(self._state, self._account)
+        if isinstance(outcome, Postponed):
+            self._not_before = self._clock.monotonic() + outcome.seconds
+            return
+        self._provisioned = True
+        self._trouble = None
+        self._failures = 0
+        if outcome != self._state.facebook_id or self._state.creating:
+            await self._record(facebook_id=outcome, creating=False, ad_account_id=self._account)
+        self._status_at = self._clock.monotonic() + self._options.status_after_sync_seconds
+
+    async def _record_creating(self) -> None:
+        await self._record(creating=True, ad_account_id=self._account)
+
+    async def _read_status(self) -> None:
+        """Sizes for people to look at; of what goes wrong only what concerns the next batch too is heeded."""
+        self._status_at = self._clock.monotonic() + self._options.status_seconds
+        await self._ready()
+        try:
+            status = await self._shared.graph.read_audience(self._state.facebook_id or "")
+        except UnreachableError:
+            return
+        except GraphRefusal as error:
+            if classify(error.refusal).reaction in (Reaction.THROTTLE, Reaction.AUDIENCE_GONE):
+                raise
+            return
+        if self._trouble is None or self._batcher.idle:
+            self._answered(status.usage)
+        bounds = {"lower_bound": status.lower_bound, "upper_bound": status.upper_bound}
+        if bounds != {name: getattr(self._state, name) for name in bounds}:
+            await self._record(**bounds)
+
+    # -- batches -----------------------------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        """Take the batch that is due, or go on with the one that is out, through to its confirmation."""
+        if self._batch is None:
+            await self._ready()
+            self._batch = self._batcher.take(self._clock.monotonic())
+            if self._batch is None:
+                return
+            await self._note(self._batch)
+        batch = self._batch
+        for place, request in enumerate(build_requests(batch.changes, self.id)):
+            if place < self._done_requests or (request.remove and self._refused_removal is not None):
+                continue
+            await self._send_request(request)
+            self._done_requests = place + 1
+        if self._refused_removal is not None:
+            raise self._refused_removal
+        await self._confirm(batch)
+
+    async def _note(self, batch: Batch) -> None:
+        """Before anything is sent the ledger says what may have been."""
+        if any(delta.rows.get(self.id) for _, delta in batch.changes):
+            known = [span.end for span in self._state.unconfirmed]
+            span = OffsetRange(first=batch.first, end=max([batch.end, *known]))
+            await self._record(unconfirmed=(span,))
+
+    async def _confirm(self, batch: Batch) -> None:
+        unconfirmed = tuple(
+            OffsetRange(first=max(span.first, batch.end), end=span.end)
+            for span in self._state.unconfirmed
+            if span.end > batch.end
+        )
+        sent_at = self._clock.now_ms() if self._done_requests else self._state.last_sync_at
+        await self._record(cursor=batch.end, unconfirmed=unconfirmed, last_sync_at=sent_at)
+        self._batcher.confirm(batch)
+        self._forget_batch()
+        self._shared.counters.stages["batch"].records_out += len(batch.changes)
+        soon = self._clock.monotonic() + self._options.status_after_sync_seconds
+        self._status_at = min(self._status_at, soon)
+
+    async def _pretend(self) -> None:
+        """A dry run: everything but the sending."""
+        batch = self._batcher.take(self._clock.monotonic())
+        if batch is not None:
+            await self._record(cursor=batch.end, unconfirmed=())
+            self._batcher.confirm(batch)
+            self._shared.counters.stages["batch"].records_out += len(batch.changes)
+
+    def _give_back(self) -> None:
+        if self._batch is not None:
+            self._batcher.give_back(self._batch)
+            self._forget_batch()
+
+    def _forget_batch(self) -> None:
+        self._batch = None
+        self._done_requests = 0
+        self._refused_removal = None
+
+    async def _send_request(self, request: UsersRequest) -> None:
+        await self._ready()
+        graph = self._shared.graph
+        call = graph.remove_users if request.remove else graph.add_users
+        try:
+            answer = await call(self._state.facebook_id or "", request.schema, request.data)
+        except GraphRefusal as error:
+            reaction = classify(error.refusal).reaction
+            if reaction is Reaction.HOLD and request.remove:
+                # The audience may have to grow before it can shrink: the additions still go out.
+                self._refused_removal = error
+                return
+            if (
+                reaction is Reaction.REQUEST_ERROR
+                and self._rejected_in_a_row < self._options.rejected_requests
+            ):
+                self._rejected_in_a_row += 1
+                self._limits.heed(error.refusal.usage)
+                log.warning("destination %s: %d rows to dead letters: %s", self.id, len(request.data), error)
+                await self._outcomes.rejected(request, error.refusal, self._failures + 1)
+                return
+            raise
+        await self._outcomes.accepted(request, answer, self._failures + 1)
+        self._rejected_in_a_row = 0
+        if self._refused_removal is None:
+            self._answered(answer.usage)
+        else:
+            self._limits.heed(answer.usage)
+
+    # -- refusals ----------------------------------------------------------------------------------------------
+
+    async def _refused(self, refusal: Refusal) -> None:
+        decision = classify(refusal)
+        why = reason(refusal, decision, self._account)
+        match decision.reaction:
+            case Reaction.THROTTLE:
+                seconds = self._limits.throttled(refusal, decision, why)
+                await self._hold(DestinationState.HELD, why, seconds)
+            case Reaction.RETRY:
+                await self._failed(why, decision.wait or BACK_OFF)
+            case Reaction.AUDIENCE_GONE:
+                await self._hold(DestinationState.GONE, why, self._options.gone_probe_seconds)
+            case _:
+                await self._hold(DestinationState.HELD, why, self._options.person_probe_seconds)
+
+    async def _failed(self, why: str, wait: Wait) -> None:
+        """The same again after a while; after some tries at longer intervals, shown as held."""
+        self._failures += 1
+        seconds = back_off(wait, self._failures, self._shared.draw())
+        if self._failures >= self._options.tries:
+            seconds = max(seconds, self._options.outage_probe_seconds)
+        if self._failures >= self._options.tries or seconds > _LONG_WAIT:
+            await self._hold(DestinationState.HELD, why, seconds)
+        else:
+            self._not_before = self._clock.monotonic() + seconds
+
+    async def _hold(self, state: DestinationState, why: str, seconds: float) -> None:
+        """Nothing is sent for so long; then the next thing due is the probe."""
+        self._give_back()
+        self._not_before = self._clock.monotonic() + seconds
+        self._status_at = min(self._status_at, self._not_before)
+        if self._trouble != (state, why):
+            log.warning("destination %s is %s: %s", self.id, state.value, why)
+            self._trouble = (state, why)
+            await self._record()
+
+    # -- the ledger --------------------------------------------------------------------------------------------
+
+    @property
+    def _shown(self) -> tuple[DestinationState, str | None]:
+        if self._dry:
+            return DestinationState.DRY_RUN, None
+        if self._trouble is not None:
+            return self._trouble
+        if not self._provisioned:
+            return DestinationState.NEW, None
+        return (DestinationState.LIVE if self._batcher.live else DestinationState.CATCHING_UP), None
+
+    async def _record_progress(self) -> None:
+        """Now and then also without a batch: offsets that held nothing for this destination, and its state."""
+        if self._clock.monotonic() - self._recorded_at < self._options.progress_seconds:
+            return
+        recorded = (self._state.cursor, self._state.state, self._state.reason)
+        if (self._batcher.cursor, *self._shown) != recorded:
+            await self._record(cursor=self._batcher.cursor)
+
+    async def _record(self, **changes: object) -> None:
+        """Durable when it returns; what the ledger holds and `changes` leave alone stays."""
+        shown, why = self._shown
+        update = {"state": shown, "reason": why, "updated_at": self._clock.now_ms(), **changes}
+        state = self._state.model_copy(update=update)
+        await self._shared.ledger.record(state)
+        self._state = state
+        self._recorded_at = self._clock.monotonic()

@@ -1,0 +1,208 @@
+"""profile.events → audience.memberships: fold, evaluate, and commit all of it at once.
+
+Deltas, profile states, lane positions and input offsets of everything folded since the last commit go into one
+Kafka transaction. While it is under way the next batches are folded already; should it fail, the process ends and
+recovery starts from what the last successful one left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import orjson
+
+from app.ports import GroupOffset, Record
+from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
+from schemas.profile import CALL, MARKER, ProfileEvent
+from topics.partitioning import membership_key, partition_for
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from app.domain.counters import Counters
+    from app.domain.partition import AudiencePartition
+    from app.ports import Clock, RawRecord
+    from topics.catalog import Catalog
+
+# Records folded and not yet committed, over all partitions: bounds memory and the size of a transaction.
+MAX_UNCOMMITTED = 40_000
+# How long the clocks alone may run ahead of what is committed: a restart would only hear of them again.
+IDLE_COMMIT_SECONDS = 5.0
+
+_decode = msgspec.msgpack.Decoder(ProfileEvent).decode
+_encode_delta = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCommit:
+    """The content of one transaction."""
+
+    records: list[Record]
+    offsets: list[GroupOffset]
+
+
+class EvaluateStage:
+    """The partitions of profile.events that this worker owns.
+
+    `new_partition` makes an empty one; `commit` makes a GroupCommit visible and raises when it cannot.
+    """
+
+    def __init__(
+        self,
+        new_partition: Callable[[], AudiencePartition],
+        commit: Callable[[GroupCommit], Awaitable[None]],
+        clock: Clock,
+        counters: Counters,
+        catalog: Catalog,
+        partitions: int,
+    ) -> None:
+        self.partitions: dict[int, AudiencePartition] = {}
+        self._new_partition = new_partition
+        self._commit = commit
+        self._clock = clock
+        self._counters = counters
+        self._catalog = catalog
+        self._partition_count = partitions
+        self._audience_partitions: dict[str, int] = {}
+        self._uncommitted = 0
+        self._letters: list[DeadLetter] = []
+        self._offsets: dict[int, int] = {}
+        # Offset behind the last folded record, per partition; for the lag.
+        self.folded: dict[int, int] = {}
+        self._acks: list[Callable[[], None]] = []
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._committing = asyncio.Lock()
+        self._committed_at = clock.monotonic()
+
+    # -- ownership ---------------------------------------------------------------------------------------------
+
+    def keep_only(self, kept: set[int]) -> None:
+        """Forget every partition but these."""
+        for number in set(self.partitions) - kept:
+            self.partitions.pop(number).release()
+        self._offsets.clear()
+        self.folded.clear()
+        self._acks.clear()
+        self._uncommitted = 0
+
+    def add(self, number: int) -> AudiencePartition:
+        """An empty partition to load recovered state into."""
+        partition = self.partitions[number] = self._new_partition()
+        return partition
+
+    # -- folding -----------------------------------------------------------------------------------------------
+
+    async def process(self, number: int, records: Sequence[RawRecord], ack: Callable[[], None]) -> None:
+        """Fold one batch; `ack` is called once it is committed."""
+        while self._uncommitted >= MAX_UNCOMMITTED:
+            self._room.clear()
+            await self._room.wait()
+        calls = self._fold(number, records)
+        self._offsets[number] = self.folded[number] = records[-1].offset + 1
+        if calls or self._letters or self.partitions[number].has_changes:
+            self._uncommitted += len(records)
+            self._acks.append(ack)
+            self._changed.set()
+        else:
+            # Only clocks moved: hearing of it again after a crash changes nothing.
+            ack()
+            if self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_SECONDS:
+                self._changed.set()
+
+    def _fold(self, number: int, records: Sequence[RawRecord]) -> int:
+        partition = self.partitions[number]
+        partition.set_wall(self._clock.now_ms())
+        calls = 0
+        for record in records:
+            try:
+                event = _decode(record.value or b"")
+                profile = (record.key or b"").decode()
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
+                self._bury(number, record)
+                continue
+            if event.kind == CALL:
+                partition.apply(profile, event)
+                calls += 1
+            elif event.kind == MARKER:
+                partition.apply_marker(event)
+        return calls
+
+    def _bury(self, number: int, record: RawRecord) -> None:
+        wall = self._clock.now_ms()
+        origin = Origin(topic=self._catalog.profile_events.name, partition=number, offset=record.offset)
+        letter = DeadLetter(
+            id=dead_letter_id("evaluate", origin),
+            stage="evaluate",
+            reason=Reason.INVALID_FIELD,
+            detail="the record is no ProfileEvent",
+            origin=origin,
+            first_failed_at=wall,
+            last_failed_at=wall,
+        )
+        self._letters.append(letter)
+        self._counters.stages["evaluate"].dead += 1
+        self._counters.dead_letters[letter.reason] += 1
+
+    @property
+    def uncommitted(self) -> int:
+        """Records that have been folded and not committed yet."""
+        return self._uncommitted
+
+    # -- committing --------------------------------------------------------------------------------------------
+
+    async def run_commits(self) -> None:
+        """Commit whenever something has changed, for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit everything folded so far."""
+        async with self._committing:
+            if not self._offsets:
+                return
+            acks, self._acks = self._acks, []
+            commit = self._drain()
+            self._uncommitted = 0
+            self._room.set()
+            await self._commit(commit)
+            self._committed_at = self._clock.monotonic()
+            for ack in acks:
+                ack()
+
+    def _drain(self) -> GroupCommit:
+        records: list[Record] = []
+        changelog = self._catalog.profiles_changelog.name
+        memberships = self._catalog.memberships.name
+        offsets, self._offsets = self._offsets, {}
+        for number in offsets:
+            outcome = self.partitions[number].drain()
+            for delta in outcome.deltas:
+                key = membership_key(delta.audience, delta.profile)
+                records.append(
+                    Record(memberships, self._partition_of(delta.audience), key, _encode_delta(delta))
+                )
+            records.extend(Record(changelog, number, key, value) for key, value in outcome.states)
+        for letter in self._letters:
+            key = letter.id.encode()
+            value = orjson.dumps(letter.model_dump(mode="json"))
+            records.append(
+                Record(self._catalog.dead_letters.name, partition_for(key, self._partition_count), key, value)
+            )
+        self._letters.clear()
+        name = self._catalog.profile_events.name
+        return GroupCommit(records, [GroupOffset(name, number, offset) for number, offset in offsets.items()])
+
+    def _partition_of(self, audience: str) -> int:
+        partition = self._audience_partitions.get(audience)
+        if partition is None:
+            partition = partition_for(audience.encode(), self._partition_count)
+            self._audience_partitions[audience] = partition
+        return partition

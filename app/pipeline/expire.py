@@ -1,0 +1,85 @@
+"""What moves the clocks: the progress of the source's lanes, told to every partition of profile.events.
+
+People leave a window without any event arriving, so somebody must say that time has passed, and may say so only
+when nothing older can still be on its way. A lane is one partition of the source topic. Resolve tells how far each
+lane it reads has come; a partition of profile.events takes the least of them as its clock, and fires what is due
+(app.domain.partition) before it applies the next record.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.profile import MARKER, VERSION, ProfileEvent
+
+MARKER_SECONDS = 0.2
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def lane_name(topic_id: str, partition: int) -> str:
+    """A lane's name; Kafka's topic id tells a topic from an earlier one of the same name."""
+    return f"{topic_id}/{partition}"
+
+
+class LaneProgress:
+    """How far this worker has come in each source partition it owns; instants are epoch milliseconds.
+
+    Two things move a lane: a processed record moves it to its received time; and when everything below the end
+    offset that was asked for at some wall time has been processed, to that wall time, as whatever is older had
+    been appended by then. Both stay true when another worker has taken the lane over, so a late marker of a
+    worker that was frozen does no harm.
+    """
+
+    def __init__(self) -> None:
+        self._topic_id = ""
+        self._progress: dict[int, int] = {}
+        self._done: dict[int, int] = {}
+
+    def lane(self, partition: int) -> str:
+        return lane_name(self._topic_id, partition)
+
+    def assign(self, topic_id: str, partitions: set[int]) -> None:
+        """This worker reads exactly these partitions of the source topic from now on."""
+        self._topic_id = topic_id
+        self._progress = dict.fromkeys(partitions, 0)
+        self._done = {}
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        return tuple(self._progress)
+
+    def done_offset(self, partition: int) -> int:
+        """The offset behind the last processed record; -1 before the first."""
+        return self._done.get(partition, -1)
+
+    def processed(self, partition: int, next_offset: int, received: int) -> None:
+        """Everything below `next_offset` has been written on, the newest of it received at `received`."""
+        self._done[partition] = next_offset
+        self._move(partition, received)
+
+    def caught_up(self, partition: int, asked_at: int) -> None:
+        """Everything that was in the partition at wall time `asked_at` has been processed."""
+        self._move(partition, asked_at)
+
+    def _move(self, partition: int, instant: int) -> None:
+        if partition in self._progress and instant > self._progress[partition]:
+            self._progress[partition] = instant
+
+    def marker(self, wall: int) -> bytes | None:
+        """The record to put behind everything written so far, in every partition; None when no lane has moved yet."""
+        progress = {self.lane(p): instant for p, instant in self._progress.items() if instant}
+        if not progress:
+            return None
+        return _encode(
+            ProfileEvent(
+                version=VERSION,
+                kind=MARKER,
+                lane="",
+                offset=0,
+                index=0,
+                timestamp=wall,
+                received=wall,
+                progress=progress,
+            )
+        )

@@ -1,0 +1,94 @@
+"""segment.events → profile.events: each source record becomes zero, one or more events of one profile.
+
+The stage keeps nothing. Its input counts as done once its output is durable; a crash in between writes some of
+the output twice, which evaluate's lane filter removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import orjson
+
+from schemas.dead_letter import DeadLetter, Origin, dead_letter_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.domain.calls import Refusal
+    from app.domain.counters import Counters
+    from app.domain.resolution import Resolver
+    from app.pipeline.expire import LaneProgress
+    from app.ports import Clock, RawRecord, RecordWriter
+    from topics.catalog import Catalog
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class ResolveStage:
+    """Runs on the event loop; only `writer.flush`, which the caller awaits in a thread, blocks."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        writer: RecordWriter,
+        lanes: LaneProgress,
+        clock: Clock,
+        counters: Counters,
+        catalog: Catalog,
+    ) -> None:
+        self._resolver = resolver
+        self._writer = writer
+        self._lanes = lanes
+        self._clock = clock
+        self._counters = counters
+        self._source = catalog.source.name
+        self._output = catalog.profile_events.name
+        self._dead_letters = catalog.dead_letters.name
+
+    def process(self, partition: int, records: Sequence[RawRecord]) -> None:
+        """Queue what the records of one source partition become; durable after the next flush."""
+        wall = self._clock.now_ms()
+        lane = self._lanes.lane(partition)
+        resolve = self._resolver.resolve
+        produce, output = self._writer.produce, self._output
+        counters = self._counters.stages["resolve"]
+        received = 0
+        forwarded = 0
+        for record in records:
+            outcome = resolve(record.value, record.timestamp, wall, lane, record.offset)
+            if outcome.received is not None and outcome.received > received:
+                received = outcome.received
+            for profile, event in outcome.records:
+                produce(output, _encode(event), profile.encode())
+                forwarded += 1
+            if outcome.dropped is not None:
+                counters.dropped[outcome.dropped] += 1
+            if outcome.refused is not None:
+                self._bury(partition, record, outcome.refused, wall)
+            if outcome.unknown_audience is not None:
+                self._counters.count_unknown_audience(outcome.unknown_audience)
+        counters.records_in += len(records)
+        counters.records_out += forwarded
+        self._lanes.processed(partition, records[-1].offset + 1, received)
+
+    def _bury(self, partition: int, record: RawRecord, refusal: Refusal, wall: int) -> None:
+        key = hashlib.sha256(record.key).hexdigest() if record.key is not None else None
+        origin = Origin(topic=self._source, partition=partition, offset=record.offset, key=key)
+        letter = DeadLetter(
+            id=dead_letter_id("resolve", origin),
+            stage="resolve",
+            reason=refusal.reason,
+            detail=refusal.detail,
+            origin=origin,
+            first_failed_at=wall,
+            last_failed_at=wall,
+            record={"bytes": len(record.value or b"")},
+        )
+        self._writer.produce(
+            self._dead_letters, orjson.dumps(letter.model_dump(mode="json")), letter.id.encode()
+        )
+        self._counters.stages["resolve"].dead += 1
+        self._counters.dead_letters[refusal.reason] += 1

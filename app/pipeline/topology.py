@@ -1,0 +1,263 @@
+"""The pipeline of one worker. Read this file first.
+
+    source ──► resolve ──► profile.events ──► evaluate ──► audience.memberships ──► deliver ──► Facebook
+                  │  lane progress: markers ──┘  │ fires what is due                   │
+                  └──► dead.letters              └─ changelog                audience.syncs, dead.letters
+
+Each topic comes in a batch at a time. At every change of the group's assignment `revoked` and then `restore` run,
+and no batch between them. Nothing here knows Faust.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from app.pipeline.expire import MARKER_SECONDS, LaneProgress, lane_name
+from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
+from schemas.membership import MembershipDelta
+from schemas.sync import SyncState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from app.domain.counters import Counters
+    from app.domain.partition import AudiencePartition
+    from app.pipeline.deliver import Delivery
+    from app.pipeline.evaluate import EvaluateStage
+    from app.pipeline.resolve import ResolveStage
+    from app.ports import Clock, DeadLetterSink, RawRecord, RecordWriter, TopicLog
+    from topics.catalog import Catalog
+
+_decode_delta = msgspec.json.Decoder(MembershipDelta).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Numbers of the partitions a worker owns, per topic."""
+
+    source: frozenset[int] = frozenset()
+    profile_events: frozenset[int] = frozenset()
+    memberships: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class Stages:
+    """What the pipeline joins."""
+
+    resolve: ResolveStage
+    evaluate: EvaluateStage
+    delivery: Delivery
+    lanes: LaneProgress
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """One worker's stages and what they need; `in_thread` awaits a blocking call in a thread.
+
+    `source_layout` asks Kafka for the source topic's id and number of partitions. `caught_up` says whether
+    everything of a source partition below an offset has been handed to resolve and is done there.
+    """
+
+    stages: Stages
+    writer: RecordWriter
+    log: TopicLog
+    clock: Clock
+    catalog: Catalog
+    partitions: int
+    source_layout: Callable[[], tuple[str, int]]
+    caught_up: Callable[[int, int, int], bool]
+    in_thread: Callable[..., Awaitable[Any]]
+    letters: DeadLetterSink
+    counters: Counters
+    on_failure: Callable[[BaseException], None]
+    # Offset behind the last offered record of each owned partition of audience.memberships; for the lag.
+    offered: dict[int, int] = field(default_factory=dict)
+    _owned: Owned = field(default_factory=Owned)
+    _flushing: asyncio.Task[None] | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    # -- batches -----------------------------------------------------------------------------------------------
+
+    async def on_source(self, partition: int, records: Sequence[RawRecord], done: Callable[[], None]) -> None:
+        """Resolve one batch; `done` is called once its output is durable.
+
+        One batch is resolved while the one before it is on its way; more are not started.
+        """
+        self.stages.resolve.process(partition, records)
+        if self._flushing is not None:
+            await self._flushing
+        self._flushing = asyncio.create_task(self._flush(done))
+
+    async def _flush(self, done: Callable[[], None]) -> None:
+        try:
+            await self.in_thread(self.writer.flush)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the batch is not durable
+            self.on_failure(exc)
+            return
+        done()
+
+    async def on_profile_events(
+        self, partition: int, records: Sequence[RawRecord], done: Callable[[], None]
+    ) -> None:
+        """Fold one batch; `done` is called once it is committed."""
+        await self.stages.evaluate.process(partition, records, done)
+
+    async def on_memberships(
+        self, partition: int, records: Sequence[RawRecord], done: Callable[[], None]
+    ) -> None:
+        """Offer one batch of deltas to their destinations."""
+        deltas = []
+        for record in records:
+            try:
+                deltas.append((record.offset, _decode_delta(record.value or b"")))
+            except msgspec.DecodeError:
+                # A tombstone is a forgotten person's; anything else was not written by evaluate.
+                if record.value is not None:
+                    await self._bury_delta(partition, record)
+        counters = self.counters.stages["batch"]
+        counters.records_in += len(records)
+        counters.records_out += len(deltas)
+        self.stages.delivery.offer(partition, deltas, records[-1].offset + 1)
+        self.offered[partition] = records[-1].offset + 1
+        done()
+
+    async def _bury_delta(self, partition: int, record: RawRecord) -> None:
+        wall = self.clock.now_ms()
+        origin = Origin(topic=self.catalog.memberships.name, partition=partition, offset=record.offset)
+        letter = DeadLetter(
+            id=dead_letter_id("deliver", origin),
+            stage="deliver",
+            reason=Reason.INVALID_FIELD,
+            detail="the record is no MembershipDelta",
+            origin=origin,
+            first_failed_at=wall,
+            last_failed_at=wall,
+        )
+        await self.letters.put([letter])
+        self.counters.stages["batch"].dead += 1
+        self.counters.dead_letters[letter.reason] += 1
+
+    # -- assignment --------------------------------------------------------------------------------------------
+
+    async def revoked(self) -> None:
+        """Everything owned may be another worker's in a moment: commit what is done, stop what is not."""
+        await self.stages.evaluate.flush()
+        await asyncio.gather(*(self.stages.delivery.revoke(p) for p in self._owned.memberships))
+        self.stages.lanes.assign("", set())
+        self.offered.clear()
+        self._owned = Owned()
+
+    async def restore(self, owned: Owned, kept: Owned) -> dict[int, int]:
+        """Become the owner: load the state that the last owner committed, however it ended.
+
+        Returns where to start reading in each owned partition of audience.memberships: the present end, as what
+        lies before is read through the destinations' own cursors.
+        """
+        self._owned = owned
+        topic_id, source_partitions = await self.in_thread(self.source_layout)
+        lanes = [lane_name(topic_id, p) for p in range(source_partitions)]
+        evaluate = self.stages.evaluate
+        evaluate.keep_only(set(kept.profile_events))
+        fresh = {p: evaluate.add(p) for p in sorted(owned.profile_events - kept.profile_events)}
+        await self.in_thread(self._load_profiles, fresh)
+        for partition in evaluate.partitions.values():
+            partition.set_expected(lanes)
+        self.stages.lanes.assign(topic_id, set(owned.source))
+        return await self._assign_destinations(owned.memberships)
+
+    def _load_profiles(self, fresh: dict[int, AudiencePartition]) -> None:
+        if not fresh:
+            return
+        topic = self.catalog.profiles_changelog.name
+        ends = self.log.settled_ends(topic, list(fresh), self._stop)
+
+        def load(batch: list[Any]) -> None:
+            for message in batch:
+                fresh[message.partition()].load(message.key(), message.value())
+
+        self.log.read(topic, {p: (0, end) for p, end in ends.items()}, load, self._stop)
+        for partition in fresh.values():
+            partition.finish_recovery()
+
+    async def _assign_destinations(self, owned: frozenset[int]) -> dict[int, int]:
+        if not owned:
+            return {}
+        syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
+        states = {key.decode(): SyncState.model_validate_json(value) for key, value in syncs.items()}
+        ends = await self.in_thread(
+            self.log.settled_ends, self.catalog.memberships.name, sorted(owned), self._stop
+        )
+        for partition, end in ends.items():
+            await self.stages.delivery.assign(partition, states, end)
+        return dict(ends)
+
+    # -- stats -------------------------------------------------------------------------------------------------
+
+    def clock_now(self) -> int | None:
+        """The clock of the owned partition that is furthest behind; None while one of them has none."""
+        clocks = [partition.clock.now for partition in self.stages.evaluate.partitions.values()]
+        known = [clock for clock in clocks if clock is not None]
+        return min(known) if known and len(known) == len(clocks) else None
+
+    async def lags(self, position_of: Callable[[str, int, int], int | None]) -> dict[str, int | None]:
+        """Records that each stage has before it in the partitions owned now.
+
+        `position_of` (topic, partition, offset behind the last finished record) gives the next offset to finish.
+        """
+        evaluate, owned = self.stages.evaluate, self._owned
+        done = {
+            "resolve": (
+                self.catalog.source.name,
+                {p: self.stages.lanes.done_offset(p) for p in owned.source},
+            ),
+            "evaluate": (
+                self.catalog.profile_events.name,
+                {p: evaluate.folded.get(p, -1) for p in owned.profile_events},
+            ),
+            "batch": (self.catalog.memberships.name, {p: self.offered.get(p, -1) for p in owned.memberships}),
+        }
+        lags: dict[str, int | None] = {}
+        for stage, (topic, offsets) in done.items():
+            ends = await self.in_thread(self.log.end_offsets, topic, list(offsets)) if offsets else {}
+            behind = [
+                None if (position := position_of(topic, p, offset)) is None else max(0, ends[p] - position)
+                for p, offset in offsets.items()
+            ]
+            known = [lag for lag in behind if lag is not None]
+            lags[stage] = sum(known) if len(known) == len(behind) else None
+        if lags["evaluate"] is not None:
+            lags["evaluate"] += evaluate.uncommitted
+        lags["deliver"] = sum(view.pending for view in self.stages.delivery.destinations().values())
+        return lags
+
+    def stop(self) -> None:
+        """End waits for Kafka that a stopping worker no longer needs."""
+        self._stop.set()
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    async def run_markers(self) -> None:
+        """Tell every partition of profile.events how far this worker's lanes have come, for ever."""
+        while True:
+            await asyncio.sleep(MARKER_SECONDS)
+            await self._probe_lanes()
+            marker = self.stages.lanes.marker(self.clock.now_ms())
+            if marker is not None:
+                for partition in range(self.partitions):
+                    self.writer.produce(self.catalog.profile_events.name, marker, b"", partition)
+
+    async def _probe_lanes(self) -> None:
+        lanes = self.stages.lanes
+        numbers = lanes.partitions
+        if not numbers:
+            return
+        asked_at = self.clock.now_ms()
+        ends = await self.in_thread(self.log.end_offsets, self.catalog.source.name, numbers)
+        for number in set(numbers) & set(lanes.partitions):
+            if self.caught_up(number, ends[number], lanes.done_offset(number)):
+                lanes.caught_up(number, asked_at)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.adapters.definition_files import read_definitions
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "audiences.yaml"
+GOOD = """
+defaults: {require: {trait: opt_in, equals: true}}
+audiences:
+  - {name: Order Completed Last 30Days, when: {event: Order Completed, within: 30d}}
+  - name: VIPs
+    source: engage
+    enabled: false
+    include_anonymous: true
+    facebook: [{ad_account_id: act_1}, {ad_account_id: act_2, mode: dry_run}]
+  - {name: Counted, when: {trait: email, exists: true}, facebook: []}
+"""
+
+
+def validate(
+    *arguments: str | Path, cwd: Path, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it, in an environment without settings of ours."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUDIENCE_SYNC_")}
+    return subprocess.run(
+        [sys.executable, "-c", "from app.commands import main; main()", "validate", *map(str, arguments)],
+        cwd=cwd,
+        env={**inherited, "PYTHONPATH": str(EXAMPLE.parents[1]), **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    file = tmp_path / "good.yaml"
+    file.write_text(GOOD, encoding="utf-8")
+    return file
+
+
+def test_reads_definitions_out(good: Path, tmp_path: Path) -> None:
+    result = validate(good, cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout.splitlines() == [
+        (
+            "order_completed_last_30days (Order Completed Last 30Days), computed: "
+            "Order Completed at least 1 time within 30d; required: opt_in is true [order_completed_last_30days]"
+        ),
+        (
+            "vips (VIPs), engage: computed by Segment Engage; required: opt_in is true "
+            "[not enabled; with anonymous people; vips@act_1, vips@act_2 as a dry run]"
+        ),
+        "counted (Counted), computed: email has a value; required: opt_in is true [delivered nowhere]",
+    ]
+    assert result.stderr == (
+        f"warning: {good}:10: audiences[2].when: `email` identifies people; what is compared is kept as it is, "
+        "without hashing\n"
+    )
+
+
+def test_json(good: Path, tmp_path: Path) -> None:
+    result = validate("--audiences", good, "--json", cwd=tmp_path)
+    assert result.returncode == 0
+    printed = json.loads(result.stdout)
+    assert [audience["key"] for audience in printed["audiences"]] == [
+        "order_completed_last_30days",
+        "vips",
+        "counted",
+    ]
+    definition = printed["audiences"][0].pop("definition")
+    assert definition["when"]["window"] == {"far_ms": 2_592_000_000}
+    assert printed["audiences"][0] == {
+        "key": "order_completed_last_30days",
+        "name": "Order Completed Last 30Days",
+        "source": "computed",
+        "condition": "Order Completed at least 1 time within 30d",
+        "require": "opt_in is true",
+        "destinations": ["order_completed_last_30days"],
+    }
+    assert len(printed["warnings"]) == 1
+
+
+def test_all_problems_and_status_2(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("audiences:\n  - {name: A}\n  - {when: {event: E, within: soon}}\n")
+    result = validate("bad.yaml", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        (
+            "error: bad.yaml:2: audiences[0]: `when` is missing: a computed audience needs a condition "
+            "(or is it `source: engage`?)"
+        ),
+        "bad.yaml:3: audiences[1]: `name` is missing",
+        "bad.yaml:3: audiences[1].when.within: expected a duration such as 30d, got 'soon'",
+    ]
+
+
+def test_file_of_the_setting_then_of_the_folder(good: Path, tmp_path: Path) -> None:
+    missing = validate(cwd=tmp_path)
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr.startswith("error: audiences.yaml: there is no such file")
+    assert validate(cwd=tmp_path, environment={"AUDIENCE_SYNC_AUDIENCES": str(good)}).returncode == 0
+    good.rename(tmp_path / "audiences.yaml")
+    assert validate(cwd=tmp_path).returncode == 0
+
+
+def test_facebook_is_refused_by_name(good: Path, tmp_path: Path) -> None:
+    result = validate(good, "--facebook", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: `validate --facebook` is not supported yet\n"
+
+
+def test_the_file_is_given_once(good: Path, tmp_path: Path) -> None:
+    result = validate(good, "--audiences", good, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "give the file once" in result.stderr
+
+
+def test_example_is_valid_without_warnings(tmp_path: Path) -> None:
+    result = validate(EXAMPLE, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 7
+
+
+def test_example_shows_most_of_the_language() -> None:
+    """An example that leaves a key out teaches nobody that key."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    words = (
+        "defaults require facebook all any not within between count sum where context exclude_sources source"
+    )
+    assert [word for word in words.split() if f"{word}:" not in text] == []
+    assert {audience.source.value for audience in read_definitions(EXAMPLE).audiences} == {
+        "computed",
+        "engage",
+    }

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from app.domain.condition_words import describe_condition
+from app.domain.definitions import Document, parse_definitions
+from schemas.audience import Comparison, Operator, ParentReference, TraitCondition
+
+
+@pytest.mark.parametrize(
+    ("when", "words"),
+    [
+        ("{event: Order Completed, within: 30d}", "Order Completed at least 1 time within 30d"),
+        ("{event: E, count: {exactly: 0}}", "E exactly 0 times"),
+        ("{event: E, count: {at_most: 2}, between: [1w, 12h]}", "E at most 2 times between 7d and 12h ago"),
+        ("{event: E, between: [7d, 0s]}", "E at least 1 time within 7d"),  # up to now
+        (
+            "{event: E, where: {a: 1, b.c: {contains: x, exists: true}}, context: {p: y}, exclude_sources: [s, r]}",
+            "E at least 1 time where a is 1 and b.c contains x and b.c has a value with context p is y not from r, s",
+        ),
+        (
+            "{event: E, sum: {property: revenue, at_least: 500, less_than: {trait: limit}}}",
+            "E at least 1 time and the sum of revenue is less than the trait limit and is at least 500",
+        ),
+        ("{trait: t, any_of: [NO, 1, 1.5, true, '', ' x']}", "t is one of NO, 1, 1.5, true, '', ' x'"),
+        ("{trait: t, none_of: [x]}", "t has a value other than x"),
+        ("{trait: t, not_equals: {trait: u}}", "t has a value other than the trait u"),
+        ("{trait: t, exists: false}", "t has no value"),
+        ("{trait: t, not_contains: x}", "t does not contain x"),
+        (f"{{trait: t, any_of: {list(range(12))}}}", "t is one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"),
+        ("{not: {event: E}}", "not (E at least 1 time)"),
+        ("{all: [{event: E}, {event: F}]}", "E at least 1 time and F at least 1 time"),
+        (
+            "{all: [{event: E}, {any: [{event: F}, {trait: t, exists: true}]}, {not: {event: G}}]}",
+            "E at least 1 time and (F at least 1 time or t has a value) and not (G at least 1 time)",
+        ),
+        (
+            "{any: [{event: E, where: {a: x}}, {all: [{trait: t, exists: true, equals: y}]}]}",
+            "(E at least 1 time where a is x) or (t is y and t has a value)",
+        ),
+        (r'{event: "caf\u00e9"}', "café at least 1 time"),
+        (r'{trait: t, equals: "a\nb\x1b"}', r"t is 'a\nb\x1b'"),  # nothing that moves a terminal's cursor
+    ],
+)
+def test_words(when: str, words: str) -> None:
+    text = f"audiences: [{{name: A, when: {when}}}]"
+    condition = parse_definitions([Document("a.yaml", text)]).audiences[0].when
+    assert condition is not None
+    assert describe_condition(condition) == words
+
+
+@pytest.mark.parametrize("operator", list(Operator))
+def test_every_operator_has_words(operator: Operator) -> None:
+    comparison = Comparison(path="t", operator=operator, operand=86_400_000)
+    words = describe_condition(TraitCondition(trait="t", comparisons=[comparison]))
+    assert words.startswith("t ")
+    assert ("1d" in words) is operator.value.endswith(("_last", "_next"))
+
+
+def test_parent_reference() -> None:
+    comparison = Comparison(path="t", operator=Operator.EQUALS, operand=ParentReference(same_as="cart_id"))
+    assert (
+        describe_condition(TraitCondition(trait="t", comparisons=[comparison]))
+        == "t is the first event's cart_id"
+    )

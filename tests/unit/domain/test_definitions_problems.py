@@ -1,0 +1,336 @@
+"""What is wrong is said with its place, all of it at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.domain.definitions import Document, parse_definitions
+from app.domain.definitions_keys import NOT_SUPPORTED
+from app.errors import InvalidInputError
+from schemas.audience import Operator
+
+
+def problems(*texts: str) -> list[str]:
+    names = ["audiences.yaml", "b.yaml"]
+    with pytest.raises(InvalidInputError) as caught:
+        parse_definitions([Document(name, text) for name, text in zip(names, texts, strict=False)])
+    return str(caught.value).splitlines()
+
+
+def the_problem(when: str) -> str:
+    """The one problem of a condition, without its place."""
+    found = problems(f"audiences:\n  - name: A\n    when: {when}")
+    assert len(found) == 1
+    place, _, text = found[0].partition(": audiences[0].when")
+    assert place == "audiences.yaml:3"
+    return text
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("[{event: E}]", ": several conditions go under `all:` or `any:`"),
+        ("E", ": expected a condition such as {event: Order Completed}, got 'E'"),
+        ("", ": expected a condition such as {event: Order Completed}, got nothing"),
+        ("{}", ": expected a condition: one of event, trait, all, any, not"),
+        ("{evnt: E}", ": expected a condition: one of event, trait, all, any, not; did you mean `event`?"),
+        ("{event: E, trait: t}", ": one condition is here as `event` and `trait`: put each into a list"),
+        ("{all: []}", ".all: expected at least one condition in the list"),
+        ("{any: {event: E}}", ".any: expected a list of conditions, got a mapping"),
+        ("{not: [{event: E}]}", ".not: several conditions go under"),
+        ("{all: [{event: E}], within: 1d}", ".within: unknown key 'within'"),
+        ("{not: {any: [{event: E}, {event: E, cnt: 1}]}}", ".not.any[1].cnt: unknown key 'cnt'; did you mean `count`?"),
+        ("{event: ''}", ".event: expected the name of an event, got ''"),
+        ("{event: null}", ".event: expected the name of an event, got nothing"),
+        ("{event: true}", ".event: expected the name of an event (put it in quotes), got true"),
+        ("{event: [E]}", ".event: expected the name of an event, got a list"),
+        (r'{event: "a\nb"}', ".event: a control character or line break"),
+        (f"{{event: {'e' * 1_025}}}", ".event: the text is longer than 1,024 characters"),
+        ("{event: E, count: 3}", ".count: expected one bound: {at_least: N}, {at_most: N} or {exactly: N}, got 3"),
+        ("{event: E, count: {}}", ".count: expected one bound"),
+        ("{event: E, count: {at_least: 1, at_most: 3}}", ".count: expected one bound"),
+        ("{event: E, count: {atleast: 1}}", ".count.atleast: unknown bound 'atleast'; did you mean `at_least`?"),
+        ("{event: E, count: {at_least: -1}}", ".count.at_least: expected a whole number from 0 to 1,000,000, got -1"),
+        ("{event: E, count: {at_least: 1.5}}", ".count.at_least: expected a whole number"),
+        ("{event: E, count: {at_least: two}}", ".count.at_least: expected a whole number"),
+        ("{event: E, count: {at_least: 1000001}}", ".count.at_least: expected a whole number"),
+        ("{event: E, within: thirty days}", ".within: expected a duration such as 30d, got 'thirty days'"),
+        ("{event: E, within: 30}", ".within: expected a duration such as 30d, got 30"),
+        ("{event: E, within: 1mo}", ".within: months and years differ in length"),
+        ("{event: E, within: 0d}", ".within: a window needs a length"),
+        ("{event: E, within: [1d]}", ".within: expected a duration such as 30d, got a list"),
+        ("{event: E, within: 1d, between: [2d, 1d]}", ".between: `within` and `between` are two ways"),
+        ("{event: E, between: 1d}", ".between: expected two ages, the far one first, such as [7d, 1d], got '1d'"),
+        ("{event: E, between: [1d]}", ".between: expected two ages, the far one first, such as [7d, 1d], got 1 values"),
+        ("{event: E, between: [1d, x]}", ".between[1]: expected a duration such as 30d, got 'x'"),
+        ("{event: E, between: [1d, 7d]}", ".between: expected two ages, the far one first, such as [7d, 1d]: the"),
+        ("{event: E, between: [24h, 1d]}", ".between: expected two ages"),  # equal is not greater
+        ("{event: E, exclude_sources: s1}", ".exclude_sources: expected a list of source ids, such as [src_9], got 's1'"),
+        ("{event: E, exclude_sources: ['']}", ".exclude_sources[0]: expected a source id, got ''"),
+        ("{event: E, sum: revenue}", ".sum: expected a property and an operator"),
+        ("{event: E, sum: {property: p}}", ".sum: expected a property and an operator"),
+        ("{event: E, sum: {at_least: 1}}", ".sum: expected a property and an operator"),
+        ("{event: E, sum: {property: p, at_least: x}}", ".sum.at_least: expected a number, got 'x'"),
+        ("{event: E, sum: {property: p, at_least: true}}", ".sum.at_least: expected a number, got true"),
+        ("{event: E, sum: {property: p, any_of: [1]}}", ".sum.any_of: unknown operator 'any_of'"),
+        ("{event: E, sum: {property: p.$, at_least: 1}}", ".sum.property: a path to one value is needed here"),
+        ("{event: E, sum: {property: p, at_least: 1e999}}", ".sum.at_least: expected a number: the number is too large"),
+        ("{event: E, sum: {property: p, at_least: 1}, max: {property: p, at_least: 1}}", ": a condition has one of sum"),
+        ("{event: E, where: {}}", ".where: expected at least one path"),
+        ("{event: E, where: [a]}", ".where: expected paths with what they are compared to"),
+        ("{event: E, where: {a: }}", ".where.a: a missing value is asked for with {exists: false}"),
+        ("{event: E, where: {a: ~}}", ".where.a: a missing value is asked for with {exists: false}"),
+        ("{event: E, where: {a: {equals: null}}}", ".where.a.equals: a missing value is asked for"),
+        ("{event: E, where: {a: {}}}", ".where.a: expected a value or operators"),
+        ("{event: E, where: {a: [x]}}", ".where.a: a list alone says too little: write {any_of: [...]}"),
+        ("{event: E, where: {a: {trait: t, equals: x}}}", ".where.a: `trait` does not go beside operators"),
+        ("{event: E, where: {a: {same_as: t, equals: x}}}", ".where.a: `same_as` does not go beside operators"),
+        ("{event: E, where: {a: {eqals: x}}}", ".where.a.eqals: unknown operator 'eqals'; did you mean `equals`?"),
+        ("{event: E, where: {a: {b: x}}}", ".where.a.b: unknown operator 'b'; a name within another is written with"),
+        ("{event: E, where: {a..b: x}}", ".where.a..b: a path may not begin or end with a dot"),
+        ("{event: E, where: {$.a: x}}", ".where.$.a: a path here begins with a name, not with $"),
+        ("{event: E, context: {'': x}}", ".context.'': a path may not be empty"),
+        (r'{event: E, where: {"a\nb": [x]}}', r".where.'a\nb': a list alone"),  # one problem stays one line
+        ("{event: E, where: {a: {equals: [x]}}}", ".where.a.equals: `equals` takes one value; for several write any_of"),
+        ("{event: E, where: {a: {equals: {trait: t, x: 1}}}}", ".where.a.equals.x: unknown key 'x'"),
+        ("{event: E, where: {a: {equals: {}}}}", ".where.a.equals: expected a value or {trait: KEY}"),
+        ("{event: E, where: {a: {trait: ''}}}", ".where.a.trait: a path may not be empty"),
+        ("{event: E, where: {a: 9007199254740993}}", ".where.a: expected a plain value: a whole number this large"),
+        ("{event: E, where: {a: {any_of: x}}}", ".where.a.any_of: expected a list such as [EUR, GBP], got 'x'"),
+        ("{event: E, where: {a: {any_of: []}}}", ".where.a.any_of: expected at least one value"),
+        ("{event: E, where: {a: {none_of: [x, ~]}}}", ".where.a.none_of[1]: expected a plain value, got nothing"),
+        ("{event: E, where: {a: {any_of: [{trait: t}]}}}", ".where.a.any_of[0]: expected a plain value, got a mapping"),
+        ("{event: E, where: {a: {contains_any_of: x}}}", ".where.a.contains_any_of: expected a list"),
+        ("{event: E, where: {a: {contains: []}}}", ".where.a.contains: expected at least one value"),
+        ("{event: E, where: {a: {not_contains: [x]}}}", ".where.a.not_contains: expected text, got a list"),
+        ("{event: E, where: {a: {starts_with: true}}}", ".where.a.starts_with: expected text (put it in quotes), got true"),
+        ("{event: E, where: {a: {greater_than: many}}}", ".where.a.greater_than: expected a number, got 'many'"),
+        ("{event: E, where: {a: {at_most: [1]}}}", ".where.a.at_most: expected a number, got a list"),
+        ("{event: E, where: {a: {exists: 1}}}", ".where.a.exists: expected true or false, got 1"),
+        ("{event: E, where: {a: {exists: {trait: t}}}}", ".where.a.exists: expected true or false, got a mapping"),
+        ("{trait: t}", ": a trait needs an operator"),
+        ("{trait: , exists: true}", ".trait: expected a path such as cart.total, got nothing"),
+        ("{trait: a..b, exists: true}", ".trait: a path may not begin or end with a dot"),
+        ("{trait: t, is: x}", ".is: unknown operator 'is'"),
+        ("{trait: t, within: 1d}", ".within: unknown operator 'within'; did you mean"),
+    ],
+)  # fmt: skip
+def test_conditions(when: str, said: str) -> None:
+    assert the_problem(when).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("{audience: other}", ".audience: `audience` (membership of another audience) is not supported yet"),
+        ("{users: {any: {event: E}}}", ".users: `users` (account audiences) is not supported yet"),
+        ("{event: E, then: {event: F}}", ".then: `then` (funnels) is not supported yet"),
+        (
+            "{event: E, where: {a: {same_as: b}}}",
+            ".where.a.same_as: `same_as` (properties of a funnel's parent event)",
+        ),
+        ("{event: E, where: {a: {equals: {same_as: b}}}}", ".where.a.equals.same_as: `same_as`"),
+        ("{trait: t, before: 2026-01-01}", ".before: `before` (dates) is not supported yet"),
+        ("{trait: t, after: 2026-01-01}", ".after: `after` (dates) is not supported yet"),
+        ("{trait: t, within_last: 7d}", ".within_last: `within_last` (relative dates) is not supported yet"),
+        ("{trait: t, before_last: 7d}", ".before_last: `before_last` (relative dates) is not supported yet"),
+        ("{trait: t, within_next: 7d}", ".within_next: `within_next` (relative dates) is not supported yet"),
+        ("{trait: t, after_next: 7d}", ".after_next: `after_next` (relative dates) is not supported yet"),
+    ],
+)
+def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> None:
+    assert the_problem(when).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("rows: {topic: t}", "rows: `rows` (reverse ETL) is not supported yet"),
+        ("entity: account", "entity: `entity` (account audiences) is not supported yet"),
+        (
+            "include_history: false",
+            "include_history: `include_history` (audiences without history) is not supported",
+        ),
+        ("created_at: 2026-01-01", "created_at: `created_at` is not supported yet"),
+        ("lookback: 90d", "lookback: `lookback` is not supported yet"),
+        (
+            "facebook: {fields: {email: $.traits.mail}}",
+            "facebook.fields: `fields` (mapped fields) is not supported yet",
+        ),
+        (
+            "facebook: {sync_mode: upsert}",
+            "facebook.sync_mode: `sync_mode` (other modes than mirror) is not supported",
+        ),
+        (
+            "facebook: {external_id: sha256}",
+            "facebook.external_id: `external_id` (hashed external ids) is not",
+        ),
+        (
+            "facebook: {value_based: true}",
+            "facebook.value_based: `value_based` (value-based audiences) is not",
+        ),
+        ("facebook: [{on_delete: clear}]", "facebook[0].on_delete: `on_delete` is not supported yet"),
+    ],
+)
+def test_keys_that_are_not_supported(keys: str, said: str) -> None:
+    found = problems(f"audiences:\n  - name: A\n    when: {{event: E}}\n    {keys}")
+    assert [line.startswith(f"audiences.yaml:4: audiences[0].{said}") for line in found] == [True]
+
+
+def test_sources_and_traits_that_are_not_supported() -> None:
+    found = problems("audiences:\n  - {name: A, source: reverse_etl}\ntraits: {a: {event: E, count: true}}")
+    assert found == [
+        "audiences.yaml:2: audiences[0].source: `source: reverse_etl` is not supported yet",
+        "audiences.yaml:3: traits: `traits` (computed traits) is not supported yet",
+    ]
+
+
+def test_every_unsupported_operator_is_one() -> None:
+    assert set(NOT_SUPPORTED["operator"]) < {operator.value for operator in Operator}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("when: {event: E}, nme: x, name: A", "audiences[0].nme: unknown key 'nme'; did you mean `name`?"),
+        ("name: A, when: {event: E}, xyzzy: 1", "audiences[0].xyzzy: unknown key 'xyzzy'; known are name, key"),
+        ("when: {event: E}", "audiences[0]: `name` is missing"),
+        ("name: '', when: {event: E}", "audiences[0].name: expected a name, got ''"),
+        ("name: , when: {event: E}", "audiences[0].name: expected a name, got nothing"),
+        (f"name: {'a' * 501}, when: {{event: E}}", "audiences[0].name: expected at most 500 characters, got 501"),
+        (f"name: {'a' * 201}, when: {{event: E}}", "audiences[0].name: the key made of this name is longer than 200"),
+        ("name: 日本, when: {event: E}", "audiences[0].name: no key can be made of a name without Latin letters"),
+        ("name: A, key: A, when: {event: E}", "audiences[0].key: expected a key of a-z, 0-9 and _, at most 200 of"),
+        ("name: A, key: a|b, when: {event: E}", "audiences[0].key: expected a key"),
+        ("name: A, key: a@b, when: {event: E}", "audiences[0].key: expected a key"),
+        ('name: A, key: "a\\n", when: {event: E}', "audiences[0].key: expected a key"),
+        ("name: A, key: '', when: {event: E}", "audiences[0].key: expected a key"),
+        (f"name: A, key: {'a' * 201}, when: {{event: E}}", "audiences[0].key: expected a key"),
+        ("name: A, key: , when: {event: E}", "audiences[0].key: expected a key"),
+        ("name: A", "audiences[0]: `when` is missing: a computed audience needs a condition"),
+        ("name: A, source: engage, when: {event: E}", "audiences[0].when: an audience with `source: engage` has no"),
+        ("name: A, source: engaged", "audiences[0].source: expected computed or engage, got 'engaged'; did you mean `engage`?"),
+        ("name: A, source: engage, enabled: yes", "audiences[0].enabled: expected true or false, got 'yes'"),
+        ("name: A, source: engage, include_anonymous: 1", "audiences[0].include_anonymous: expected true or false"),
+        ("name: A, source: engage, description: [x]", "audiences[0].description: expected text, got a list"),
+        ("name: A, source: engage, require: {trait: t}", "audiences[0].require: a trait needs an operator"),
+        ("name: A, source: engage, facebook: act_1", "audiences[0].facebook: expected a mapping such as {ad_account_id"),
+        ("name: A, source: engage, facebook: [act_1]", "audiences[0].facebook[0]: expected a mapping such as"),
+        ("name: A, source: engage, facebook: {ad_acount_id: 1}", "audiences[0].facebook.ad_acount_id: unknown key"),
+        ("name: A, source: engage, facebook: {ad_account_id: x}", "audiences[0].facebook.ad_account_id: expected an"),
+        ("name: A, source: engage, facebook: {audience_id: -1}", "audiences[0].facebook.audience_id: expected the digits"),
+        ("name: A, source: engage, facebook: {mode: dry}", "audiences[0].facebook.mode: expected live or dry_run"),
+        (
+            "name: A, source: engage, facebook: {customer_file_source: USER}",
+            "audiences[0].facebook.customer_file_source: expected USER_PROVIDED_ONLY or",
+        ),
+        (
+            "name: A, source: engage, facebook: [{ad_account_id: 1}, {}]",
+            "audiences[0].facebook[1]: `ad_account_id` is needed when there are several",
+        ),
+        (
+            "name: A, source: engage, facebook: [{ad_account_id: 1}, {ad_account_id: act_1}]",
+            "audiences[0].facebook[1]: act_1 is in this list twice",
+        ),
+    ],
+)  # fmt: skip
+def test_audiences(keys: str, said: str) -> None:
+    found = problems(f"audiences:\n  - {{{keys}}}")
+    assert [line.startswith(f"audiences.yaml:2: {said}") for line in found] == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[]", ["audiences.yaml:1: expected a mapping with the key `audiences`, got a list"]),
+        ("x", ["audiences.yaml:1: expected a mapping with the key `audiences`, got 'x'"]),
+        ("audiences: {a: 1}", ["audiences.yaml:1: audiences: expected a list of audiences, got a mapping"]),
+        (
+            "audiences: [x]",
+            ["audiences.yaml:1: audiences[0]: expected a mapping with a `name` and a condition under `when`, got 'x'"],
+        ),
+        ("audience: []", ["audiences.yaml:1: audience: unknown key 'audience'; did you mean `audiences`?"]),
+        ("defaults: []", ["audiences.yaml:1: defaults: expected a mapping of audience keys, got a list"]),
+        ("defaults: {name: A}", ["audiences.yaml:1: defaults.name: `name` has no default: each audience has its own"]),
+        ("defaults:\n  lookback: 3d", ["audiences.yaml:2: defaults.lookback: `lookback` is not supported yet"]),
+        ("a: 1\n a: 1", ["audiences.yaml:2: not valid YAML: mapping values are not allowed here"]),
+    ],
+)  # fmt: skip
+def test_files(text: str, found: list[str]) -> None:
+    assert problems(text) == found
+
+
+def test_everything_is_reported_together_in_order() -> None:
+    text = """\
+audiences:
+  - name: A
+    when:
+      all:
+        - {event: E, within: soon, count: {exactly: x}}
+        - {trait: t, before: 2026-01-01}
+    enabled: maybe
+  - name: B
+  - name: a
+    when: {event: E}
+extra: 1
+"""
+    places = [line.split(": ")[:2] for line in problems(text, "audiences: [{name: C}]\naudiences: []")]
+    assert places == [
+        ["audiences.yaml:5", "audiences[0].when.all[0].count.exactly"],
+        ["audiences.yaml:5", "audiences[0].when.all[0].within"],
+        ["audiences.yaml:6", "audiences[0].when.all[1].before"],
+        ["audiences.yaml:7", "audiences[0].enabled"],
+        ["audiences.yaml:8", "audiences[1]"],
+        ["audiences.yaml:9", "audiences[2]"],
+        ["audiences.yaml:11", "extra"],
+        ["b.yaml:1", "audiences[0]"],
+        ["b.yaml:2", "the key 'audiences' is here twice, first in line 1"],
+    ]
+
+
+def test_a_key_is_taken_once_and_both_places_are_named() -> None:
+    one = "audiences:\n\n  - {name: Big Spenders, source: engage}"
+    other = "audiences:\n  - {name: x, key: big_spenders, source: engage}"
+    assert problems(one, other) == [
+        "b.yaml:2: audiences[0]: the key `big_spenders` is taken by audiences.yaml:3: change the name or give another `key`"
+    ]
+
+
+def test_a_default_is_given_once() -> None:
+    found = problems("defaults:\n  enabled: true", "defaults:\n  # again\n  enabled: true")
+    assert found == ["b.yaml:3: defaults.enabled: this default is also given in audiences.yaml:2"]
+
+
+def test_a_mapping_does_not_go_onto_a_list_of_defaults() -> None:
+    text = "defaults:\n  facebook: [{ad_account_id: 1}]\naudiences:\n  - {name: A, source: engage, facebook: {mode: live}}"
+    assert problems(text) == [
+        "audiences.yaml:4: audiences[0].facebook: `defaults` has a list of ad accounts: give a list here too, to replace it"
+    ]
+
+
+def test_a_wrong_default_is_reported_once_where_it_is() -> None:
+    text = """\
+defaults:
+  require: {trait: t}
+  facebook: {mode: wet}
+audiences:
+  - {name: A, source: engage}
+  - {name: B, source: engage, facebook: {name: x}}
+"""
+    assert [line.split(": ")[:2] for line in problems(text)] == [
+        ["audiences.yaml:2", "defaults.require"],
+        ["audiences.yaml:3", "defaults.facebook.mode"],
+    ]
+
+
+def test_of_very_many_problems_the_first_are_listed() -> None:
+    found = problems("audiences:\n" + "  - {name: A}\n" * 300)
+    assert len(found) == 201
+    assert found[-1] == "... and 399 more problems"  # 300 without a condition, 299 with a key that is taken
+
+
+def test_what_is_shown_is_short() -> None:
+    assert all(len(line) < 300 for line in problems(f"audiences: [{{name: A, source: {'x' * 1_000}}}]"))
+    assert all(
+        len(line) < 400 for line in problems(f"audiences: [{{name: A, source: engage, {'x' * 900}: 1}}]")
+    )
