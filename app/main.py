@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ from topics.partitioning import partition_for
 EARLY_MS = 5_000
 KAFKA_TRY_SECONDS = 5.0
 STATS_SECONDS = 1.0
+STOP_SECONDS = 7.0
+INTERRUPTED = 130
 TABLE = "profiles"
 
 
@@ -72,7 +74,11 @@ def fail(exc: BaseException) -> None:
 
 
 class Worker:
-    """One worker process. `after_step` is a seam for tests that end the process between two steps of a commit."""
+    """One worker process.
+
+    `after_step` is called with each step done of a commit: resolve.produce, resolve.flush, and begin, produce, flush,
+    offsets, commit of evaluate and deliver. Crash tests end or stop the process there.
+    """
 
     def __init__(
         self,
@@ -94,14 +100,39 @@ class Worker:
         self._threads = ThreadPoolExecutor(8, "worker")
         self._commits = ThreadPoolExecutor(1, "commit")
         self._stopping = asyncio.Event()
+        self._status = 0
 
     # -- life --------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Work until SIGTERM or SIGINT; raises InvalidInputError for what only a person can change."""
+    async def run(self) -> int:
+        """Work until SIGTERM (returns 0) or SIGINT (130).
+
+        Raises InvalidInputError for what only a person can change. Threads may still wait for Kafka when this
+        returns: the caller ends the process without joining them.
+        """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+        for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, INTERRUPTED)):
+            loop.add_signal_handler(number, self._stop, status)
+        work = asyncio.create_task(self._start_and_work())
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if self._stopping.is_set():
+            # What is not finished by then is safe in Kafka, as after a crash.
+            await asyncio.wait({work}, timeout=STOP_SECONDS)
+        if work.done():
+            work.result()
+        return self._status
+
+    def _fail(self, exc: BaseException) -> None:
+        # Whoever stops cuts off what others wait for; what they had not finished is safe in Kafka.
+        if not self._stopping.is_set():
+            fail(exc)
+
+    def _stop(self, status: int) -> None:
+        self._status = status
+        self._stopping.set()
+
+    async def _start_and_work(self) -> None:
         if not await self._kafka_answers():
             return
         await in_thread(self._threads, self._topics.ensure, self._catalog.all())
@@ -168,46 +199,45 @@ class Worker:
         )
         await in_thread(self._threads, evaluate_writer.start)
         await in_thread(self._threads, deliver_writer.start)
-        faust = FaustWorker(self._faust_options(), self._restore, self._revoked, fail)
+        faust = FaustWorker(self._faust_options(), self._restore, self._revoked, self._fail)
         self._faust = faust
         self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
         self._add_stages()
         stats = Stats(self._view())
         faust.add_routes([*routes(stats, faust.ready.is_set, lambda: None), not_found_route()])
         await faust.start()
-        tasks = [
-            self._supervised(pipeline.stages.evaluate.run_commits()),
-            self._supervised(pipeline.run_markers()),
-            self._supervised(self._watch(stats)),
-            self._supervised(self._announce()),
-        ]
+        commits = self._supervised(pipeline.stages.evaluate.run_commits())
+        others = [self._supervised(work) for work in (pipeline.run_markers(), self._watch(stats), self._announce())]
         await self._stopping.wait()
         pipeline.stop()
-        for task in tasks:
+        for task in others:
             task.cancel()
-        await pipeline.revoked()
         await pipeline.stages.delivery.stop()
+        # Leaving the group waits for the batches under way, and those for their commit.
         await faust.stop()
+        commits.cancel()
 
     async def _announce(self) -> None:
         await self._faust.ready.wait()
         say("ready")
 
-    @staticmethod
-    def _supervised(work: Any) -> asyncio.Task[None]:
+    def _supervised(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         async def run() -> None:
             try:
                 await work
             except Exception as exc:  # noqa: BLE001 - whatever it is, the process must not go on without this task
-                fail(exc)
+                self._fail(exc)
 
         return asyncio.create_task(run())
 
     # -- joining -----------------------------------------------------------------------------------------------
 
     def _transactional(self, name: str) -> TransactionalWriter:
+        stage = name.partition("-")[0]
         return TransactionalWriter(
-            self._settings.kafka_bootstrap_servers, f"{self._catalog.app_id}-{name}", self._after_step
+            self._settings.kafka_bootstrap_servers,
+            f"{self._catalog.app_id}-{name}",
+            lambda step: self._after_step(f"{stage}.{step}"),
         )
 
     def _faust_options(self) -> FaustOptions:
@@ -276,7 +306,7 @@ class Worker:
             ),
             lambda audience: partition_for(audience.encode(), settings.partitions),
             catalog.memberships.name,
-            fail,
+            self._fail,
         )
         return Pipeline(
             stages=Stages(
@@ -294,7 +324,7 @@ class Worker:
             in_thread=lambda call, *args: in_thread(self._threads, call, *args),
             letters=letters,
             counters=counters,
-            on_failure=fail,
+            on_failure=self._fail,
         )
 
     def _source_layout(self) -> tuple[str, int]:
@@ -309,11 +339,13 @@ class Worker:
 
         async def source(batch: Batch) -> None:
             def durable() -> None:
+                self._after_step("resolve.flush")
                 tp = TP(batch.topic, batch.partition)
                 self._faust.consumer.mark_durable(tp, batch.records[-1].offset + 1)
                 batch.ack()
 
             await pipeline.on_source(batch.partition, batch.records, durable)
+            self._after_step("resolve.produce")
 
         async def profile_events(batch: Batch) -> None:
             await pipeline.on_profile_events(batch.partition, batch.records, batch.ack)
@@ -352,7 +384,7 @@ class Worker:
         return WorkerView(
             counters=self._counters,
             audiences=lambda: [definition.key for definition in self._definitions],
-            destinations=lambda: self._pipeline.stages.delivery.destinations(),
+            destinations=self._pipeline.stages.delivery.destinations,
             lags=self._lags,
             clock=self._pipeline.clock_now,
             wall=self._clock,

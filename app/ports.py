@@ -173,7 +173,7 @@ class TopicLog(Protocol):
     """
 
     def end_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
-        """The offset behind the last committed record."""
+        """The offset behind the last committed record; raises UnreachableError."""
 
     def settled_ends(
         self, topic: str, partitions: Sequence[int], stop: threading.Event | None = None

@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 import orjson
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, SecretStr
 
 from app.adapters.facebook_answers import AnswerReader, RawAnswer, header_text, malformed
@@ -38,11 +39,15 @@ _VERSION = re.compile(r"v[0-9]{1,3}\.[0-9]{1,3}")
 _BASE_URL = re.compile(r"https?://[^/\s?#@]+(/[^\s?#]*)?")
 _ACCOUNT = re.compile(r"act_[0-9]{1,40}")
 _NODE = re.compile(r"[0-9]{1,40}")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 _STATUS_FIELDS = (
     "id,name,approximate_count_lower_bound,approximate_count_upper_bound,operation_status,delivery_status"
 )
 _LIST_FIELDS = "id,name,description,subtype"
+
+# All that a request may end in; a test fails when the library gains another one.
+TRANSPORT_ERRORS = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, ValueError)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -67,7 +72,7 @@ class FacebookGraph:
             raise InvalidInputError("The Graph API's URL must be like https://graph.facebook.com")
         if not _VERSION.fullmatch(version):
             raise InvalidInputError("The Graph API's version must be like v25.0")
-        if not token.get_secret_value().strip().isascii() or not token.get_secret_value().strip():
+        if not _TOKEN.fullmatch(token.get_secret_value().strip()):
             raise InvalidInputError("FACEBOOK_ACCESS_TOKEN must be the token that Meta shows, without spaces")
         self._root = f"{base_url.rstrip('/')}/{version}"
         self._version = version
@@ -223,7 +228,7 @@ class FacebookGraph:
             ) as response:
                 received = {name.lower(): value for name, value in response.headers.items()}
                 return RawAnswer(response.status, await _bounded(response), received)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+        except TRANSPORT_ERRORS as exc:
             raise translated(exc) from exc
 
     def _open_session(self) -> aiohttp.ClientSession:

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.adapters.kafka_client import client_config, kafka_reason
-from app.errors import FatalError
+from app.errors import FatalError, UnreachableError
 
 _POLL_SECONDS = 0.05
 _REQUEST_SECONDS = 10.0
@@ -30,7 +30,10 @@ class LogReader:
     def end_offsets(
         self, topic: str, partitions: Sequence[int], isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
     ) -> dict[int, int]:
-        """The offset behind the last record; read_committed: behind the last one no open transaction holds back."""
+        """The offset behind the last record; read_committed: behind the last one no open transaction holds back.
+
+        Raises UnreachableError.
+        """
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # the client's own annotations are partial
         request = {TopicPartition(topic, p): latest for p in partitions}
         futures = self._admin.list_offsets(
@@ -46,12 +49,21 @@ class LogReader:
         A worker that lost these partitions may have died, or be frozen, with its last commit half done; until the
         broker has decided that commit, the log does not say what the state is.
         """
-        ends = self.end_offsets(topic, partitions, IsolationLevel.READ_UNCOMMITTED)
+        ends = self._ends_at_last(topic, partitions, IsolationLevel.READ_UNCOMMITTED, stop)
         while True:
-            stable = self.end_offsets(topic, partitions)
+            stable = self._ends_at_last(topic, partitions, IsolationLevel.READ_COMMITTED, stop)
             if all(stable[p] >= ends[p] for p in partitions):
                 return ends
             _wait(stop)
+
+    def _ends_at_last(
+        self, topic: str, partitions: Sequence[int], isolation: IsolationLevel, stop: threading.Event | None
+    ) -> dict[int, int]:
+        while True:
+            try:
+                return self.end_offsets(topic, partitions, isolation)
+            except UnreachableError:
+                _wait(stop)
 
     def read(
         self,

@@ -26,6 +26,7 @@ import threading
 from typing import IO, TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -35,17 +36,22 @@ STOP_SECONDS = 7
 
 
 class Watched:
-    """A command under a watchdog, in a session of its own. Raises ChildProcessError when it cannot be started."""
+    """A command under a watchdog, in a session of its own. Raises ChildProcessError when it cannot be started.
 
-    def __init__(self, command: list[str], folder: Path, log: IO[str]) -> None:
+    `environment` is all that the command sees; None: nothing of the owner's, as JAVA_TOOL_OPTIONS and the like
+    would change how a broker runs.
+    """
+
+    def __init__(
+        self, command: list[str], folder: Path, log: IO[str], environment: Mapping[str, str] | None = None
+    ) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - the command is the owner's
             [sys.executable, "-I", "-S", __file__, str(folder), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=folder,
-            # Not the owner's: JAVA_TOOL_OPTIONS and the like would change how a broker runs.
-            env={"LC_ALL": "C.UTF-8"},
+            env={"LC_ALL": "C.UTF-8"} if environment is None else environment,
             start_new_session=True,
             bufsize=0,
         )

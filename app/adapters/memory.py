@@ -15,7 +15,8 @@ from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
 
-_SETTLE_ROUNDS = 40
+# More turns of the event loop than anything here needs between two waits.
+_SETTLE_ROUNDS = 200
 
 
 class ManualClock:
@@ -132,9 +133,9 @@ class MemoryMembershipLog:
         self, partition: int, first: int, end: int, audience: str
     ) -> AsyncGenerator[tuple[int, MembershipDelta], None]:
         self.reads.append((first, end))
+        await asyncio.sleep(0)
         for offset, delta in list(self._records.get(partition, {}).items()):
             if first <= offset < end and delta.audience == audience:
-                await asyncio.sleep(0)
                 yield offset, delta
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import click
 
@@ -23,6 +24,8 @@ def command() -> None:
         say(f"warning: {warning}")
 
     async def run() -> None:
-        await Worker(settings, definitions.audiences).run()
+        status = await Worker(settings, definitions.audiences).run()
+        # Without joining threads, which may be waiting for a Kafka that does not answer.
+        os._exit(status)
 
     asyncio.run(run())

@@ -23,10 +23,7 @@ class RowOutcomes:
         self._shared = shared
         self._destination = destination
         self._partition = partition
-
-    @property
-    def counters(self) -> DestinationCounters:
-        return self._shared.counters.destinations.setdefault(self._destination, DestinationCounters())
+        self.counters = shared.counters.destinations.setdefault(destination, DestinationCounters())
 
     async def accepted(self, request: UsersRequest, answer: UsersAnswer, attempts: int) -> None:
         """The request was taken, but perhaps for rows that the answer names."""

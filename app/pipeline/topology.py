@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from app.errors import UnreachableError
 from app.pipeline.expire import MARKER_SECONDS, LaneProgress, lane_name
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
 from schemas.membership import MembershipDelta
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from app.pipeline.resolve import ResolveStage
     from app.ports import Clock, DeadLetterSink, RawRecord, RecordWriter, TopicLog
     from topics.catalog import Catalog
+
+UNREACHABLE_PAUSE_SECONDS = 0.5
 
 _decode_delta = msgspec.json.Decoder(MembershipDelta).decode
 
@@ -119,9 +122,6 @@ class Pipeline:
                 # A tombstone is a forgotten person's; anything else was not written by evaluate.
                 if record.value is not None:
                     await self._bury_delta(partition, record)
-        counters = self.counters.stages["batch"]
-        counters.records_in += len(records)
-        counters.records_out += len(deltas)
         self.stages.delivery.offer(partition, deltas, records[-1].offset + 1)
         self.offered[partition] = records[-1].offset + 1
         done()
@@ -159,7 +159,7 @@ class Pipeline:
         lies before is read through the destinations' own cursors.
         """
         self._owned = owned
-        topic_id, source_partitions = await self.in_thread(self.source_layout)
+        topic_id, source_partitions = await self._source_layout_at_last()
         lanes = [lane_name(topic_id, p) for p in range(source_partitions)]
         evaluate = self.stages.evaluate
         evaluate.keep_only(set(kept.profile_events))
@@ -169,6 +169,15 @@ class Pipeline:
             partition.set_expected(lanes)
         self.stages.lanes.assign(topic_id, set(owned.source))
         return await self._assign_destinations(owned.memberships)
+
+    async def _source_layout_at_last(self) -> tuple[str, int]:
+        while True:
+            try:
+                layout: tuple[str, int] = await self.in_thread(self.source_layout)
+            except UnreachableError:
+                await asyncio.sleep(UNREACHABLE_PAUSE_SECONDS)
+            else:
+                return layout
 
     def _load_profiles(self, fresh: dict[int, AudiencePartition]) -> None:
         if not fresh:
@@ -257,7 +266,10 @@ class Pipeline:
         if not numbers:
             return
         asked_at = self.clock.now_ms()
-        ends = await self.in_thread(self.log.end_offsets, self.catalog.source.name, numbers)
+        try:
+            ends = await self.in_thread(self.log.end_offsets, self.catalog.source.name, numbers)
+        except UnreachableError:
+            return  # the lanes stand where their records have brought them
         for number in set(numbers) & set(lanes.partitions):
             if self.caught_up(number, ends[number], lanes.done_offset(number)):
                 lanes.caught_up(number, asked_at)

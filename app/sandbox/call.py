@@ -112,7 +112,7 @@ async def read_call(request: web.Request) -> Call:
 
 
 async def _read_body(request: web.Request) -> dict[str, Any] | None:
-    if not request.can_read_body or request.method == "GET":
+    if not request.body_exists or request.method == "GET":
         return None
     if request.content_type in _FORMS:
         try:

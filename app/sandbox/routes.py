@@ -182,13 +182,19 @@ def add_routes(
     faults, log = Faults(), RequestLog(options)
     application.add_routes(Inspection(state, faults, log, clock).routes())
     graph = GraphRoute(GraphApi(state, options, clock), faults, log, clock)
-    application.add_routes([web.route("*", "/{path:.*}", graph.handle)])
+    application.add_routes([web.route("*", r"/{path:[\s\S]*}", graph.handle)])
 
 
 async def _read_model(request: web.Request, model: type[Model]) -> Model:
     """Raises ValueError with a text that says what is wrong where."""
     try:
-        return model.model_validate_json(await request.read())
+        body = orjson.loads(await request.read())
+    except orjson.JSONDecodeError:
+        raise ValueError("the body is no valid JSON") from None
+    if not isinstance(body, dict):
+        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - the text is what the caller shows
+    try:
+        return model.model_validate(body)
     except ValidationError as error:
         raise ValueError(_explained(error)) from None
 

@@ -57,7 +57,7 @@ class WorkerMetrics(Collector):
         dead_reasons = dict.fromkeys(map(str, Reason)) | dict.fromkeys(map(str, letters))
         yield _family(MetricName.DEAD_LETTERS, (((reason,), letters[reason]) for reason in dead_reasons))
         lags = ((name, self._worker.lags.get(name)) for name in STAGES)
-        yield _family(MetricName.LAG, (((name,), lag) for name, lag in lags if lag))
+        yield _family(MetricName.LAG, (((name,), lag) for name, lag in lags if lag is not None))
 
     def _audiences(self) -> Iterator[Metric]:
         counted = self._worker.counters.audiences

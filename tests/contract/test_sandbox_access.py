@@ -147,6 +147,7 @@ async def test_debug_token(options: SandboxOptions, token: str, expected: dict[s
         pytest.param("GET", "123", (400, 100, 33), id="no such object"),
         pytest.param("DELETE", "123/users", (400, 100, 33), id="an edge of no such object"),
         pytest.param("GET", "foo", (404, 803, None), id="no id at all"),
+        pytest.param("GET", "foo%0Abar", (404, 803, None), id="a line break in the path"),
         pytest.param("GET", "act_x/customaudiences", (404, 803, None), id="no account id"),
         pytest.param("GET", "", (400, 2500, None), id="only a version"),
         pytest.param("GET", f"{ACCOUNT}/customaudiences/more", (400, 2500, None), id="too long a path"),

@@ -336,6 +336,12 @@ async def test_faults_are_tried_in_order_and_can_be_removed() -> None:
         assert (await client.request("GET", "/_sandbox/faults")).body == []
 
 
+async def test_a_number_beyond_64_bits_does_not_spoil_the_list_of_faults() -> None:
+    async with running() as client:
+        await client.fault({"status": 500}, row={"EXTERN_ID": 2**70})
+        assert (await client.request("GET", "/_sandbox/faults")).status == 200
+
+
 @pytest.mark.parametrize(
     ("body", "where"),
     [

@@ -58,6 +58,8 @@ def satisfied(operator: str, value: Any, operand: Any) -> bool:
     if value is None:
         return False
     if operator == "equals":
+        if isinstance(value, bool) or isinstance(operand, bool):
+            return str(value).lower() == str(operand).lower()
         both_text = isinstance(value, str) and isinstance(operand, str)
         return bool(value == operand) if both_text or left is None or right is None else left == right
     if operator == "not_equals":

@@ -151,7 +151,7 @@ def document(found: dict[str, dict[str, Any]]) -> list[Document]:
     return [Document("audiences.yaml", json.dumps({"audiences": listed}))]
 
 
-slow_enough = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+slow_enough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @slow_enough

@@ -1,0 +1,94 @@
+"""Recovery: a worker starts on the state that another one left."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from app.adapters.definition_files import read_definitions
+from app.domain.conditions import compile_audiences
+from app.domain.counters import Counters
+from app.domain.partition import AudiencePartition
+from tests.bench.cluster import SOURCE_PARTITIONS
+from tests.bench.processes import AUDIENCES, PARTITIONS, worker
+from tests.bench.progress import follow
+from topics.catalog import Catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.bench.cluster import Cluster
+
+_PREFIX = "recovery."
+_SOURCE = f"{_PREFIX}events"
+_EMPTY_PREFIX = "empty."
+# A few more than the throughput has, so that over 50,000 of them have an event that some audience needs.
+_USERS = 60_000
+_EVENTS = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Seconds from starting the process until it says `ready`, with this state and with nothing to load; and of
+    the loading alone, done with the worker's own reader and partitions in this process.
+    """
+
+    profiles: int
+    records: int
+    ready_seconds: list[float]
+    empty_seconds: list[float]
+    load_seconds: list[float]
+
+    @property
+    def records_per_second(self) -> float:
+        return self.records / median(self.load_seconds)
+
+
+def measure_recovery(
+    cluster: Cluster, folder: Path, rounds: int, events: int | None, say: Callable[[str], None]
+) -> Recovery:
+    """`events` None: as many as make the state of more than 50,000 profiles."""
+    count = events or _EVENTS
+    say(f"recovery: a worker makes the state of {count:,} events")
+    backlog = cluster.fill(_SOURCE, count, _USERS)
+    catalog = Catalog(prefix=_PREFIX, source_topic=_SOURCE)
+    with worker(folder, cluster.bootstrap, _PREFIX, _SOURCE, "recovery") as process:
+        follow(cluster, process, catalog.app_id, backlog.ends, catalog.profile_events.name)
+    cluster.create(f"{_EMPTY_PREFIX}events", SOURCE_PARTITIONS)
+    ready, empty, loads = [], [], []
+    for number in range(rounds):
+        empty.append(_time_start(cluster, folder, _EMPTY_PREFIX))
+        ready.append(_time_start(cluster, folder, _PREFIX))
+        seconds, profiles, records = _time_load(cluster, catalog)
+        loads.append(seconds)
+        say(f"recovery, round {number + 1} of {rounds}: ready after {ready[-1]:.2f} s")
+    for prefix in (_PREFIX, _EMPTY_PREFIX):
+        cluster.delete(prefix)
+    return Recovery(profiles, records, ready, empty, loads)
+
+
+def _time_start(cluster: Cluster, folder: Path, prefix: str) -> float:
+    started = time.perf_counter()
+    with worker(folder, cluster.bootstrap, prefix, f"{prefix}events", f"{prefix}start") as process:
+        process.wait_for_line("ready")
+        return time.perf_counter() - started
+
+
+def _time_load(cluster: Cluster, catalog: Catalog) -> tuple[float, int, int]:
+    """Seconds, profiles and records: what restoring all partitions costs, as in `Pipeline.restore`."""
+    plan = compile_audiences(read_definitions(AUDIENCES).audiences)
+    partitions = [AudiencePartition(plan, 0, Counters()) for _ in range(PARTITIONS)]
+    topic, records = catalog.profiles_changelog.name, 0
+    started = time.perf_counter()
+    ends = cluster.log.settled_ends(topic, range(PARTITIONS))
+    for batch in cluster.log.batches(topic, {number: (0, end) for number, end in ends.items()}):
+        records += len(batch)
+        for message in batch:
+            partitions[message.partition() or 0].load(message.key() or b"", message.value())
+    for partition in partitions:
+        partition.finish_recovery()
+    seconds = time.perf_counter() - started
+    return seconds, sum(len(partition.states) for partition in partitions), records

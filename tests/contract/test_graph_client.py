@@ -1,0 +1,665 @@
+"""The client of the Graph API against the sandbox over real HTTP, and against answers nobody should send.
+
+What delivery relies on is asked of the in-memory twin too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, SecretStr
+
+from app.adapters import facebook_graph
+from app.adapters.clock import SystemClock
+from app.adapters.facebook_answers import AnswerReader, RawAnswer, read_usage
+from app.adapters.facebook_graph import TRANSPORT_ERRORS, FacebookGraph, translated
+from app.adapters.memory import MemoryGraph
+from app.domain.delivery import AnswerKind, GraphRefusal, NotSentError, Refusal, UsageMeter, classify, words
+from app.domain.delivery_errors import Reaction, Scope
+from app.errors import InvalidInputError, UnreachableError
+from app.ports import GraphApi
+from app.sandbox.options import AccessToken, SandboxOptions
+from schemas.facebook import AudienceAnswer, CreatedAnswer, ListAnswer, UsersEdgeAnswer
+from tests.contract.sandbox_client import ACCOUNT, TOKEN, SandboxClient, running, sha
+
+SECRET = "sandbox-app-secret"
+SOURCE = "USER_PROVIDED_ONLY"
+
+
+def client_of(base_url: str, **options: Any) -> FacebookGraph:
+    return FacebookGraph(base_url, "v25.0", SecretStr(options.pop("token", TOKEN)), SystemClock(), **options)
+
+
+@asynccontextmanager
+async def both(
+    options: SandboxOptions | None = None, **more: Any
+) -> AsyncIterator[tuple[FacebookGraph, SandboxClient]]:
+    async with running(options) as sandbox, client_of(sandbox.sandbox.base_url, **more) as graph:
+        yield graph, sandbox
+
+
+@asynccontextmanager
+async def answering(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """A server that answers everything in one way; gives its base URL."""
+    application = web.Application(client_max_size=64 * 1024 * 1024)
+    application.router.add_route("*", "/{rest:.*}", answer)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+# -- what delivery relies on, of the client and of its twin -----------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "http"])
+async def graph(request: pytest.FixtureRequest) -> AsyncIterator[GraphApi]:
+    if request.param == "memory":
+        yield MemoryGraph()
+        return
+    async with both() as (client, _):
+        yield client
+
+
+async def test_created_audiences_are_listed_newest_first_with_their_descriptions(graph: GraphApi) -> None:
+    ids = [await graph.create_audience(ACCOUNT, "Same name", f"number {n}", SOURCE) for n in range(3)]
+    other = await graph.create_audience("act_2", "Elsewhere", "", SOURCE)
+    listed = [audience async for audience in graph.list_audiences(ACCOUNT)]
+    assert [(a.id, a.name, a.description, a.subtype) for a in listed] == [
+        (ids[n], "Same name", f"number {n}", "CUSTOM") for n in (2, 1, 0)
+    ]
+    assert [audience.id async for audience in graph.list_audiences("act_2")] == [other]
+
+
+async def test_an_account_without_audiences_has_an_empty_list(graph: GraphApi) -> None:
+    assert [audience async for audience in graph.list_audiences("act_77")] == []
+
+
+async def test_people_are_added_and_removed(graph: GraphApi) -> None:
+    audience = await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+    schema, rows = ["EXTERN_ID", "EMAIL"], [["u1", sha("a@b.co")], ["u2", ""]]
+    assert (await graph.add_users(audience, schema, rows)).received == 2
+    assert (await graph.add_users(audience, schema, rows)).invalid == {}
+    assert (await graph.remove_users(audience, ["EXTERN_ID"], [["u1"]])).received == 1
+    assert (await graph.remove_users(audience, ["EXTERN_ID"], [["nobody"]])).received == 1
+    assert (await graph.read_audience(audience)).id == audience
+
+
+@pytest.mark.parametrize("call", ["read", "add", "remove"])
+async def test_an_audience_that_does_not_exist_is_gone(graph: GraphApi, call: str) -> None:
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "read": lambda: graph.read_audience("4711"),
+        "add": lambda: graph.add_users("4711", ["EXTERN_ID"], [["u"]]),
+        "remove": lambda: graph.remove_users("4711", ["EXTERN_ID"], [["u"]]),
+    }
+    with pytest.raises(GraphRefusal) as caught:
+        await calls[call]()
+    assert classify(caught.value.refusal).reaction is Reaction.AUDIENCE_GONE
+
+
+# -- over HTTP -------------------------------------------------------------------------------------------------
+
+
+async def test_a_users_call_is_json_with_the_token_in_a_header_only() -> None:
+    async with both() as (graph, sandbox):
+        audience = await graph.create_audience(ACCOUNT, "List", "text", SOURCE)
+        await graph.add_users(audience, ["EXTERN_ID"], [["u1"]])
+        await graph.remove_users(audience, ["EXTERN_ID"], [["u1"]])
+        log = await sandbox.log()
+        assert [(one["method"], one["path"], one["rows"]) for one in log] == [
+            ("POST", f"/v25.0/{ACCOUNT}/customaudiences", 0),
+            ("POST", f"/v25.0/{audience}/users", 1),
+            ("DELETE", f"/v25.0/{audience}/users", 1),
+        ]
+        assert log[0]["body"] == {
+            "name": "List",
+            "subtype": "CUSTOM",
+            "description": "text",
+            "customer_file_source": SOURCE,
+        }
+        assert log[1]["body"] == {"payload": {"schema": ["EXTERN_ID"], "data": [["u1"]]}}
+        assert TOKEN not in str(log)
+
+
+async def test_ten_thousand_rows_pass() -> None:
+    async with both() as (graph, sandbox):
+        audience = await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+        rows = [[f"user-{number}", sha(str(number))] for number in range(10_000)]
+        assert (await graph.add_users(audience, ["EXTERN_ID", "EMAIL"], rows)).received == 10_000
+        assert len(await sandbox.members(audience)) == 10_000
+
+
+async def test_refused_rows_are_named_as_they_were_sent() -> None:
+    async with both() as (graph, _):
+        audience = await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+        answer = await graph.add_users(
+            audience, ["EXTERN_ID", "EMAIL"], [["u1", ""], ["", sha("x")], ["ü/1", "no"]]
+        )
+        assert (answer.received, answer.invalid_count) == (3, 2)
+        assert answer.invalid[f'["","{sha("x")}"]'] == "empty external ID"
+        assert '["ü/1","no"]' in answer.invalid
+
+
+@pytest.mark.parametrize("samples", [[], {}, ['["u2"]'], [{'["u2"]': "empty"}]], ids=str)
+async def test_samples_may_be_a_map_or_a_list(samples: Any) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(
+            {"num_received": 2, "num_invalid_entries": 1, "invalid_entry_samples": samples}
+        )
+
+    async with answering(answer) as url, client_of(url) as graph:
+        found = await graph.add_users("1", ["EXTERN_ID"], [["u1"], ["u2"]])
+    assert list(found.invalid) == (['["u2"]'] if samples else [])
+
+
+async def test_all_pages_are_read_by_cursor_and_never_by_address() -> None:
+    async with both() as (graph, sandbox):
+        ids = [await sandbox.create(f"List {number}") for number in range(250)]
+        assert [audience.id async for audience in graph.list_audiences(ACCOUNT)] == ids[::-1]
+
+    hosts: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        hosts.append(f"{request.host}{request.path}")
+        page: dict[str, Any] = {"data": [{"id": "1"}]}
+        if "after" not in request.query:
+            page["paging"] = {"cursors": {"after": "c"}, "next": "http://attacker.example/v25.0/steal"}
+        else:
+            page["paging"] = {"cursors": {"after": "d"}}
+        return web.json_response(page)
+
+    async with answering(elsewhere) as url, client_of(url) as graph:
+        assert len([audience async for audience in graph.list_audiences(ACCOUNT)]) == 2
+        assert hosts == [f"{url.removeprefix('http://')}/v25.0/{ACCOUNT}/customaudiences"] * 2
+
+
+@pytest.mark.parametrize(
+    "paging",
+    [{"next": "x"}, {"next": "x", "cursors": {}}, {"next": "x", "cursors": {"after": "same"}}],
+    ids=["no cursors", "no cursor", "a cursor that leads back"],
+)
+async def test_a_list_without_end_is_given_up(paging: Any) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "1"}], "paging": paging})
+
+    async with answering(answer) as url, client_of(url) as graph:
+        with pytest.raises(GraphRefusal, match="paging"):
+            _ = [audience async for audience in graph.list_audiences(ACCOUNT)]
+
+
+async def test_a_page_that_is_too_much_for_facebook_is_asked_for_smaller() -> None:
+    limits: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        limits.append(request.query["limit"])
+        if len(limits) == 1:
+            error = {"code": 1, "message": "Please reduce the amount of data you're asking for, then retry"}
+            return web.json_response({"error": error}, status=500)
+        return web.json_response({"data": []})
+
+    async with answering(answer) as url, client_of(url) as graph:
+        assert [audience async for audience in graph.list_audiences(ACCOUNT)] == []
+    assert limits == ["100", "20"]
+
+
+async def test_the_version_that_answers_is_compared() -> None:
+    async with both() as (graph, sandbox):
+        await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+        assert graph.version_warning is None
+        await sandbox.fault({"headers": {"facebook-api-version": "v26.0"}}, times=1)
+        await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+        assert graph.version_warning == "Facebook answers API version v25.0 with version v26.0"
+        await sandbox.fault(
+            {"headers": {"X-Ad-Api-Version-Warning": "The call has been auto-upgraded"}}, times=1
+        )
+        await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+        assert "auto-upgraded" in (graph.version_warning or "")
+
+
+# -- usage -----------------------------------------------------------------------------------------------------
+
+
+async def test_usage_headers_of_an_answer_are_passed_on() -> None:
+    async with both() as (graph, sandbox):
+        audience = await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+        headers = {
+            "X-App-Usage": '{"call_count":5,"total_cputime":7,"total_time":1}',
+            "X-Ad-Account-Usage": '{"acc_id_util_pct":97.5,"reset_time_duration":100}',
+        }
+        await sandbox.fault({"headers": headers}, times=1)
+        answer = await graph.add_users(audience, ["EXTERN_ID"], [["u"]])
+        assert answer.usage == (UsageMeter(Scope.APP, 7), UsageMeter(Scope.AD_ACCOUNT, 97.5, 100))
+
+
+USAGE = [
+    (
+        {
+            "x-business-use-case-usage": '{"42":[{"type":"custom_audience","call_count":32,"total_cputime":3,'
+            '"total_time":77,"estimated_time_to_regain_access":12}]}'
+        },
+        (UsageMeter(Scope.AD_ACCOUNT, 77, 720, "42"),),
+        "the largest of three, minutes as seconds",
+    ),
+    (
+        {"x-business-use-case-usage": '{"1":[{"call_count":1},{"call_count":2}],"2":[{"call_count":3}]}'},
+        (
+            UsageMeter(Scope.AD_ACCOUNT, 1, 0, "1"),
+            UsageMeter(Scope.AD_ACCOUNT, 2, 0, "1"),
+            UsageMeter(Scope.AD_ACCOUNT, 3, 0, "2"),
+        ),
+        "several accounts, several types",
+    ),
+    ({"x-ad-account-usage": '{"acc_id_util_pct":100}'}, (UsageMeter(Scope.AD_ACCOUNT, 100),), "alone"),
+    ({"x-app-usage": "no json"}, (), "not readable: nothing is known"),
+    ({"x-app-usage": "[1]"}, (), "not an object"),
+    ({"x-app-usage": '{"call_count":"5","total_time":true}'}, (UsageMeter(Scope.APP, 0),), "not numbers"),
+    ({"x-ad-account-usage": '{"acc_id_util_pct":-5}'}, (UsageMeter(Scope.AD_ACCOUNT, 0),), "never negative"),
+    ({"x-business-use-case-usage": '{"1":7,"2":[7]}'}, (), "not lists of objects"),
+    ({}, (), "no header"),
+]
+
+
+@pytest.mark.parametrize(("headers", "meters", "why"), USAGE)
+def test_usage_headers(headers: dict[str, str], meters: tuple[UsageMeter, ...], why: str) -> None:
+    assert read_usage(headers) == meters
+
+
+# -- errors ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_error_is_told_in_facebook_s_words() -> None:
+    async with both() as (graph, sandbox):
+        error = {
+            "message": "Permissions error",
+            "type": "OAuthException",
+            "code": 200,
+            "error_subcode": 1870047,
+            "is_transient": False,
+            "error_user_title": "Audience Size too Low",
+            "fbtrace_id": "AbC123",
+        }
+        await sandbox.fault(
+            {"status": 400, "body": {"error": error}, "headers": {"X-App-Usage": '{"call_count":9}'}},
+            method="DELETE",
+        )
+        with pytest.raises(GraphRefusal) as caught:
+            await graph.remove_users("1", ["EXTERN_ID"], [["u"]])
+        assert caught.value.refusal == Refusal(
+            AnswerKind.ERROR,
+            400,
+            200,
+            1870047,
+            "Permissions error",
+            "OAuthException",
+            is_transient=False,
+            user_title="Audience Size too Low",
+            trace="AbC123",
+            usage=(UsageMeter(Scope.APP, 9),),
+        )
+
+
+NOT_FOUND = "<html>not found</html>"
+ANSWERS = [
+    (500, "<html>Sorry</html>", AnswerKind.NO_JSON, Reaction.RETRY, "an HTML page"),
+    (502, "", AnswerKind.NO_JSON, Reaction.RETRY, "nothing"),
+    (200, "<html>Sorry</html>", AnswerKind.NO_JSON, Reaction.RETRY, "an HTML page with status 200"),
+    (200, '{"num_received": 1', AnswerKind.NO_JSON, Reaction.RETRY, "cut JSON"),
+    (200, "[]", AnswerKind.NO_JSON, Reaction.RETRY, "no object"),
+    (404, NOT_FOUND, AnswerKind.NO_JSON, Reaction.RETRY, "another server answers"),
+    (404, '{"detail":"Not Found"}', AnswerKind.MALFORMED, Reaction.RETRY, "JSON of another server"),
+    (302, "", AnswerKind.NO_JSON, Reaction.RETRY, "a redirect, which is not followed"),
+    (429, "slow down", AnswerKind.NO_JSON, Reaction.THROTTLE, "too many, said by a proxy"),
+    (500, '{"error":{"message":"..","code":1}}', AnswerKind.ERROR, Reaction.RETRY, "the smallest error"),
+    (400, '{"error":"invalid_request"}', AnswerKind.ERROR, Reaction.REQUEST_ERROR, "a text as error"),
+    (400, '{"error":null}', AnswerKind.ERROR, Reaction.REQUEST_ERROR, "no error object"),
+    (400, '{"error":{"code":"190"}}', AnswerKind.ERROR, Reaction.AUTH_OR_TERMS, "a code as text"),
+    (200, '{"error":{"code":190}}', AnswerKind.ERROR, Reaction.AUTH_OR_TERMS, "an error with status 200"),
+    (200, '{"success":false}', AnswerKind.NOT_SUCCESS, Reaction.REQUEST_ERROR, "no success"),
+    (200, "{}", AnswerKind.MALFORMED, Reaction.RETRY, "nothing of what is expected"),
+    (200, '{"num_received":-1}', AnswerKind.MALFORMED, Reaction.RETRY, "an impossible number"),
+    (200, '{"num_received":1.5}', AnswerKind.MALFORMED, Reaction.RETRY, "no whole number"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "reaction", "why"), ANSWERS)
+async def test_answers_that_are_no_success(
+    status: int, body: str, kind: AnswerKind, reaction: Reaction, why: str
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        headers = {"Location": "/v25.0/elsewhere"} if status == 302 else {}
+        return web.Response(status=status, text=body, headers=headers)
+
+    async with answering(answer) as url, client_of(url) as graph:
+        with pytest.raises(GraphRefusal) as caught:
+            await graph.add_users("1", ["EXTERN_ID"], [["u"]])
+    assert caught.value.refusal.kind is kind
+    assert caught.value.refusal.http_status == status
+    assert classify(caught.value.refusal).reaction is reaction
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [('{"id":"23849182047670582"}', "23849182047670582"), ('{"id":23849182047670582}', "23849182047670582")],
+)
+async def test_ids_keep_all_their_digits(body: str, expected: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=body)
+
+    async with answering(answer) as url, client_of(url) as graph:
+        assert await graph.create_audience(ACCOUNT, "List", "", SOURCE) == expected
+
+
+@pytest.mark.parametrize(
+    "body", ['{"id":2.3849182047670582e16}', '{"id":"1/../2"}', '{"id":true}', '{"id":""}']
+)
+async def test_ids_that_cannot_be_believed_are_refused(body: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=body)
+
+    async with answering(answer) as url, client_of(url) as graph:
+        with pytest.raises(GraphRefusal, match="unknown form: id"):
+            await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+
+
+async def test_an_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facebook_graph, "MAX_ANSWER_BYTES", 100_000)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b" " * 65_536)
+        except ConnectionError:
+            return response
+
+    async with answering(answer) as url, client_of(url) as graph:
+        with pytest.raises(GraphRefusal) as caught:
+            await graph.read_audience("1")
+    assert caught.value.refusal.kind is AnswerKind.NO_JSON
+
+
+# -- no answer -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("drop", "count"), [("before", 0), ("after", 1)])
+@pytest.mark.parametrize("call", ["create", "add"])
+async def test_a_cut_connection_leaves_the_outcome_open(call: str, drop: str, count: int) -> None:
+    async with both() as (graph, sandbox):
+        audience = await sandbox.create()
+        await sandbox.fault({"drop": drop}, times=1)
+        lost: Awaitable[object] = (
+            graph.create_audience("act_9", "List", "", SOURCE)
+            if call == "create"
+            else graph.add_users(audience, ["EXTERN_ID"], [["u"]])
+        )
+        with pytest.raises(UnreachableError) as caught:
+            await lost
+        assert not isinstance(caught.value, NotSentError)
+        assert audience not in str(caught.value)
+        if call == "create":
+            assert len([one async for one in graph.list_audiences("act_9")]) == count
+        else:
+            assert len(await sandbox.members(audience)) == count
+
+
+async def test_an_answer_that_does_not_come_is_given_up() -> None:
+    async with both(timeout_seconds=0.3) as (graph, sandbox):
+        audience = await sandbox.create()
+        await sandbox.fault({"delay_ms": 3_000}, times=1)
+        with pytest.raises(UnreachableError, match="in time") as caught:
+            await graph.add_users(audience, ["EXTERN_ID"], [["u"]])
+        assert not isinstance(caught.value, NotSentError)
+
+
+async def test_where_nobody_listens_nothing_was_sent() -> None:
+    async with running() as sandbox:
+        url = sandbox.sandbox.base_url
+    async with client_of(url) as graph:
+        with pytest.raises(NotSentError):
+            await graph.read_audience("1")
+
+
+def aiohttp_errors() -> Iterator[type[BaseException]]:
+    """Every exception class that the library's client side defines."""
+    for module in pkgutil.iter_modules(aiohttp.__path__, "aiohttp."):
+        if not module.name.startswith(
+            ("aiohttp.client", "aiohttp.http", "aiohttp.connector", "aiohttp.streams")
+        ):
+            continue
+        for _, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if issubclass(found, Exception) and found.__module__.startswith("aiohttp"):
+                yield found
+
+
+# What belongs to web sockets, and the end of a stream that is read by hand.
+NOT_OF_REQUESTS = {"WSMessageTypeError", "WSHandshakeError", "WebSocketError", "EofStream"}
+
+
+@pytest.mark.parametrize("kind", sorted(set(aiohttp_errors()), key=str))
+def test_every_error_of_the_library_is_translated(kind: type[BaseException]) -> None:
+    parents = {parent.__name__ for parent in kind.__mro__}
+    assert issubclass(kind, TRANSPORT_ERRORS) or parents & NOT_OF_REQUESTS
+
+
+NEVER_SENT = {
+    "ClientSSLError",
+    "ClientConnectorCertificateError",
+    "ClientConnectorError",
+    "ClientConnectorDNSError",
+    "ClientConnectorSSLError",
+    "ClientProxyConnectionError",
+    "UnixClientConnectorError",
+    "ConnectionTimeoutError",
+}
+
+
+def test_only_a_connection_that_never_came_about_counts_as_not_sent() -> None:
+    found = {
+        kind.__name__
+        for kind in aiohttp_errors()
+        if issubclass(kind, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    }
+    assert found == NEVER_SENT
+
+
+def test_translated_errors_say_their_kind_and_nothing_of_the_request() -> None:
+    told = str(translated(aiohttp.InvalidURL("http://x/?access_token=secret")))
+    assert told == "the connection to Facebook broke before its answer (InvalidURL)"
+
+
+# -- secrets ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_proof_is_the_timed_one_and_new_for_each_call() -> None:
+    queries: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        queries.append(dict(request.query))
+        return web.json_response({"id": "1", "num_received": 1})
+
+    class Fixed(SystemClock):
+        seconds = 1_767_225_600
+
+        def now_ms(self) -> int:
+            return self.seconds * 1000 + 999
+
+    clock = Fixed()
+    token, secret = SecretStr("EAAsandboxtoken"), SecretStr(SECRET)
+    async with answering(answer) as url, FacebookGraph(url, "v25.0", token, clock, secret) as graph:
+        await graph.add_users("1", ["EXTERN_ID"], [["u"]])
+        clock.seconds += 7
+        await graph.remove_users("1", ["EXTERN_ID"], [["u"]])
+    # Meta's published form: HMAC-SHA256 of "token|seconds" under the app's secret.
+    assert queries[0] == {
+        "appsecret_proof": "1cca1f9985ed666311653cd798f3171e072d8869e005de8543862e25db119f4c",
+        "appsecret_time": "1767225600",
+    }
+    expected = hmac.new(SECRET.encode(), b"EAAsandboxtoken|1767225607", hashlib.sha256).hexdigest()
+    assert queries[1] == {"appsecret_proof": expected, "appsecret_time": "1767225607"}
+
+
+async def test_no_secret_is_in_any_text() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        message = f"Malformed access token {TOKEN} or EAABwzLixnjYBAOZB9ZC, secret {SECRET}\nforged line"
+        return web.json_response(
+            {"error": {"code": 190, "message": message, "fbtrace_id": TOKEN}}, status=400
+        )
+
+    async with answering(answer) as url, client_of(url, app_secret=SecretStr(SECRET)) as graph:
+        with pytest.raises(GraphRefusal) as caught:
+            await graph.read_audience("1")
+        for text in (
+            str(caught.value),
+            repr(caught.value),
+            repr(caught.value.refusal),
+            repr(graph),
+            str(vars(graph)),
+        ):
+            assert TOKEN not in text
+            assert SECRET not in text
+            assert "EAABwz" not in text
+        assert "\n" not in str(caught.value)
+
+
+async def test_a_token_that_facebook_does_not_know_needs_a_person() -> None:
+    async with both(SandboxOptions(tokens=(AccessToken("another"),))) as (graph, _):
+        with pytest.raises(GraphRefusal) as caught:
+            await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+        assert classify(caught.value.refusal).reaction is Reaction.AUTH_OR_TERMS
+
+
+@pytest.mark.parametrize(
+    ("url", "version", "token"),
+    [
+        ("graph.facebook.com", "v25.0", TOKEN),
+        ("ftp://graph.facebook.com", "v25.0", TOKEN),
+        ("https://user:pass@graph.facebook.com", "v25.0", TOKEN),
+        ("https://graph.facebook.com?x=1", "v25.0", TOKEN),
+        ("https://graph.facebook.com", "25.0", TOKEN),
+        ("https://graph.facebook.com", "v25.0/..", TOKEN),
+        ("https://graph.facebook.com", "v25.0", "  "),
+        ("https://graph.facebook.com", "v25.0", "tökén"),
+        ("https://graph.facebook.com", "v25.0", "two\r\nlines"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(url: str, version: str, token: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        FacebookGraph(url, version, SecretStr(token), SystemClock())
+    assert "pass" not in str(caught.value)
+    assert "lines" not in str(caught.value)
+
+
+@pytest.mark.parametrize("odd", ["act_1/../2", "1", "act_", "", "act_1?x=1"])
+async def test_an_id_that_is_none_never_becomes_part_of_an_address(odd: str) -> None:
+    async with client_of("http://127.0.0.1:9") as graph:
+        with pytest.raises(InvalidInputError):
+            await graph.create_audience(odd, "List", "", SOURCE)
+        if odd != "1":
+            with pytest.raises(InvalidInputError):
+                await graph.add_users(odd, ["EXTERN_ID"], [["u"]])
+
+
+# -- answers nobody should send --------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+KNOWN_KEYS = (
+    *(
+        "id",
+        "data",
+        "paging",
+        "cursors",
+        "after",
+        "next",
+        "error",
+        "code",
+        "error_subcode",
+        "message",
+        "success",
+    ),
+    *("num_received", "num_invalid_entries", "invalid_entry_samples", "operation_status", "is_transient"),
+    *("fbtrace_id", "error_user_title", "name", "approximate_count_lower_bound"),
+)
+OBJECTS = st.dictionaries(
+    st.sampled_from(KNOWN_KEYS),
+    JSON | st.dictionaries(st.sampled_from(KNOWN_KEYS), JSON, max_size=5),
+    max_size=6,
+)
+BODIES = st.binary(max_size=60) | (OBJECTS | JSON).map(orjson.dumps)
+HEADERS = st.dictionaries(
+    st.sampled_from(["x-app-usage", "x-ad-account-usage", "x-business-use-case-usage", "x-fb-trace-id"]),
+    st.text(max_size=30) | (OBJECTS | JSON).map(lambda value: orjson.dumps(value).decode()),
+)
+MODELS = st.sampled_from([CreatedAnswer, ListAnswer, AudienceAnswer, UsersEdgeAnswer])
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(status=st.integers(100, 599), body=BODIES, headers=HEADERS, model=MODELS)
+def test_hostile_answers_raise_nothing_but_a_refusal(
+    status: int, body: bytes, headers: dict[str, str], model: type[BaseModel]
+) -> None:
+    refusal: Refusal | None = None
+    try:
+        found, usage = AnswerReader(lambda: ("secret",)).read(RawAnswer(status, body, headers), model)
+    except GraphRefusal as error:
+        refusal = error.refusal
+    if refusal is None:
+        assert isinstance(found, model)
+        assert all(meter.percent >= 0 and meter.wait_seconds >= 0 for meter in usage)
+    else:
+        assert classify(refusal).reaction in Reaction
+        assert re.search(r"[\x00-\x1f]", words(refusal)) is None
+        assert orjson.dumps(words(refusal))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip!",
+        b"HTTP/1.1 banana\r\n\r\n",
+        b"\x00\xff\x16\x03\x01garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 100_000 + b"\r\n\r\n{}",
+        b"",
+    ],
+    ids=["short body", "bad chunk", "not gzip", "no status", "garbage", "long header", "nothing"],
+)
+async def test_what_is_no_http_answer_is_no_answer(raw: bytes) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
+    async with server, client_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as graph:
+        with pytest.raises(UnreachableError) as caught:
+            await graph.read_audience("1")
+        assert not isinstance(caught.value, NotSentError)
