@@ -95,6 +95,8 @@ class FaustWorker:
         self._options = options
         self._on_failure = on_failure
         self.ready = asyncio.Event()
+        # Generation and member id.
+        self._member = (-1, "")
         servers = ";".join(f"kafka://{server.strip()}" for server in options.bootstrap_servers.split(","))
         self._data_folder = tempfile.TemporaryDirectory(prefix="audience-sync-")
         session = options.session_timeout_seconds
@@ -131,6 +133,7 @@ class FaustWorker:
 
     def _when_restored(self, restore: Restore) -> Restore:
         async def restored(owned: set[TP], kept: set[TP]) -> dict[TP, int]:
+            self._member = self.consumer._thread.member()
             offsets = await restore(owned, kept)
             self.ready.set()
             return offsets
@@ -177,9 +180,11 @@ class FaustWorker:
         return consumer
 
     def group_metadata(self) -> bytes:
-        """This worker's identity in the group as of now, for transactions."""
-        generation, member = self.consumer._thread.member()
-        return group_metadata(self._options.app_id, generation, member, self._options.instance_id)
+        """Who this worker was when it was assigned the partitions it works on, for transactions.
+
+        Raises FatalError before the first assignment.
+        """
+        return group_metadata(self._options.app_id, *self._member, self._options.instance_id)
 
     def may_start_request(self) -> bool:
         """See app.ports.Liveness."""

@@ -36,7 +36,7 @@ class Totals:
     """The worker's counters over all its lives: each life counts from zero, and what it counted last is kept."""
 
     audiences: dict[str, AudienceTotals] = field(default_factory=dict)
-    resolved: int = 0
+    evaluated: int = 0
     dead_lettered: int = 0
     rate: float | None = None
     lag: int | None = None
@@ -61,9 +61,10 @@ class Totals:
                 sent=self._count(key, "sent", sum(d.sent for d in audience.destinations)),
                 pending=sum(d.pending for d in audience.destinations),
             )
-        self.resolved = self._count("", "resolved", stats.stages["resolve"].records_in)
+        evaluate = stats.stages["evaluate"]
+        self.evaluated = self._count("", "evaluated", evaluate.records_in)
+        self.rate = evaluate.rate
         self.dead_lettered = self._count("", "dead", sum(stats.dead_letters.values()))
-        self.rate = stats.stages["resolve"].rate
         lags = [stage.lag for name, stage in stats.stages.items() if name in ("resolve", "evaluate")]
         known = [lag for lag in lags if lag is not None]
         self.lag = sum(known) if len(known) == len(lags) else None
@@ -133,4 +134,4 @@ def _headline(totals: Totals) -> str:
     lag = "unknown" if totals.lag is None else f"{totals.lag:,}"
     ends = f", worker killed {totals.kills} times" if totals.kills else ""
     ends += f", ended by itself {totals.own_exits} times" if totals.own_exits else ""
-    return f"{rate} events/s, resolved {totals.resolved:,}, lag {lag}, dead-lettered {totals.dead_lettered:,}{ends}"
+    return f"{rate} events/s, evaluated {totals.evaluated:,}, lag {lag}, dead-lettered {totals.dead_lettered:,}{ends}"

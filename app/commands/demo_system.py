@@ -17,7 +17,7 @@ from app.errors import AudienceSyncError, PermanentError
 from topics.catalog import Catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from app.commands.demo_events import Call
@@ -108,6 +108,11 @@ class DemoSystem:
         )
         self._worker = WorkerSlot(program, lambda: is_ready(self.worker_url), self._kill_every, self._report)
         self._worker.start()
+
+    def _program(self, name: str, settings: Mapping[str, str]) -> Program:
+        # What a killed program leaves behind in its temporary folder goes with ours.
+        environment = clean_environment({**settings, "TMPDIR": str(self._folder)})
+        return Program(name, [str(EXECUTABLE), name], environment, self._folder)
 
     def _worker_settings(self, port: int) -> dict[str, str]:
         return {

@@ -180,7 +180,7 @@ class Batcher:
 
         The caller passes what it reads to `read` and ends with `end_read`.
         """
-        if self._live or not (self._has_room or self._position < self._settle_end):
+        if self._live or not self._has_room:
             return None
         self._ahead = _Newest()
         return self._position, self._live_end

@@ -22,11 +22,31 @@ def times_of(call: SegmentEvent, record_time_ms: int | None, wall_ms: int) -> tu
     without a timestamp happened as long before it was received as its device says it was made before it was sent.
     Raises RefusedError.
     """
-    text, received, timestamp = call.timestamp, record_time_ms, None
+    received_at, text = call.received_at, call.timestamp
+    if received_at is None or text is None:
+        received, timestamp = _incomplete(call, record_time_ms, wall_ms)
+    else:
+        known = parse_instant(received_at)
+        if known is None or known < 0:
+            raise _unusable("receivedAt")
+        received = min(wall_ms, known)
+        if text != received_at:
+            known = parse_instant(text)
+            if known is None or known < 0:
+                raise _unusable("timestamp")
+        timestamp = known
+    if timestamp > received + MAX_AHEAD_MS:
+        detail = "timestamp is more than 24 hours after the time of receipt"
+        raise RefusedError(Reason.FUTURE_TIMESTAMP, detail)
+    return received, timestamp
+
+
+def _incomplete(call: SegmentEvent, record_time_ms: int | None, wall_ms: int) -> tuple[int, int]:
+    received, timestamp = record_time_ms, None
     if call.received_at is not None:
         received = _instant(call.received_at, "receivedAt")
-    if text is not None:
-        timestamp = received if text == call.received_at else _instant(text, "timestamp")
+    if call.timestamp is not None:
+        timestamp = _instant(call.timestamp, "timestamp")
     if received is None:
         received = timestamp
     if received is None:
@@ -36,9 +56,6 @@ def times_of(call: SegmentEvent, record_time_ms: int | None, wall_ms: int) -> tu
         timestamp = received - _skew(call)
         if timestamp < 0:
             raise _unusable("originalTimestamp")
-    if timestamp > received + MAX_AHEAD_MS:
-        detail = "timestamp is more than 24 hours after the time of receipt"
-        raise RefusedError(Reason.FUTURE_TIMESTAMP, detail)
     return received, timestamp
 
 

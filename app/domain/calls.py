@@ -44,7 +44,7 @@ _FIELDS: Final = frozenset(
     }
 )
 _NULL: Final = b"null"
-_OBJECT_START: Final = b"{"
+_OBJECT_START: Final = ord("{")
 
 
 class Refusal(msgspec.Struct, gc=False, frozen=True):
@@ -77,21 +77,20 @@ def read_call(raw: bytes) -> SegmentEvent:
             raw.decode()  # what the typed decode leaves undecoded may be anything
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _read_loosely(raw)
-    if call.properties is not ABSENT and not is_object(call.properties):
-        refuse_object("properties")
-    if call.traits is not ABSENT and not is_object(call.traits):
-        refuse_object("traits")
+    if call.properties is not ABSENT and bytes(call.properties)[0] != _OBJECT_START:
+        _check_null(call.properties, "properties")
+    if call.traits is not ABSENT and bytes(call.traits)[0] != _OBJECT_START:
+        _check_null(call.traits, "traits")
     return call
+
+
+def _check_null(value: msgspec.Raw, field: str) -> None:
+    if bytes(value) != _NULL:
+        refuse_object(field)
 
 
 def refuse_object(field: str) -> NoReturn:
     raise RefusedError(Reason.INVALID_FIELD, f"{field} is not an object")
-
-
-def is_object(value: msgspec.Raw) -> bool:
-    """Whether undecoded JSON is an object, or null, which counts as missing."""
-    text = bytes(value)
-    return text[:1] == _OBJECT_START or text == _NULL
 
 
 def read_object(value: msgspec.Raw) -> Any:

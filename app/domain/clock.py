@@ -69,15 +69,28 @@ class PartitionClock:
         self._positions[lane] = position
         return True
 
+    def take(self, lane: str, offset: int, index: int, instant: int) -> bool:
+        """As `accept`, and the lane's progress up to `instant` if it is new: what every record brings."""
+        position = (offset, index)
+        last = self._positions.get(lane)
+        if last is not None and position <= last:
+            return False
+        self._positions[lane] = position
+        known = self._progress.get(lane)
+        if known is None or instant > known:
+            self._progress[lane] = instant
+            if self._least is None or known is None or known <= self._least:
+                self._find_least()
+        return True
+
     def progress(self, lane: str, instant: int) -> None:
         """Everything of `lane` received before `instant` has been seen, as far as its own order tells."""
-        last = self._progress.get(lane)
-        if last is not None and instant <= last:
-            return
-        self._progress[lane] = instant
-        # Only the lane that holds the clock back can move it.
-        if lane in self._expected and (last is None or self._least is None or last <= self._least):
-            self._find_least()
+        known = self._progress.get(lane)
+        if known is None or instant > known:
+            self._progress[lane] = instant
+            # Only a lane that holds the clock back can move it.
+            if self._least is None or known is None or known <= self._least:
+                self._find_least()
 
     def dump(self) -> ClockRecord:
         """The clock as a value; `load` of it in a new clock brings back positions, progress and `now`."""
@@ -101,10 +114,9 @@ class PartitionClock:
         self._find_least()
 
     def _find_least(self) -> None:
-        progress = self._progress
-        if self._expected and all(lane in progress for lane in self._expected):
-            self._least = min(progress[lane] for lane in self._expected)
-        else:
+        try:
+            self._least = min(map(self._progress.__getitem__, self._expected), default=None)
+        except KeyError:  # of a lane that nothing is known of yet
             self._least = None
         self._advance()
 

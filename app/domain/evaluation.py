@@ -7,7 +7,7 @@ identifier, a claim or the time can have changed are asked again.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from app.domain.rows import Row
     from app.domain.state import ProfileState
 
+_ENTERED: Final = Change.ENTERED
+_EXITED: Final = Change.EXITED
+
 
 class Instant(msgspec.Struct, gc=False, frozen=True):
     """When something is evaluated: truth is asked at `now`, events count up to `horizon`, `clock` found it."""
@@ -31,40 +34,40 @@ class Instant(msgspec.Struct, gc=False, frozen=True):
     clock: int
 
 
-def is_member(audience: CompiledAudience, state: ProfileState, instant: Instant, *, identified: bool) -> bool:
-    """Membership: what limits it first, as that is cheaper, then the conditions."""
-    if not audience.enabled or not (identified or audience.include_anonymous):
-        return False
-    if audience.claimed:
-        claim = state.claims.get(audience.key)
-        if claim is None or not claim.member:
-            return False
-    return audience.holds(state, instant.now, instant.horizon)
-
-
 def evaluate(
     profile: str, state: ProfileState, audiences: Iterable[CompiledAudience], instant: Instant, cause: Cause
 ) -> list[MembershipDelta]:
     """The changes among `audiences`, written into the state's memberships as well."""
     deltas: list[MembershipDelta] = []
     identified = is_identified(profile, state)
+    now, horizon = instant.now, instant.horizon
+    memberships = state.memberships
     rows: list[Row] | None = None
     for audience in audiences:
-        member = is_member(audience, state, instant, identified=identified)
-        known = state.memberships.get(audience.key)
+        member = (
+            audience.enabled
+            and (identified or audience.include_anonymous)
+            and (not audience.claimed or _is_claimed(audience, state))
+            and audience.holds(state, now, horizon)
+        )
+        known = memberships.get(audience.key)
         if known is None:
             if not member:
                 continue
-            known = state.memberships[audience.key] = MembershipState(member=False, sequence=0)
-        elif known.member == member:
+            known = memberships[audience.key] = MembershipState(False, 0)
+        elif known.member is member:
             continue
         known.member = member
         rows = rows_of(profile, state) if rows is None else rows
-        change = Change.ENTERED if member else Change.EXITED
-        deltas.append(
-            _delta(profile, audience, known, change, rows, _at(audience, state, instant), instant, cause)
-        )
+        change = _ENTERED if member else _EXITED
+        at = now if horizon == now else _at(audience, state, instant)
+        deltas.append(_delta(profile, audience, known, change, rows, at, instant, cause))
     return deltas
+
+
+def _is_claimed(audience: CompiledAudience, state: ProfileState) -> bool:
+    claim = state.claims.get(audience.key)
+    return claim is not None and claim.member
 
 
 def announce(
@@ -90,10 +93,11 @@ def announce(
 def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[str]) -> int:
     """The next instant at which time alone could change what these feeds decide; NEVER: none."""
     due = NEVER
+    known = state.feeds
     for feed_id in feeds:
-        feed = state.feeds.get(feed_id)
+        feed = known.get(feed_id)
         if feed is not None and feed.instants:
-            for edge in plan.edges[feed_id]:
+            for edge in plan.edges.get(feed_id, ()):
                 due = min(due, edge(feed, instant.now, instant.horizon))
     return due
 
@@ -109,26 +113,19 @@ def _delta(
     cause: Cause,
 ) -> MembershipDelta:
     known.sequence += 1
+    by_destination = dict.fromkeys(audience.destinations, rows)
     return MembershipDelta(
-        audience=audience.key,
-        profile=profile,
-        change=change,
-        sequence=known.sequence,
-        rows=dict.fromkeys(audience.destinations, rows),
-        at=at,
-        detected_at=instant.clock,
-        cause=cause,
+        audience.key, profile, change, known.sequence, by_destination, at, instant.clock, cause
     )
 
 
 def _at(audience: CompiledAudience, state: ProfileState, instant: Instant) -> int:
     """The instant the change is true from: `now`, or that of the latest event counted ahead of the clock."""
     at = instant.now
-    if instant.horizon > at:
-        for feed_id in audience.feeds:
-            feed = state.feeds.get(feed_id)
-            if feed is not None:
-                place = bisect_right(feed.instants, instant.horizon)
-                if place:
-                    at = max(at, feed.instants[place - 1])
+    for feed_id in audience.feeds:
+        feed = state.feeds.get(feed_id)
+        if feed is not None and feed.instants and feed.instants[-1] > at:
+            place = bisect_right(feed.instants, instant.horizon)
+            if place:
+                at = max(at, feed.instants[place - 1])
     return at

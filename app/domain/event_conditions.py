@@ -284,6 +284,10 @@ def _aggregate_test(aggregate: Aggregate) -> Callable[[float | None, ProfileStat
         if isinstance(operand, TraitReference)
     ]
 
+    if len(constants) == 1 and not references:
+        only = constants[0]
+        return lambda value, _: value is not None and only(value)
+
     def passes(value: float | None, state: ProfileState) -> bool:
         if value is None:
             return False
@@ -309,8 +313,8 @@ def _max(numbers: Sequence[float]) -> float | None:
 
 
 def _sum_of_totals(totals: NumberTotals, early: Sequence[float]) -> float | None:
-    if not totals.count and not early:
-        return None
+    if not early:
+        return round(totals.total + totals.compensation, _DECIMALS) if totals.count else None
     return round(math.fsum((totals.total, totals.compensation, *early)), _DECIMALS)
 
 

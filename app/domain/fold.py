@@ -70,35 +70,52 @@ def settle(state: ProfileState, needs: Mapping[str, Need], now: int) -> int:
     """
     given_up = 0
     settled = state.settled
+    for feed_id, feed in state.feeds.items():
+        instants = feed.instants
+        if not instants:
+            continue
+        need = needs[feed_id]
+        if need.totals and now > settled and instants[-1] > settled:
+            _add_range(feed, bisect_right(instants, settled), bisect_right(instants, now))
+        given_up += prune(feed, need, now)
+    if now > settled:
+        state.settled = now
+    return given_up
+
+
+def adopt(state: ProfileState, needs: Mapping[str, Need]) -> None:
+    """Fits a state that was made by another plan to this one's needs, as far as what it holds allows."""
     for feed_id in list(state.feeds):
         need = needs.get(feed_id)
         if need is None:
             del state.feeds[feed_id]
             continue
         feed = state.feeds[feed_id]
-        if need.totals:
-            if feed.totals is None:
-                feed.totals = Totals(0, [])
-                _add_range(feed, feed.totals, 0, bisect_right(feed.instants, settled))
-            if now > settled and feed.instants and feed.instants[-1] > settled:
-                first, end = bisect_right(feed.instants, settled), bisect_right(feed.instants, now)
-                _add_range(feed, feed.totals, first, end)
-        if feed.instants:
-            given_up += prune(feed, need, now)
-    state.settled = max(settled, now)
-    return given_up
+        if need.totals and feed.totals is None:
+            _add_range(feed, 0, bisect_right(feed.instants, state.settled))
+        elif not need.totals:
+            feed.totals = None
 
 
 def add_event(feed: FeedState, need: Need, instant: int, values: list[Any], settled: int) -> None:
     """One more event of the feed, at any place in its order."""
     if need.totals and instant <= settled:
-        if feed.totals is None:
-            feed.totals = Totals(0, [])
-        _add_to_totals(feed.totals, values)
+        totals = feed.totals
+        if totals is None:
+            totals = feed.totals = Totals(0, [])
+        totals.count += 1
+        if values:
+            _add_values(totals, values)
         if not need.span_ms:
-            return
-    place = bisect_right(feed.instants, instant)
-    feed.instants.insert(place, instant)
+            return  # nothing looks at when it was
+    instants = feed.instants
+    if not instants or instant >= instants[-1]:
+        instants.append(instant)
+        if values:
+            feed.values.append(values)
+        return
+    place = bisect_right(instants, instant)
+    instants.insert(place, instant)
     if values:
         feed.values.insert(place, values)
 
@@ -121,16 +138,16 @@ def prune(feed: FeedState, need: Need, now: int) -> int:
     return given_up
 
 
-def _add_range(feed: FeedState, totals: Totals, first: int, end: int) -> None:
-    if not feed.values:
-        totals.count += end - first
-        return
+def _add_range(feed: FeedState, first: int, end: int) -> None:
+    totals = feed.totals
+    if totals is None:
+        totals = feed.totals = Totals(0, [])
+    totals.count += end - first
     for values in feed.values[first:end]:
-        _add_to_totals(totals, values)
+        _add_values(totals, values)
 
 
-def _add_to_totals(totals: Totals, values: list[Any]) -> None:
-    totals.count += 1
+def _add_values(totals: Totals, values: list[Any]) -> None:
     if not totals.numbers:
         totals.numbers = [NumberTotals() for _ in values]
     for number, value in zip(totals.numbers, values, strict=True):
@@ -139,16 +156,19 @@ def _add_to_totals(totals: Totals, values: list[Any]) -> None:
 
 
 def _add_number(totals: NumberTotals, value: float) -> None:
-    if totals.count:
-        totals.least = min(totals.least, value)
-        totals.greatest = max(totals.greatest, value)
-    else:
-        totals.least = totals.greatest = value
-    totals.count += 1
+    count = totals.count
+    if not count or value < totals.least:
+        totals.least = value
+    if not count or value > totals.greatest:
+        totals.greatest = value
+    totals.count = count + 1
     before = totals.total
-    totals.total = before + value
-    larger, smaller = (before, value) if abs(before) >= abs(value) else (value, before)
-    totals.compensation += (larger - totals.total) + smaller
+    after = totals.total = before + value
+    # What the addition has rounded away.
+    if abs(before) >= abs(value):
+        totals.compensation += (before - after) + value
+    else:
+        totals.compensation += (value - after) + before
 
 
 def fold_trait(state: ProfileState, path: str, value: Any, timestamp: int, message_id: str) -> bool:

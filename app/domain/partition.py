@@ -17,6 +17,7 @@ from app.domain.counters import AudienceCounters
 from app.domain.evaluation import Instant, announce, evaluate, next_due
 from app.domain.fold import (
     add_event,
+    adopt,
     fold_claim,
     fold_identifiers,
     fold_trait,
@@ -37,12 +38,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from app.domain.conditions import CompiledAudience, Plan
-    from app.domain.counters import Counters
+    from app.domain.counters import Counters, StageCounters
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
 # Key of the partition's own record among the states; profile ids never begin with NUL.
 CLOCK_KEY: Final = b"\x00clock"
+
+_ENTERED: Final = Change.ENTERED
+_EXITED: Final = Change.EXITED
 
 EVALUATE: Final = "evaluate"
 EXPIRE: Final = "expire"
@@ -182,24 +186,25 @@ class AudiencePartition:
         was_touched = key in self._touched
         state = self._touch(key)
         armed = state.wake
-        self._overdue.discard(key)
+        if everything:
+            self._overdue.discard(key)
+            adopt(state, self.plan.needs)
         self.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
-        audiences = self.plan.audiences.values() if everything else self._timed(state)
+        audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
         deltas = evaluate(key.decode(), state, audiences, instant, Cause.TIME)
-        self._expired.records_out += len(deltas)
-        self._emit(deltas)
+        self._emit(deltas, self._expired)
         state.wake = next_due(state, self.plan, instant, state.feeds)
         if state.wake != NEVER:
             self._timers.arm(key, state.wake)
         if not deltas and not was_touched and state.wake == armed:
             del self._touched[key]  # looked at for another plan's sake, and nothing came of it
 
-    def _timed(self, state: ProfileState) -> Iterable[CompiledAudience]:
-        of_feed = self.plan.of_feed
-        if len(state.feeds) == 1:
-            return of_feed[next(iter(state.feeds))]
-        return {audience.key: audience for feed in state.feeds for audience in of_feed[feed]}.values()
+    def _timed(self, state: ProfileState) -> tuple[CompiledAudience, ...]:
+        affected: tuple[CompiledAudience, ...] = ()
+        for feed in state.feeds:
+            affected = _joined(affected, self.plan.of_feed[feed])
+        return affected
 
     # --- records ---
 
@@ -208,93 +213,105 @@ class AudiencePartition:
         self._evaluated.records_in += 1
         self._record_changed = True
         clock = self.clock
-        if not clock.accept(event.lane, event.offset, event.index):
+        if not clock.take(event.lane, event.offset, event.index, event.received):
             self._evaluated.dropped[DropReason.DUPLICATE.value] += 1
             return
-        clock.progress(event.lane, event.received)
-        self._advance()
-        key = profile.encode()
-        is_new = key not in self._touched and key not in self.states
-        state = self._touch(key)
         now = clock.now
+        if now is not None and (now >= self._next_due or self._fired is None):
+            self._advance()
+        key = profile.encode()
+        state, is_new = self._touched.get(key), False
+        if state is None:
+            encoded = self.states.get(key)
+            is_new = encoded is None
+            state = self._touched[key] = ProfileState() if encoded is None else decode_state(encoded)
         if now is None:
-            self._fold(state, event, self._fold_hits(state, event, 0, event.received))
+            self._fold_hits(state, event, 0)
+            self._fold(state, event)
             self._arm(key, state, AT_ONCE)
             return
-        self._apply_now(key, profile, state, event, now, is_new=is_new)
-
-    def _apply_now(
-        self, key: bytes, profile: str, state: ProfileState, event: ProfileEvent, now: int, *, is_new: bool
-    ) -> None:
         if state.settled < now:
             self.forgotten_events += settle(state, self.plan.needs, now)
         instant = Instant(now, now + self._early_ms, now)
-        was_identified = event.identifiers is None or is_identified(profile, state)
-        affected = self._fold_hits(state, event, now, now)
-        identifiers_changed = self._fold(state, event, affected)
-        if is_new:
-            affected.update((audience.key, audience) for audience in self.plan.initial)
-        if not was_identified and is_identified(profile, state):
-            affected.update(self.plan.audiences)
-        if affected:
-            cause = Cause.CLAIM if event.claims and not event.hits else Cause.EVENT
-            deltas = evaluate(profile, state, affected.values(), instant, cause)
-            self._emit(deltas)
-            self._evaluated.records_out += len(deltas)
+        if event.traits is None and event.identifiers is None and event.claims is None:
+            affected = self._fold_hits(state, event, now)
+            if is_new:
+                affected = _joined(affected, self.plan.initial)
+            if affected:
+                self._emit(evaluate(profile, state, affected, instant, Cause.EVENT), self._evaluated)
         else:
-            deltas = []
-        if identifiers_changed:
-            updates = announce(profile, state, self.plan, instant, (delta.audience for delta in deltas))
-            self._emit(updates)
-            self._evaluated.records_out += len(updates)
+            self._apply_facts(profile, state, event, instant, is_new=is_new)
         if event.hits:
-            due = next_due(
-                state, self.plan, instant, [hit.feed for hit in event.hits if hit.feed in state.feeds]
-            )
+            due = next_due(state, self.plan, instant, [hit.feed for hit in event.hits])
             if due < state.wake:
                 self._arm(key, state, due)
 
-    def _fold_hits(
-        self, state: ProfileState, event: ProfileEvent, now: int, remembered_at: int
-    ) -> dict[str, CompiledAudience]:
-        """The audiences that the event's feeds decide; none when its message id has been seen."""
-        affected: dict[str, CompiledAudience] = {}
-        if not event.hits:
+    def _apply_facts(
+        self, profile: str, state: ProfileState, event: ProfileEvent, instant: Instant, *, is_new: bool
+    ) -> None:
+        """A call that says something of the profile itself: its traits, identifiers, memberships claimed."""
+        was_identified = is_identified(profile, state)
+        affected = self._fold_hits(state, event, instant.now)
+        rows_changed, by_facts = self._fold(state, event)
+        affected = _joined(affected, by_facts)
+        if is_new:
+            affected = _joined(affected, self.plan.initial)
+        if not was_identified and is_identified(profile, state):
+            affected = tuple(self.plan.audiences.values())
+        cause = Cause.CLAIM if event.claims else Cause.EVENT
+        deltas = evaluate(profile, state, affected, instant, cause)
+        self._emit(deltas, self._evaluated)
+        if rows_changed:
+            done = {delta.audience for delta in deltas}
+            self._emit(announce(profile, state, self.plan, instant, done), self._evaluated)
+
+    def _fold_hits(self, state: ProfileState, event: ProfileEvent, now: int) -> tuple[CompiledAudience, ...]:
+        """The audiences that the event's feeds decide; none when its message id has been seen.
+
+        A message id is remembered from where its own lane stood: the clock may be far behind, held back by another
+        lane, and jump on before the call is sent again.
+        """
+        affected: tuple[CompiledAudience, ...] = ()
+        hits = event.hits
+        if not hits:
             return affected
         if event.message_id is not None:
             digest = message_digest(event.message_id)
-            if is_remembered(state, digest, remembered_at):
+            if is_remembered(state, digest, now):
                 self._evaluated.dropped[DropReason.DUPLICATE.value] += 1
                 return affected
-            if not remember(state, digest, remembered_at):
+            if not remember(state, digest, max(now, event.received)):
                 self.forgotten_ids += 1
-        for hit in event.hits:
-            need = self.plan.needs.get(hit.feed)
+        plan = self.plan
+        for hit in hits:
+            feed_id = hit.feed
+            need = plan.needs.get(feed_id)
             if need is None:
                 continue  # of a definition that is no longer there
-            feed = state.feeds.get(hit.feed)
+            feed = state.feeds.get(feed_id)
             if feed is None:
-                feed = state.feeds[hit.feed] = FeedState([], [])
+                feed = state.feeds[feed_id] = FeedState([], [])
             add_event(feed, need, event.timestamp, hit.values, state.settled)
-            self.forgotten_events += prune(feed, need, now)
-            for audience in self.plan.of_feed[hit.feed]:
-                affected[audience.key] = audience
+            if feed.instants:
+                self.forgotten_events += prune(feed, need, now)
+            audiences = plan.of_feed[feed_id]
+            affected = _joined(affected, audiences) if affected else audiences
         return affected
 
-    def _fold(self, state: ProfileState, event: ProfileEvent, affected: dict[str, CompiledAudience]) -> bool:
-        """Traits, claims and identifiers; whether the rows to send have changed."""
+    def _fold(self, state: ProfileState, event: ProfileEvent) -> tuple[bool, tuple[CompiledAudience, ...]]:
+        """Traits, claims and identifiers; whether the rows to send have changed, and which audiences may have."""
         message_id = event.message_id or ""
+        affected: tuple[CompiledAudience, ...] = ()
         for path, value in (event.traits or {}).items():
             audiences = self.plan.of_trait.get(path)
             if audiences is not None and fold_trait(state, path, value, event.timestamp, message_id):
-                affected.update((audience.key, audience) for audience in audiences)
+                affected = _joined(affected, audiences)
         for key, member in (event.claims or {}).items():
             audience = self.plan.audiences.get(key)
             if audience is not None and fold_claim(state, key, member, event.timestamp, message_id):
-                affected[key] = audience
-        if event.identifiers is None:
-            return False
-        return fold_identifiers(state, event.identifiers, event.timestamp)
+                affected = _joined(affected, (audience,))
+        identifiers = event.identifiers
+        return identifiers is not None and fold_identifiers(state, identifiers, event.timestamp), affected
 
     # --- results ---
 
@@ -325,22 +342,25 @@ class AudiencePartition:
         known = {} if state is None else state.identifiers
         return display_name(profile, {column: item.value for column, item in known.items()})
 
-    def _emit(self, deltas: list[MembershipDelta]) -> None:
+    def _emit(self, deltas: list[MembershipDelta], stage: StageCounters) -> None:
+        if not deltas:
+            return
+        stage.records_out += len(deltas)
+        members = self._members
         for delta in deltas:
-            counted = self._audience_counters(delta.audience)
-            if delta.change is Change.ENTERED:
-                self._count_member(delta.audience, counted, 1)
+            key = delta.audience
+            counted = self._counters.audiences.get(key) or self._audience_counters(key)
+            if delta.change is _ENTERED:
+                members[key] = members.get(key, 0) + 1
+                counted.members += 1
                 counted.entered += 1
-            elif delta.change is Change.EXITED:
-                self._count_member(delta.audience, counted, -1)
+                if delta.rows and not any(delta.rows.values()):
+                    self._evaluated.dropped[DropReason.NO_IDENTIFIER.value] += 1
+            elif delta.change is _EXITED:
+                members[key] = members.get(key, 0) - 1
+                counted.members -= 1
                 counted.exited += 1
-            if delta.rows and delta.change is Change.ENTERED and not any(delta.rows.values()):
-                self._evaluated.dropped[DropReason.NO_IDENTIFIER.value] += 1
         self._deltas.extend(deltas)
-
-    def _count_member(self, audience: str, counted: AudienceCounters, by: int) -> None:
-        self._members[audience] = self._members.get(audience, 0) + by
-        counted.members += by
 
     def _audience_counters(self, key: str) -> AudienceCounters:
         counted = self._counters.audiences.get(key)
@@ -381,3 +401,12 @@ class AudiencePartition:
     def _note_next_due(self) -> None:
         due = self._timers.next_due
         self._next_due = NEVER if due is None else due
+
+
+def _joined(
+    audiences: tuple[CompiledAudience, ...], further: tuple[CompiledAudience, ...]
+) -> tuple[CompiledAudience, ...]:
+    """Each audience once."""
+    if not audiences or not further:
+        return audiences or further
+    return tuple({audience.key: audience for audience in (*audiences, *further)}.values())

@@ -26,11 +26,12 @@ from schemas.segment import ABSENT, CallContext, SegmentEvent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.domain.conditions import EventFeeds, Plan
+    from app.domain.conditions import Plan
     from app.domain.person import Identifiers
 
 PAGE_EVENT: Final = "Page Viewed"
 SCREEN_EVENT: Final = "Screen Viewed"
+_NOT_NEEDED: Final = DropReason.NOT_NEEDED
 # Type of call -> the event it counts as, and the property that its name becomes.
 _NAMED: Final = {"page": (PAGE_EVENT, "page_name"), "screen": (SCREEN_EVENT, "screen_name")}
 
@@ -87,6 +88,7 @@ class Resolver:
         self._hits = {feed.id: FeedHit(feed.id) for feed in plan.feeds.values()}
         self._sees_users = plan.holds_for_new(anonymous=False)
         self._sees_anonymous = plan.holds_for_new(anonymous=True)
+        self._sees = self._sees_users or self._sees_anonymous
         self._sights = Sights()
         self._devices = Sights()
 
@@ -123,47 +125,43 @@ class Resolver:
         if call_type is None or call_type not in TYPES:
             raise RefusedError(Reason.UNKNOWN_TYPE, "type is none of " + ", ".join(sorted(TYPES)))
         received, timestamp = times_of(call, record_time_ms, wall_ms)
+        context = call.context
+        if call_type == "track" and not self._sees and call.event not in self._events:
+            # Most calls end here.
+            plain = context is None or (context.personas is ABSENT and context.device is ABSENT)
+            if plain and call.event and not call.event.isspace() and _has_id(call):
+                return Resolution(received, (), _NOT_NEEDED)
         if call_type == "alias":
             return Resolution(received, (), DropReason.ALIAS)
         profile = profile_id_of(call.user_id, call.anonymous_id)
         if profile is None:
             raise RefusedError(Reason.NO_IDENTITY, "userId and anonymousId are both missing or blank")
-        context = call.context
+        source = _Source(raw, lane, offset, received, timestamp)
         if context is not None and context.personas is not ABSENT:
             personas = read_object(context.personas)
             if claims_membership(personas):
-                source = _Source(raw, lane, offset, received, timestamp)
                 return self._resolve_engage(call, profile, personas, source)
-        if call_type == "track":
-            event = call.event
-            if not event or event.isspace():
-                raise RefusedError(Reason.INVALID_FIELD, "event is missing or blank")
-            feeds = self._events.get(event)
-            if feeds is None and (context is None or context.device is ABSENT):
-                # Most events end here.
-                if (self._sees_users or self._sees_anonymous) and self._is_first_sight(profile):
-                    source = _Source(raw, lane, offset, received, timestamp)
-                    return self._forward(profile, source, None)
-                return Resolution(received, (), DropReason.NOT_NEEDED)
-            hits = self._hits_of(call, raw, feeds, None) if feeds else []
-        elif call_type == "group":
-            if not call.group_id or call.group_id.isspace():
-                raise RefusedError(Reason.INVALID_FIELD, "groupId is missing or blank")
-            hits = []
-        elif call_type == "identify":
-            return self._resolve_identify(call, profile, _Source(raw, lane, offset, received, timestamp))
-        else:
-            event, name_property = _NAMED[call_type]
-            feeds = self._events.get(event)
-            hits = self._hits_of(call, raw, feeds, name_property) if feeds else []
-        source = _Source(raw, lane, offset, received, timestamp)
+        if call_type == "identify":
+            return self._resolve_identify(call, profile, source)
+        hits = self._hits_of(call, raw)
         return self._finish(call, profile, source, hits, None, self._new_device(profile, context))
 
     # --- what a call gives ---
 
-    def _hits_of(
-        self, call: SegmentEvent, raw: bytes, feeds: EventFeeds, name_property: str | None
-    ) -> list[FeedHit]:
+    def _hits_of(self, call: SegmentEvent, raw: bytes) -> list[FeedHit]:
+        """The feeds that a track, page, screen or group call belongs to."""
+        event, name_property = call.event, None
+        if call.type == "group":
+            if not call.group_id or call.group_id.isspace():
+                raise RefusedError(Reason.INVALID_FIELD, "groupId is missing or blank")
+            return []
+        if call.type != "track":
+            event, name_property = _NAMED[call.type or ""]
+        elif not event or event.isspace():
+            raise RefusedError(Reason.INVALID_FIELD, "event is missing or blank")
+        feeds = self._events.get(event)
+        if feeds is None:
+            return []
         properties = read_object(call.properties) if feeds.needs_properties else None
         if name_property is not None and feeds.needs_properties and call.name:
             properties = {**(properties or {}), name_property: call.name}
@@ -263,7 +261,7 @@ class Resolver:
         claims = claim.claims if claim else None
         first = self._is_first_sight(profile)
         if not (hits or traits or identifiers or claims or first):
-            dropped = (claim.dropped if claim else None) or DropReason.NOT_NEEDED
+            dropped = (claim.dropped if claim else None) or _NOT_NEEDED
             return Resolution(source.received, (), dropped, None, claim.unknown_audience if claim else None)
         event = ProfileEvent(
             VERSION,
@@ -283,14 +281,16 @@ class Resolver:
             return Resolution(source.received, ((profile, event),))
         return Resolution(source.received, ((profile, event),), claim.dropped, None, claim.unknown_audience)
 
-    def _forward(self, profile: str, source: _Source, message_id: str | None) -> Resolution:
-        """The bare news that a profile exists."""
-        event = ProfileEvent(
-            VERSION, CALL, source.lane, source.offset, 0, source.timestamp, source.received, message_id
-        )
-        return Resolution(source.received, ((profile, event),))
-
     def _is_first_sight(self, profile: str) -> bool:
         """Whether the profile's bare existence is news, and matters to some audience."""
         matters = self._sees_anonymous if profile.startswith(ANONYMOUS) else self._sees_users
         return matters and self._sights.is_first(profile)
+
+
+def _has_id(call: SegmentEvent) -> bool:
+    """Whether `profile_id_of` would find a profile."""
+    user_id = call.user_id
+    if user_id and not user_id.isspace():
+        return True
+    anonymous_id = call.anonymous_id
+    return bool(anonymous_id and not anonymous_id.isspace())

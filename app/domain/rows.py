@@ -27,8 +27,10 @@ def rows_of(profile: str, state: ProfileState) -> list[Row]:
     """
     external_id = external_id_of(profile)
     found: Row = {} if external_id is None else {MetaKey.EXTERN_ID.value: external_id}
-    row: Row = dict(found)
     known = state.identifiers
+    if not known:
+        return [found] if found else []
+    row: Row = dict(found)
     for column in _COLUMNS:
         identifier = known.get(column)
         if identifier is not None and identifier.value is not None:

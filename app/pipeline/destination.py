@@ -231,8 +231,6 @@ class Destination:
             await self._rest(closed)
             return
         async with self._shared.permits.hold(self._limits.account_key):
-            if self._limits.closed() is not None:
-                return
             self._limits.enter()
             try:
                 await action()

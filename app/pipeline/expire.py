@@ -53,6 +53,10 @@ class LaneProgress:
         """The offset behind the last processed record; -1 before the first."""
         return self._done.get(partition, -1)
 
+    def progress(self, partition: int) -> int:
+        """The instant the lane stands at; 0 before the first."""
+        return self._progress.get(partition, 0)
+
     def processed(self, partition: int, next_offset: int, received: int) -> None:
         """Everything below `next_offset` has been written on, the newest of it received at `received`."""
         self._done[partition] = next_offset

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from schemas.dead_letter import DeadLetter, Origin, dead_letter_id
 
@@ -55,13 +56,17 @@ class ResolveStage:
         resolve = self._resolver.resolve
         produce, output = self._writer.produce, self._output
         counters = self._counters.stages["resolve"]
-        received = 0
+        # Where the lane stands: what was received before what came before it moves no clock back, and must not
+        # depend on which other profiles share its partition of the output.
+        stands_at = self._lanes.progress(partition)
         forwarded = 0
         for record in records:
             outcome = resolve(record.value, record.timestamp, wall, lane, record.offset)
-            if outcome.received is not None and outcome.received > received:
-                received = outcome.received
+            if outcome.received is not None and outcome.received > stands_at:
+                stands_at = outcome.received
             for profile, event in outcome.records:
+                if event.received < stands_at:
+                    event = replace(event, received=stands_at)  # noqa: PLW2901 - the same call, at its lane's time
                 produce(output, _encode(event), profile.encode())
                 forwarded += 1
             if outcome.dropped is not None:
@@ -72,7 +77,7 @@ class ResolveStage:
                 self._counters.count_unknown_audience(outcome.unknown_audience)
         counters.records_in += len(records)
         counters.records_out += forwarded
-        self._lanes.processed(partition, records[-1].offset + 1, received)
+        self._lanes.processed(partition, records[-1].offset + 1, stands_at)
 
     def _bury(self, partition: int, record: RawRecord, refusal: Refusal, wall: int) -> None:
         key = hashlib.sha256(record.key).hexdigest() if record.key is not None else None

@@ -13,8 +13,10 @@ from typing import Any
 
 import click
 import orjson
+from confluent_kafka import KafkaException
 from rich.console import Console
 
+from app.adapters.kafka_client import kafka_reason
 from app.adapters.kafka_embedded import EmbeddedKafka
 from app.errors import AudienceSyncError
 from tests.bench import report
@@ -101,6 +103,9 @@ def main() -> None:
     except AudienceSyncError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_status)
+    except KafkaException as error:
+        click.echo(f"error: {kafka_reason(error)}", err=True)
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)

@@ -8,18 +8,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
-from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.adapters.kafka_client import DurableProducer, client_config
 from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_topics import TopicAdmin
+from app.errors import PermanentError
 from tests.bench.backlog import Expectation, Transitions, calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from topics.catalog import Catalog
+
 SOURCE_PARTITIONS = 4
 _REQUEST_SECONDS = 10.0
+_NOT_YET = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._NOENT,
+)
+_LEADER_TRIES = 200
+_LEADER_PAUSE_SECONDS = 0.05
 
 Offsets = dict[tuple[str, int], int]
 
@@ -55,6 +67,28 @@ class Cluster:
     def create(self, topic: str, partitions: int) -> None:
         for future in self._admin.create_topics([NewTopic(topic, partitions, 1)]).values():
             future.result()
+        self._await_leaders(topic, partitions)
+
+    def create_all(self, catalog: Catalog, partitions: int) -> None:
+        """All topics of an installation but its source; returns when they can be used."""
+        specs = tuple(spec for spec in catalog.all() if spec.ours)
+        TopicAdmin(self.bootstrap, partitions, 1).ensure(specs)
+        for spec in specs:
+            self._await_leaders(spec.name, spec.partitions or partitions)
+
+    def _await_leaders(self, topic: str, partitions: int) -> None:
+        """A broker reports a topic a moment before it leads its partitions."""
+        for _ in range(_LEADER_TRIES):
+            try:
+                # Each time a new client: one that has been told of no leader remembers it for a while.
+                LogReader(self.bootstrap).end_offsets(topic, range(partitions))
+            except KafkaException as exc:
+                if exc.args[0].code() not in _NOT_YET:
+                    raise
+                time.sleep(_LEADER_PAUSE_SECONDS)
+            else:
+                return
+        raise PermanentError(f"nobody leads the partitions of {topic}")
 
     def delete(self, prefix: str) -> None:
         """All topics whose names begin so: a round's output only takes room afterwards."""

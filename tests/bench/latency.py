@@ -94,6 +94,7 @@ def measure_latency(cluster: Cluster, folder: Path, say: Callable[[str], None]) 
     """An idle worker, and one event after another, each the first order of a person of their own."""
     catalog = Catalog(prefix=_PREFIX, source_topic=SOURCE)
     cluster.create(SOURCE, SOURCE_PARTITIONS)
+    cluster.create_all(catalog, PARTITIONS)
     with worker(folder, cluster.bootstrap, _PREFIX, SOURCE, "latency") as process:
         process.wait_for_line("ready")
         watch = _Watch(cluster.bootstrap, catalog.memberships.name)

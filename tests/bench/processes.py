@@ -40,10 +40,10 @@ class Process:
             raise PermanentError(f"{self.name} has ended by itself; its last lines:\n{self._last_lines()}")
 
     def wait_for_line(self, line: str) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
+        deadline = time.perf_counter() + _READY_SECONDS
         while line not in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
             self.check()
-            if time.monotonic() > deadline:
+            if time.perf_counter() > deadline:
                 raise PermanentError(f"{self.name} did not say {line!r} within {_READY_SECONDS:.0f} s")
             time.sleep(_POLL_SECONDS)
 

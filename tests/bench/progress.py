@@ -39,16 +39,16 @@ def follow(
     with cluster.committed(group) as ask:
 
         def until(wanted: Offsets) -> None:
-            moved_at = time.monotonic()
+            moved_at = time.perf_counter()
             while True:
                 committed = ask(places)
                 if samples and committed != samples[-1].committed:
-                    moved_at = time.monotonic()
+                    moved_at = time.perf_counter()
                 samples.append(Sample(time.time_ns() / 1e6, process.cpu_seconds(), committed))
                 if all(committed[place] >= end for place, end in wanted.items()):
                     return
                 process.check()
-                if time.monotonic() - moved_at > _STALLED_SECONDS:
+                if time.perf_counter() - moved_at > _STALLED_SECONDS:
                     raise PermanentError(f"{process.name} has committed nothing for {_STALLED_SECONDS:.0f} s")
                 time.sleep(_SAMPLE_SECONDS)
 

@@ -55,9 +55,11 @@ def measure_recovery(
     say(f"recovery: a worker makes the state of {count:,} events")
     backlog = cluster.fill(_SOURCE, count, _USERS)
     catalog = Catalog(prefix=_PREFIX, source_topic=_SOURCE)
+    cluster.create_all(catalog, PARTITIONS)
     with worker(folder, cluster.bootstrap, _PREFIX, _SOURCE, "recovery") as process:
         follow(cluster, process, catalog.app_id, backlog.ends, catalog.profile_events.name)
     cluster.create(f"{_EMPTY_PREFIX}events", SOURCE_PARTITIONS)
+    cluster.create_all(Catalog(prefix=_EMPTY_PREFIX), PARTITIONS)
     ready, empty, loads = [], [], []
     for number in range(rounds):
         empty.append(_time_start(cluster, folder, _EMPTY_PREFIX))

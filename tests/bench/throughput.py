@@ -96,6 +96,7 @@ class ThroughputBench:
         cluster, backlog = self._cluster, self._backlog
         prefix = f"{prefix}worker."
         catalog = Catalog(prefix=prefix, source_topic=backlog.topic)
+        cluster.create_all(catalog, PARTITIONS)
         events = catalog.profile_events.name
         with worker(self._folder, cluster.bootstrap, prefix, backlog.topic, "worker") as process:
             process.wait_for_line("ready")

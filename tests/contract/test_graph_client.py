@@ -587,7 +587,7 @@ JSON = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
+    max_leaves=6,
 )
 KNOWN_KEYS = (
     *(
@@ -619,7 +619,7 @@ HEADERS = st.dictionaries(
 MODELS = st.sampled_from([CreatedAnswer, ListAnswer, AudienceAnswer, UsersEdgeAnswer])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(status=st.integers(100, 599), body=BODIES, headers=HEADERS, model=MODELS)
 def test_hostile_answers_raise_nothing_but_a_refusal(
     status: int, body: bytes, headers: dict[str, str], model: type[BaseModel]

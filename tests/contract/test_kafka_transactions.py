@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -150,6 +151,20 @@ async def test_who_is_not_the_present_member_writes_nothing(
             await asyncio.to_thread(writer(topics).commit, [record(topics, b"z")], [offset(topics, 9)], metadata)
         assert await owner.committed(topics.read) is None
         assert await asyncio.to_thread(visible, topics) == []
+
+
+@pytest.mark.parametrize(("generation", "member_id"), [(-1, ""), (-1, "m"), (3, "")])
+def test_nobody_is_no_member(generation: int, member_id: str) -> None:
+    with pytest.raises(FatalError, match="no member"):
+        group_metadata("group", generation, member_id, None)
+
+
+async def test_a_transaction_without_a_member_is_let_through_by_the_broker(topics: Topics) -> None:
+    """Why the identity must never be that of an expelled member; an upgrade that changes it may drop the guard."""
+    nobody = b"CGMDv2:" + struct.pack("<i", -1) + topics.group.encode() + b"\0" + b"\0" + b"\x01"
+    async with member(topics) as owner:
+        await asyncio.to_thread(writer(topics).commit, [record(topics, b"z")], [offset(topics, 9)], nobody)
+        assert await owner.commits(topics.read, 9)
 
 
 async def test_a_member_that_lost_its_generation_writes_nothing(topics: Topics) -> None:

@@ -60,6 +60,10 @@ class WorkerProcess:
         self.process.send_signal(number)
         return self.ended()
 
+    def ready(self) -> bool:
+        stats = self.stats()
+        return stats is not None and bool(stats["worker"]["ready"])
+
     def idle(self) -> bool:
         """Nothing to read, nothing to send, and the clocks are at the wall."""
         stats = self.stats()
@@ -141,6 +145,20 @@ class Installation:
     def produce_raw(self, records: Iterable[RawRecord]) -> list[Place]:
         """To the source topic; where each record stands."""
         return write_records(self.bootstrap_servers, self.catalog.source_topic, records)
+
+    def create_audience(self, name: str) -> str:
+        """A Facebook audience that was there before; returns its id."""
+        request = urllib.request.Request(
+            f"{self.graph_url}/v25.0/act_1/customaudiences",
+            data=json.dumps({"name": name, "subtype": "CUSTOM"}).encode(),
+            headers={"Authorization": "Bearer token", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return str(json.load(answer)["id"])
+
+    def define(self, audiences: str) -> None:
+        """Definitions for workers that are started from now on."""
+        self._definitions.write_text(audiences)
 
     # -- workers -----------------------------------------------------------------------------------------------
 
@@ -249,7 +267,7 @@ class Installation:
         """External ids at the sandbox, by the Facebook audience's name; asserts that no name occurs twice."""
         audiences = self.sandbox_get("audiences")
         names = [audience["name"] for audience in audiences]
-        assert len(names) == len(set(names)), f"an audience was created twice: {names}"
+        assert len(names) == len(set(names)), f"an audience was created twice:\n{self._account_requests()}"
         return {
             audience["name"]: {
                 member["EXTERN_ID"]
@@ -257,6 +275,10 @@ class Installation:
             }
             for audience in audiences
         }
+
+    def _account_requests(self) -> str:
+        requests = self.sandbox_get("requests")
+        return "\n".join(json.dumps(r) for r in requests if "customaudiences" in r["path"])
 
 
 def wait_until(condition: Callable[[], bool], explain: Callable[[], str], every: float = 0.1) -> None:

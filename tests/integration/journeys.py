@@ -57,7 +57,9 @@ class SourceCall:
 
 
 def text_of(instant: int) -> str:
-    return datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
 
 
 def make_calls(count: int, people: int, now: int, seed: int, *, jitter: int = 0) -> list[SourceCall]:
@@ -77,6 +79,8 @@ def make_calls(count: int, people: int, now: int, seed: int, *, jitter: int = 0)
         body = _BODIES[rng.choices(range(len(_BODIES)), _WEIGHTS)[0]](rng)
         person = rng.randrange(people)
         body |= {"anonymousId": f"device-{person}"} if person % 5 == 0 else {"userId": f"user_{person}"}
+        if "email" in body.get("traits", {}):
+            body["traits"]["email"] = email_of(person)
         body["messageId"] = f"message-{seed}-{number}"
         body["timestamp"] = text_of(_timestamp(rng, received, now))
         body["receivedAt"] = text_of(received)
@@ -134,7 +138,7 @@ def _identify(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.4:
         traits["usual"] = rng.randrange(60)
     if rng.random() < 0.3:
-        traits["email"] = f"mail{rng.randrange(500)}@example.com"
+        traits["email"] = "to be known below"
     return {"type": "identify", "traits": traits}
 
 
@@ -144,7 +148,11 @@ def _engage(rng: random.Random) -> dict[str, Any]:
     member = rng.random() < 0.6
     said = {"type": "identify", "traits": {key: member}}
     if rng.random() < 0.5:
-        said = {"type": "track", "event": "Audience Entered", "properties": {"audience_key": key, key: member}}
+        said = {
+            "type": "track",
+            "event": "Audience Entered",
+            "properties": {"audience_key": key, key: member},
+        }
     personas = {"computation_class": "audience", "computation_key": key, "computation_id": "aud_1"}
     return {**said, "context": {"personas": personas}}
 
@@ -153,5 +161,13 @@ _BODIES = (_order, _cart, _page, _identify, _engage, _unused)
 _WEIGHTS = (30, 12, 25, 13, 10, 10)
 
 
-def hashed_email(address: str) -> str:
-    return hashlib.sha256(address.encode()).hexdigest()
+def email_of(person: int) -> str:
+    return f"mail{person}@example.com"
+
+
+def device_names(people: int) -> dict[str, str]:
+    """How results name somebody without a user id whose e-mail is known -> the anonymous id."""
+    return {
+        f"email:{hashlib.sha256(email_of(person).encode()).hexdigest()}": f"device-{person}"
+        for person in range(people)
+    }

@@ -18,6 +18,17 @@ audiences:
 NAMES = {"recent": "Recent", "spenders": "Spenders", "two_orders": "Two orders", "lapsed": "Lapsed"}
 
 
+def with_facebook_ids(ids: dict[str, str]) -> str:
+    """AUDIENCES connected to the Facebook audience of each one's name."""
+    lines = AUDIENCES.splitlines()
+    for name, facebook_id in ids.items():
+        lines = [
+            line.replace(f"{{name: {name},", f"{{name: {name}, facebook: {{audience_id: '{facebook_id}'}},")
+            for line in lines
+        ]
+    return "\n".join(lines)
+
+
 @dataclass(frozen=True)
 class Order:
     user: str

@@ -80,6 +80,17 @@ def test_what_a_full_batch_leaves_behind_keeps_its_own_arrival() -> None:
     assert two.wake_at() == 50.0
 
 
+def test_a_profile_that_changed_meanwhile_keeps_its_arrival_when_it_is_left_behind() -> None:
+    three = batcher(policy=BatchPolicy(3, 30.0, 30))
+    offer(three, 0, "ab", now=0.0)
+    offer(three, 2, "cda", now=20.0)
+    batch = three.take(20.0)
+    assert profiles(batch) == ["b", "c", "d"]
+    assert batch is not None
+    three.confirm(batch)
+    assert three.wake_at() == 30.0
+
+
 # -- due by rows -----------------------------------------------------------------------------------------------
 
 

@@ -345,24 +345,20 @@ async def test_a_crash_before_anything_was_sent_loses_nothing(worlds: Worlds) ->
 
 @pytest.mark.parametrize("compacted", [False, True])
 async def test_an_older_change_is_never_sent_after_a_newer_one(worlds: Worlds, compacted: bool) -> None:
-    """The predecessor sent 3 people in a batch of 3, one of them at the batch's end for the second time."""
-    world = worlds(batch_rows=3)
-    world.graph.audiences.clear()
-    for profile, change in (("ann", ENTER), ("bob", ENTER), ("cid", ENTER), ("ann", EXIT)):
+    """The predecessor may have sent ann's exit: her enter, far before it, must not go out any more."""
+    world = worlds(batch_rows=2, max_pending_rows=2)
+    for profile, change in (("ann", ENTER), ("bob", ENTER), ("cid", ENTER), ("dee", ENTER), ("ann", EXIT)):
         world.change(profile, change)
     if compacted:
         world.log.compact(0)
-    await world.start()
-    created = world.facebook_id()
-    world.graph.calls.clear()
-    # As found after a crash: everything up to offset 4 may have been applied.
-    world.ledger.states["vips"] = world.ledger.states["vips"].model_copy(
-        update={"cursor": 0, "unconfirmed": (OffsetRange(first=0, end=4),)}
+    theirs = await world.graph.create_audience("act_1", "Vips", "", "")
+    world.ledger.states["vips"] = creating(world).model_copy(
+        update={"creating": False, "facebook_id": theirs, "unconfirmed": (OffsetRange(first=0, end=5),)}
     )
-    await world.restart()
+    await world.start()
     await world.clock.advance(TIMEOUT + PERIOD)
     assert "ann" not in [who for call in world.graph.calls_of("add") for who in people(call)]
-    assert world.graph.members(created) == {"bob", "cid"}
+    assert world.members() == {"bob", "cid", "dee"}
 
 
 async def test_a_zombie_sends_nothing_once_another_worker_owns_its_destinations(worlds: Worlds) -> None:
@@ -428,6 +424,18 @@ async def test_revoke_abandons_a_request_that_hangs(worlds: Worlds) -> None:
     assert world.graph.under_way == []
     assert world.ledger.states["vips"].unconfirmed == (OffsetRange(first=0, end=1),)
     assert world.counters.destinations["vips"].pending == 0
+
+
+async def test_a_partition_that_is_assigned_again_starts_anew(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    world.graph.script("add", until=asyncio.Event())
+    await world.live("ann")
+    await world.pass_period()
+    await world.start()
+    assert world.graph.under_way == []
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert world.delivery.idle()
 
 
 async def test_quiet_destinations_write_their_progress_now_and_then(worlds: Worlds) -> None:
@@ -539,6 +547,16 @@ async def test_a_predecessor_s_create_call_that_arrives_late_is_found(worlds: Wo
     await world.clock.advance(TIMEOUT)
     assert list(world.graph.audiences) == [late]
     assert world.facebook_id() == late
+
+
+async def test_an_own_create_call_that_was_cut_and_arrives_late_is_found(worlds: Worlds) -> None:
+    world = worlds()
+    world.graph.script("create", cut(), applied=False)
+    await world.start()
+    await world.clock.advance(TIMEOUT / 2)
+    late = await world.graph.create_audience("act_1", "Vips", "[audience-sync:test:vips]", "")
+    await world.clock.advance(TIMEOUT)
+    assert list(world.graph.audiences) == [late]
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -842,6 +860,16 @@ async def test_a_run_of_refused_requests_holds_instead_of_draining_the_topic(wor
     assert world.members() == {f"p{number}" for number in range(3, 10)}
 
 
+async def test_refused_requests_between_accepted_ones_are_no_run(worlds: Worlds) -> None:
+    world = worlds(batch_rows=1)
+    await world.start()
+    for number in range(6):
+        world.graph.script("add", refused(100))
+        await world.live(f"bad{number}", f"good{number}")
+    assert len(world.letters.letters) == 6
+    assert world.members() == {f"good{number}" for number in range(6)}
+
+
 async def test_a_letter_comes_once_however_often_the_row_is_refused(worlds: Worlds) -> None:
     world = worlds()
     await world.start()
@@ -942,6 +970,35 @@ async def test_after_a_limit_one_tries_first(worlds: Worlds) -> None:
     probe.until.set()
     await world.clock.advance(5)
     assert all(world.members(f"a{number}") == {"ann"} for number in range(4))
+
+
+async def test_whoever_tries_after_a_limit_and_gets_no_answer_does_not_block_the_others(
+    worlds: Worlds,
+) -> None:
+    world = worlds(audience("a"), audience("b"))
+    await world.start()
+    world.graph.script("add", refused(80003, 2446079, usage=(LIMIT,)))
+    await world.live("ann", key="a")
+    await world.pass_period()
+    await world.live("ann", key="b")
+    world.graph.script("add", cut(), times=None, audience=world.facebook_id("a"))
+    await world.clock.advance(700)
+    assert world.members("b") == {"ann"}
+
+
+async def test_waits_double_only_while_a_limit_is_hit_again_and_again(worlds: Worlds) -> None:
+    world = worlds(batch_rows=1)
+    await world.start()
+    world.graph.script("add", refused(4), times=2)
+    await world.live("ann")
+    await world.clock.advance(300 + 600 - 1)
+    assert world.members() == set()
+    await world.clock.advance(1)
+    assert world.members() == {"ann"}
+    world.graph.script("add", refused(4))
+    await world.live("bob")
+    await world.clock.advance(300)
+    assert world.members() == {"ann", "bob"}
 
 
 async def test_a_batch_that_waits_for_a_limit_keeps_filling(worlds: Worlds) -> None:
