@@ -207,7 +207,9 @@ class Worker:
         faust.add_routes([*routes(stats, faust.ready.is_set, lambda: None), not_found_route()])
         await faust.start()
         commits = self._supervised(pipeline.stages.evaluate.run_commits())
-        others = [self._supervised(work) for work in (pipeline.run_markers(), self._watch(stats), self._announce())]
+        others = [
+            self._supervised(work) for work in (pipeline.run_markers(), self._watch(stats), self._announce())
+        ]
         await self._stopping.wait()
         pipeline.stop()
         for task in others:

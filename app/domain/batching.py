@@ -57,12 +57,15 @@ class _Newest:
 
     def put(self, item: _Pending) -> None:
         """The profile's earlier delta, if one waits, is superseded; how long its change has waited stays."""
-        earlier = self.by_profile.pop(item.delta.profile, None)
+        waiting = self.by_profile
+        profile = item.delta.profile
+        if not waiting or item.arrived < self.oldest:
+            self.oldest = item.arrived
+        earlier = waiting.pop(profile, None)
         if earlier is not None:
             self.rows -= earlier.rows
             item.arrived = min(item.arrived, earlier.arrived)
-        self.oldest = min(self.oldest, item.arrived) if self.by_profile or earlier else item.arrived
-        self.by_profile[item.delta.profile] = item
+        waiting[profile] = item
         self.rows += item.rows
 
     def take(self, max_rows: int) -> list[_Pending]:

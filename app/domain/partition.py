@@ -329,8 +329,12 @@ class AudiencePartition:
             record = PartitionRecord(1, self.clock.dump(), self._digest, self._members)
             states.append((CLOCK_KEY, _encode_record(record)))
             self._record_changed = False
+        return Outcome(self.take_deltas(), states)
+
+    def take_deltas(self) -> list[MembershipDelta]:
+        """The deltas alone, for who writes no states; the next drain does not have them again."""
         deltas, self._deltas = self._deltas, []
-        return Outcome(deltas, states)
+        return deltas
 
     def members(self, audience: str) -> int:
         """How many profiles of this partition are members now."""

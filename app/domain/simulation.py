@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from schemas.membership import MembershipDelta
 
 _LANE: Final = "file"
-# Records of one instant after which states are put to rest, so that memory stays bounded by the profiles.
+# Records after which the states that they touched are put to rest, as resting ones take less memory.
 _DRAIN_EVERY: Final = 10_000
 
 
@@ -97,7 +97,7 @@ class _Run:
         self.clock = instant
         marker = ProfileEvent(VERSION, MARKER, _LANE, 0, 0, instant, instant, progress={_LANE: instant})
         self._partition.apply_marker(marker)
-        self._drain()
+        self._open.extend(self._partition.take_deltas())
         passed = [delta for delta in self._open if delta.at < instant]
         self._open = self._open[len(passed) :]
         yield from self._netted(passed)
@@ -108,17 +108,14 @@ class _Run:
             self._partition.apply(profile, event)
             self._applied += 1
         if self._applied >= _DRAIN_EVERY:
-            self._drain()
+            self._applied = 0
+            self._open.extend(self._partition.drain().deltas)
 
     def end_instant(self) -> Iterator[Transition]:
         """Transitions of the instant at which the clock stands, as nothing more comes at it."""
-        self._drain()
+        self._open.extend(self._partition.take_deltas())
         finished, self._open = self._open, []
         yield from self._netted(finished)
-
-    def _drain(self) -> None:
-        self._applied = 0
-        self._open.extend(self._partition.drain().deltas)
 
     def _netted(self, deltas: Iterable[MembershipDelta]) -> Iterator[Transition]:
         """`deltas` are in order of `at`."""

@@ -63,12 +63,10 @@ def build_requests(
     for offset, delta in changes:
         remove = delta.change is Change.EXITED
         for index, row in enumerate(delta.rows.get(destination, ())):
-            # What somebody is worth does not help to find and remove them.
-            keys = {
-                key for key, cell in row.items() if cell != "" and not (remove and key == LOOKALIKE_VALUE)
-            }
-            if keys - {LOOKALIKE_VALUE}:
-                group = (not remove, EXTERN_ID in keys, LOOKALIKE_VALUE in keys)
+            if any(cell != "" for key, cell in row.items() if key != LOOKALIKE_VALUE):
+                # What somebody is worth does not help to find and remove them.
+                has_value = not remove and row.get(LOOKALIKE_VALUE, "") != ""
+                group = (not remove, row.get(EXTERN_ID, "") != "", has_value)
                 groups.setdefault(group, []).append((row, RowSource(offset, delta, index)))
     for group in sorted(groups):
         rows = groups.pop(group)
@@ -78,7 +76,10 @@ def build_requests(
 
 def _request(group: tuple[bool, bool, bool], rows: Sequence[tuple[Row, RowSource]]) -> UsersRequest:
     add, _, has_value = group
-    keys = {key for row, _ in rows for key, cell in row.items() if cell != ""}
+    keys: set[str] = set()
+    for row, _ in rows:
+        keys.update(row)
+    keys = {key for key in keys if any(row.get(key, "") != "" for row, _ in rows)}
     if not has_value:
         keys.discard(LOOKALIKE_VALUE)
     schema = tuple(sorted(keys, key=lambda key: (_RANK.get(key, len(_RANK)), key)))

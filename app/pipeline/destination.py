@@ -25,9 +25,10 @@ from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
 from app.pipeline.provision import Postponed, Provisioner
 from app.pipeline.row_outcomes import RowOutcomes
+from app.pipeline.sync_record import SyncRecord
 from schemas.audience import AudienceDefinition, DeliveryMode, FacebookDestination
 from schemas.membership import MembershipDelta
-from schemas.sync import DestinationState, OffsetRange, SyncState
+from schemas.sync import DestinationState, SyncState
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Destination:
         self._partition = partition
         self._dry = shared.options.dry_run or mapping.mode is DeliveryMode.DRY_RUN
         self._account = ad_account_of(mapping, shared.options.ad_account_id, state)
-        self._state = starting_state(
+        start = starting_state(
             state,
             mapping,
             definition.key,
@@ -75,16 +76,16 @@ class Destination:
             self._dry,
             self._clock.now_ms(),
         )
+        self._record = SyncRecord(shared, start)
         self._limits = Limits(shared, mapping.id, self._account)
         self._outcomes = RowOutcomes(shared, mapping.id, partition)
-        unconfirmed_end = max((span.end for span in self._state.unconfirmed), default=0)
         self._batcher = Batcher(
-            mapping.id, shared.options.policy, self._state.cursor, live_offset, unconfirmed_end
+            mapping.id, shared.options.policy, start.cursor, live_offset, self._record.unconfirmed_end
         )
         now = self._clock.monotonic()
         # What a predecessor had under way may reach Facebook until then.
         quiet_until = now + shared.options.request_timeout_seconds
-        self._not_before = quiet_until if self._state.unconfirmed and not self._dry else now
+        self._not_before = quiet_until if start.unconfirmed and not self._dry else now
         self._provisioner = Provisioner(
             definition,
             mapping,
@@ -97,7 +98,6 @@ class Destination:
         )
         self._provisioned = self._dry
         self._status_at = now
-        self._recorded_at = now
         self._trouble: tuple[DestinationState, str] | None = None
         self._failures = 0
         self._rejected_in_a_row = 0
@@ -111,10 +111,6 @@ class Destination:
     @property
     def id(self) -> str:
         return self._mapping.id
-
-    @property
-    def audience(self) -> str:
-        return self._audience
 
     @property
     def idle(self) -> bool:
@@ -137,10 +133,10 @@ class Destination:
             rejected=counters.rejected,
             pending=counters.pending,
             oldest_pending_at=counters.oldest_pending_at,
-            facebook_id=self._state.facebook_id,
-            lower_bound=self._state.lower_bound,
-            upper_bound=self._state.upper_bound,
-            last_sync_at=self._state.last_sync_at,
+            facebook_id=self._record.state.facebook_id,
+            lower_bound=self._record.state.lower_bound,
+            upper_bound=self._record.state.upper_bound,
+            last_sync_at=self._record.state.last_sync_at,
         )
 
     def offer(self, records: Sequence[tuple[int, MembershipDelta]], end: int) -> None:
@@ -169,7 +165,7 @@ class Destination:
 
     async def _step(self) -> None:
         await self._catch_up()
-        await self._record_progress()
+        await self._record.progress(self._batcher.cursor, self._shown)
         now = self._clock.monotonic()
         if self._not_before > now:
             await self._pause(self._not_before - now)
@@ -265,6 +261,8 @@ class Destination:
 
     def _answered(self, usage: Sequence[UsageMeter]) -> None:
         """A call succeeded: nothing is wrong any longer, but a limit may be near."""
+        if self._trouble is not None:
+            log.info("destination %s is delivered to again", self.id)
         self._trouble = None
         self._failures = 0
         self._limits.heed(usage)
@@ -272,26 +270,28 @@ class Destination:
     # -- provisioning and status -------------------------------------------------------------------------------
 
     async def _provision(self) -> None:
-        outcome = await self._provisioner.run(self._state, self._account)
+        outcome = await self._provisioner.run(self._record.state, self._account)
         if isinstance(outcome, Postponed):
             self._not_before = self._clock.monotonic() + outcome.seconds
             return
         self._provisioned = True
         self._trouble = None
         self._failures = 0
-        if outcome != self._state.facebook_id or self._state.creating:
-            await self._record(facebook_id=outcome, creating=False, ad_account_id=self._account)
+        if outcome != self._record.state.facebook_id or self._record.state.creating:
+            await self._record.write(
+                self._shown, facebook_id=outcome, creating=False, ad_account_id=self._account
+            )
         self._status_at = self._clock.monotonic() + self._options.status_after_sync_seconds
 
     async def _record_creating(self) -> None:
-        await self._record(creating=True, ad_account_id=self._account)
+        await self._record.write(self._shown, creating=True, ad_account_id=self._account)
 
     async def _read_status(self) -> None:
         """Sizes for people to look at; of what goes wrong only what concerns the next batch too is heeded."""
         self._status_at = self._clock.monotonic() + self._options.status_seconds
         await self._ready()
         try:
-            status = await self._shared.graph.read_audience(self._state.facebook_id or "")
+            status = await self._shared.graph.read_audience(self._record.state.facebook_id or "")
         except UnreachableError:
             return
         except GraphRefusal as error:
@@ -301,8 +301,8 @@ class Destination:
         if self._trouble is None or self._batcher.idle:
             self._answered(status.usage)
         bounds = {"lower_bound": status.lower_bound, "upper_bound": status.upper_bound}
-        if bounds != {name: getattr(self._state, name) for name in bounds}:
-            await self._record(**bounds)
+        if bounds != {name: getattr(self._record.state, name) for name in bounds}:
+            await self._record.write(self._shown, **bounds)
 
     # -- batches -----------------------------------------------------------------------------------------------
 
@@ -313,7 +313,8 @@ class Destination:
             self._batch = self._batcher.take(self._clock.monotonic())
             if self._batch is None:
                 return
-            await self._note(self._batch)
+            if any(delta.rows.get(self.id) for _, delta in self._batch.changes):
+                await self._record.note(self._batch, self._shown)
         batch = self._batch
         for place, request in enumerate(build_requests(batch.changes, self.id)):
             if place < self._done_requests or (request.remove and self._refused_removal is not None):
@@ -324,21 +325,8 @@ class Destination:
             raise self._refused_removal
         await self._confirm(batch)
 
-    async def _note(self, batch: Batch) -> None:
-        """Before anything is sent the ledger says what may have been."""
-        if any(delta.rows.get(self.id) for _, delta in batch.changes):
-            known = [span.end for span in self._state.unconfirmed]
-            span = OffsetRange(first=batch.first, end=max([batch.end, *known]))
-            await self._record(unconfirmed=(span,))
-
     async def _confirm(self, batch: Batch) -> None:
-        unconfirmed = tuple(
-            OffsetRange(first=max(span.first, batch.end), end=span.end)
-            for span in self._state.unconfirmed
-            if span.end > batch.end
-        )
-        sent_at = self._clock.now_ms() if self._done_requests else self._state.last_sync_at
-        await self._record(cursor=batch.end, unconfirmed=unconfirmed, last_sync_at=sent_at)
+        await self._record.confirm(batch, self._shown, sent=self._done_requests > 0)
         self._batcher.confirm(batch)
         self._forget_batch()
         self._shared.counters.stages["batch"].records_out += len(batch.changes)
@@ -349,9 +337,7 @@ class Destination:
         """A dry run: everything but the sending."""
         batch = self._batcher.take(self._clock.monotonic())
         if batch is not None:
-            await self._record(cursor=batch.end, unconfirmed=())
-            self._batcher.confirm(batch)
-            self._shared.counters.stages["batch"].records_out += len(batch.changes)
+            await self._confirm(batch)
 
     def _give_back(self) -> None:
         if self._batch is not None:
@@ -368,7 +354,7 @@ class Destination:
         graph = self._shared.graph
         call = graph.remove_users if request.remove else graph.add_users
         try:
-            answer = await call(self._state.facebook_id or "", request.schema, request.data)
+            answer = await call(self._record.state.facebook_id or "", request.schema, request.data)
         except GraphRefusal as error:
             reaction = classify(error.refusal).reaction
             if reaction is Reaction.HOLD and request.remove:
@@ -427,9 +413,7 @@ class Destination:
         if self._trouble != (state, why):
             log.warning("destination %s is %s: %s", self.id, state.value, why)
             self._trouble = (state, why)
-            await self._record()
-
-    # -- the ledger --------------------------------------------------------------------------------------------
+            await self._record.write(self._shown)
 
     @property
     def _shown(self) -> tuple[DestinationState, str | None]:
@@ -440,20 +424,3 @@ class Destination:
         if not self._provisioned:
             return DestinationState.NEW, None
         return (DestinationState.LIVE if self._batcher.live else DestinationState.CATCHING_UP), None
-
-    async def _record_progress(self) -> None:
-        """Now and then also without a batch: offsets that held nothing for this destination, and its state."""
-        if self._clock.monotonic() - self._recorded_at < self._options.progress_seconds:
-            return
-        recorded = (self._state.cursor, self._state.state, self._state.reason)
-        if (self._batcher.cursor, *self._shown) != recorded:
-            await self._record(cursor=self._batcher.cursor)
-
-    async def _record(self, **changes: object) -> None:
-        """Durable when it returns; what the ledger holds and `changes` leave alone stays."""
-        shown, why = self._shown
-        update = {"state": shown, "reason": why, "updated_at": self._clock.now_ms(), **changes}
-        state = self._state.model_copy(update=update)
-        await self._shared.ledger.record(state)
-        self._state = state
-        self._recorded_at = self._clock.monotonic()

@@ -227,7 +227,10 @@ async def test_the_web_server_has_our_pages_and_none_of_fausts(bench: Bench) -> 
     async def stage(worker: FaustWorker, batch: Batch) -> None:
         batch.ack()
 
-    async with bench.worker(stage, routes=True), aiohttp.ClientSession(f"http://127.0.0.1:{bench.port}") as client:
+    async with (
+        bench.worker(stage, routes=True),
+        aiohttp.ClientSession(f"http://127.0.0.1:{bench.port}") as client,
+    ):
         async with client.get("/hello") as response:
             assert (response.status, await response.text()) == (200, "hello")
         for page in ("/", "/router/", "/table/", "/table/profiles/x/", "/stats/", "/graph/", "/performance/"):

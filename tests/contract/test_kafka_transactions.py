@@ -127,9 +127,13 @@ def visible(topics: Topics) -> list[bytes | None]:
 
 
 @pytest.mark.parametrize("instance", [None, "slot-1"], ids=["dynamic", "static"])
-async def test_records_and_the_members_offset_become_visible_together(topics: Topics, instance: str | None) -> None:
+async def test_records_and_the_members_offset_become_visible_together(
+    topics: Topics, instance: str | None
+) -> None:
     async with member(topics, instance) as owner:
-        await asyncio.to_thread(writer(topics).commit, [record(topics, b"a")], [offset(topics, 7)], owner.metadata())
+        await asyncio.to_thread(
+            writer(topics).commit, [record(topics, b"a")], [offset(topics, 7)], owner.metadata()
+        )
         assert await owner.commits(topics.read, 7)
         assert await asyncio.to_thread(visible, topics) == [b"a"]
 
@@ -148,7 +152,9 @@ async def test_who_is_not_the_present_member_writes_nothing(
             topics.group, coordinator.generation + generation_shift, member_id or coordinator.member_id, None
         )
         with pytest.raises(FatalError, match="another worker has taken over"):
-            await asyncio.to_thread(writer(topics).commit, [record(topics, b"z")], [offset(topics, 9)], metadata)
+            await asyncio.to_thread(
+                writer(topics).commit, [record(topics, b"z")], [offset(topics, 9)], metadata
+            )
         assert await owner.committed(topics.read) is None
         assert await asyncio.to_thread(visible, topics) == []
 
@@ -174,7 +180,9 @@ async def test_a_member_that_lost_its_generation_writes_nothing(topics: Topics) 
         async with member(topics):
             await asyncio.wait_for(first.assigned.wait(), 30)
             with pytest.raises(FatalError, match="another worker has taken over"):
-                await asyncio.to_thread(writer(topics).commit, [record(topics, b"z")], [offset(topics, 9)], old)
+                await asyncio.to_thread(
+                    writer(topics).commit, [record(topics, b"z")], [offset(topics, 9)], old
+                )
     assert await asyncio.to_thread(visible, topics) == []
 
 
@@ -198,7 +206,9 @@ async def test_a_successor_with_the_same_id_ends_the_predecessors_open_transacti
         go_on.set()
         with pytest.raises(FatalError):
             await commit
-        await asyncio.to_thread(successor.commit, [record(topics, b"a")], [offset(topics, 1)], owner.metadata())
+        await asyncio.to_thread(
+            successor.commit, [record(topics, b"a")], [offset(topics, 1)], owner.metadata()
+        )
         assert await owner.commits(topics.read, 1)
     assert await asyncio.to_thread(visible, topics) == [b"a"]
 

@@ -55,7 +55,12 @@ BROKEN = (
     Broken("NUL bytes", b"\x00\x00" + CANARY.encode(), "invalid_json", "not JSON"),
     Broken("two objects in one record", _call() + _call(), "invalid_json", "not JSON"),
     Broken("NaN is not JSON", _call().replace(b": 1,", b": NaN,"), "invalid_json", "not JSON"),
-    Broken("a lone half of a surrogate pair", _call().replace(b'"note": "', b'"note": "\\ud800'), "invalid_json", ""),
+    Broken(
+        "a lone half of a surrogate pair",
+        _call().replace(b'"note": "', b'"note": "\\ud800'),
+        "invalid_json",
+        "",
+    ),
     Broken("properties nested thousands deep", _nested("properties", 15_000), "invalid_json", "deep"),
     Broken("traits nested thousands deep", _nested("traits", 15_000), "invalid_json", "deep"),
     Broken("bytes that are not UTF-8", _call().replace(b"canary", b"can\xffry"), "invalid_utf8", "UTF-8"),
@@ -89,7 +94,9 @@ BROKEN = (
     Broken("a number as timestamp", _call(timestamp=1735689600), "invalid_timestamp", f"timestamp{_TEXT}"),
     Broken("a word as timestamp", _call(timestamp=CANARY), "invalid_timestamp", f"timestamp{_INSTANT}"),
     Broken("no zone", _call(timestamp="2026-01-31T00:00:00"), "invalid_timestamp", "with a zone"),
-    Broken("no such day", _call(timestamp="2026-02-30T00:00:00Z"), "invalid_timestamp", f"timestamp{_INSTANT}"),
+    Broken(
+        "no such day", _call(timestamp="2026-02-30T00:00:00Z"), "invalid_timestamp", f"timestamp{_INSTANT}"
+    ),
     Broken("before 1970", _call(timestamp="1969-12-31T23:59:59Z"), "invalid_timestamp", "1970 or later"),
     Broken("a word as receivedAt", _call(receivedAt=CANARY), "invalid_timestamp", f"receivedAt{_INSTANT}"),
     Broken(

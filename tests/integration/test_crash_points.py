@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -74,8 +75,8 @@ def test_killed_behind_each_step_in_turn(
 
 
 def stopped(worker: WorkerProcess) -> bool:
-    with open(f"/proc/{worker.process.pid}/stat", encoding="ascii") as stat:
-        return stat.read().rpartition(")")[2].split()[0] == "T"
+    stat = Path(f"/proc/{worker.process.pid}/stat").read_text(encoding="ascii")
+    return stat.rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.mark.parametrize(

@@ -304,7 +304,7 @@ def test_whatever_happens_the_last_batches_tell_the_newest_of_everybody() -> Non
 
     Also: what is sent of one profile never goes back to an older change once a newer one was confirmed.
     """
-    dice = random.Random(7)  # noqa: S311 - the same dice every time
+    dice = random.Random(7)
     for _ in range(300):
         start = dice.randrange(4)
         log = [delta(f"p{dice.randrange(8)}", sequence=i) for i in range(start)]

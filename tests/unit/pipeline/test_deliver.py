@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -1145,9 +1146,7 @@ async def test_whatever_fails_and_whoever_dies_the_members_are_right_in_the_end(
     worlds: Worlds, seed: int
 ) -> None:
     """Random changes, refusals, lost answers and crashes against the plain truth: who is a member by the log."""
-    import random  # noqa: PLC0415 - only here
-
-    dice = random.Random(seed)  # noqa: S311 - the same dice every time
+    dice = random.Random(seed)
     world = worlds(batch_rows=4, max_pending_rows=8)
     truth: dict[str, bool] = {}
     await world.start()

@@ -1,0 +1,58 @@
+"""A destination's newest record in audience.syncs, and what is written to it when."""
+
+from __future__ import annotations
+
+from app.domain.batching import Batch
+from app.pipeline.delivery_options import Shared
+from schemas.sync import DestinationState, OffsetRange, SyncState
+
+Shown = tuple[DestinationState, str | None]
+
+
+class SyncRecord:
+    """`shown`, wherever it is asked for, is the state and reason to write. Every write is durable when it returns."""
+
+    def __init__(self, shared: Shared, state: SyncState) -> None:
+        self._shared = shared
+        self._state = state
+        self._written_at = shared.clock.monotonic()
+
+    @property
+    def state(self) -> SyncState:
+        return self._state
+
+    @property
+    def unconfirmed_end(self) -> int:
+        """Below it something may have been sent whose outcome is not known."""
+        return max((span.end for span in self._state.unconfirmed), default=0)
+
+    async def write(self, shown: Shown, **changes: object) -> None:
+        """What `changes` leave alone stays as it is."""
+        now = self._shared.clock.now_ms()
+        update = {"state": shown[0], "reason": shown[1], "updated_at": now, **changes}
+        state = self._state.model_copy(update=update)
+        await self._shared.ledger.record(state)
+        self._state = state
+        self._written_at = self._shared.clock.monotonic()
+
+    async def note(self, batch: Batch, shown: Shown) -> None:
+        """Before anything of a batch is sent: from now on its offsets may have been."""
+        span = OffsetRange(first=batch.first, end=max(batch.end, self.unconfirmed_end))
+        await self.write(shown, unconfirmed=(span,))
+
+    async def confirm(self, batch: Batch, shown: Shown, sent: bool) -> None:
+        """Everything in the batch has reached its end; `sent`: some of it went to Facebook."""
+        unconfirmed = tuple(
+            OffsetRange(first=max(span.first, batch.end), end=span.end)
+            for span in self._state.unconfirmed
+            if span.end > batch.end
+        )
+        last_sync_at = self._shared.clock.now_ms() if sent else self._state.last_sync_at
+        await self.write(shown, cursor=batch.end, unconfirmed=unconfirmed, last_sync_at=last_sync_at)
+
+    async def progress(self, cursor: int, shown: Shown) -> None:
+        """Now and then also without a batch: offsets that held nothing for this destination, and its state."""
+        age = self._shared.clock.monotonic() - self._written_at
+        written = (self._state.cursor, self._state.state, self._state.reason)
+        if age >= self._shared.options.progress_seconds and (cursor, *shown) != written:
+            await self.write(shown, cursor=cursor)
