@@ -8,7 +8,7 @@
     ├── InvalidInputError    what the user wrote cannot be used: settings, definitions, arguments, status 2
     └── FatalError           this process must end and be started again by its supervisor, status 1
 
-A rejected row is data, not an exception: see `app.ports.SendResult`.
+A rejected row is data, not an exception: see `app.ports.UsersAnswer`.
 Messages name what, where and the fix, and never hold a raw identifier, a payload or a secret.
 """
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from faust.types import TP
+from pydantic import SecretStr
 
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_graph import FacebookGraph
@@ -133,15 +134,14 @@ class Worker:
         self._stopping.set()
 
     async def _start_and_work(self) -> None:
+        token = self._token()
         if not await self._kafka_answers():
             return
         await in_thread(self._threads, self._topics.ensure, self._catalog.all())
         await in_thread(self._threads, self._agree_on_definitions)
-        graph = self._graph()
-        try:
-            await self._work(graph)
-        finally:
-            await graph.close()
+        self._faust = faust = FaustWorker(self._faust_options(), self._restore, self._revoked, self._fail)
+        async with self._graph(token) as graph:
+            await self._work(faust, graph)
 
     async def _kafka_answers(self) -> bool:
         """Wait for Kafka as long as it takes; False when stopped meanwhile."""
@@ -175,14 +175,17 @@ class Worker:
                 "worker with the published ones, or a new installation with another AUDIENCE_SYNC_TOPIC_PREFIX"
             )
 
-    def _graph(self) -> FacebookGraph:
-        settings = self._settings
-        token = settings.facebook_access_token
+    def _token(self) -> SecretStr:
+        token = self._settings.facebook_access_token
         if token is None:
             raise InvalidInputError(
                 "FACEBOOK_ACCESS_TOKEN (or FACEBOOK_ACCESS_TOKEN_FILE) is not set; to run without sending "
                 "anything give any token and set AUDIENCE_SYNC_FACEBOOK_MODE=dry_run"
             )
+        return token
+
+    def _graph(self, token: SecretStr) -> FacebookGraph:
+        settings = self._settings
         return FacebookGraph(
             settings.facebook_api_url,
             settings.facebook_api_version,
@@ -190,17 +193,16 @@ class Worker:
             self._clock,
             settings.facebook_app_secret,
             settings.facebook_timeout_seconds,
+            self._faust.may_start_request,
         )
 
-    async def _work(self, graph: FacebookGraph) -> None:
+    async def _work(self, faust: FaustWorker, graph: FacebookGraph) -> None:
         slot = self._settings.instance_id or uuid.uuid4().hex
         evaluate_writer, deliver_writer = (
             self._transactional(f"{stage}-{slot}") for stage in ("evaluate", "deliver")
         )
         await in_thread(self._threads, evaluate_writer.start)
         await in_thread(self._threads, deliver_writer.start)
-        faust = FaustWorker(self._faust_options(), self._restore, self._revoked, self._fail)
-        self._faust = faust
         self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
         self._add_stages()
         stats = Stats(self._view())
@@ -208,7 +210,8 @@ class Worker:
         await faust.start()
         commits = self._supervised(pipeline.stages.evaluate.run_commits())
         others = [
-            self._supervised(work) for work in (pipeline.run_markers(), self._watch(stats), self._announce())
+            self._supervised(work)
+            for work in (pipeline.run_markers(), self._watch(stats, graph), self._announce())
         ]
         await self._stopping.wait()
         pipeline.stop()
@@ -281,6 +284,9 @@ class Worker:
                 self._faust.group_metadata(),
             )
 
+        async def bury(partition: int, offset: int) -> None:
+            await self._pipeline.bury_delta(partition, offset)
+
         evaluate = EvaluateStage(
             lambda: AudiencePartition(plan, EARLY_MS, counters),
             commit,
@@ -294,7 +300,7 @@ class Worker:
             graph,
             KafkaSyncLedger(deliver_writer, self._faust.group_metadata, catalog, settings.partitions),
             letters,
-            KafkaMembershipLog(self._log, catalog.memberships.name),
+            KafkaMembershipLog(self._log, catalog.memberships.name, bury),
             clock,
             self._faust,
             counters,
@@ -392,8 +398,12 @@ class Worker:
             wall=self._clock,
         )
 
-    async def _watch(self, stats: Stats) -> None:
+    async def _watch(self, stats: Stats, graph: FacebookGraph) -> None:
+        warned = None
         while True:
+            if graph.version_warning not in (None, warned):
+                warned = graph.version_warning
+                say(f"worker: {warned}")
             stats.sample(self._clock.monotonic())
             with contextlib.suppress(AudienceSyncError):
                 self._lags.update(await self._pipeline.lags(self._faust.consumer.position_of))

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -55,7 +55,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class FacebookGraph:
     """Implements `app.ports.GraphApi`. Use it as an async context manager, or call `close` at the end.
 
-    `app_secret` None: no appsecret_proof is sent. Raises InvalidInputError for a URL or version that cannot be
+    `app_secret` None: no appsecret_proof is sent. `may_send` is asked once more when a request's connection stands,
+    the last moment before its first byte: a worker that was frozen since it decided to send must not. Raises InvalidInputError for a URL or version that cannot be
     used. Its requests are not repeated here: what an answer means for delivery is `app.domain.delivery`'s.
     """
 
@@ -67,6 +68,7 @@ class FacebookGraph:
         clock: Clock,
         app_secret: SecretStr | None = None,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         if not _BASE_URL.fullmatch(base_url):
             raise InvalidInputError("The Graph API's URL must be like https://graph.facebook.com")
@@ -80,6 +82,7 @@ class FacebookGraph:
         self._app_secret = app_secret
         self._clock = clock
         self._timeout_seconds = timeout_seconds
+        self._may_send = may_send
         self._session: aiohttp.ClientSession | None = None
         self._answers = AnswerReader(self._secrets)
         self._answered_version: str | None = None
@@ -241,8 +244,20 @@ class FacebookGraph:
                 # The callers bound how many calls are under way.
                 connector=aiohttp.TCPConnector(limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[self._last_check()],
             )
         return self._session
+
+    def _last_check(self) -> aiohttp.TraceConfig:
+        async def check(session: object, context: object, params: object) -> None:
+            del session, context, params
+            if not self._may_send():
+                raise NotSentError("nothing was sent: this worker may have lost its place in the group")
+
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(check)
+        trace.on_connection_reuseconn.append(check)
+        return trace
 
     def _proof(self) -> dict[str, str]:
         """Meta's proof that the caller holds the app's secret; it ages within five minutes, so each call has its own."""

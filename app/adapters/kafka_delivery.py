@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -68,11 +68,15 @@ class KafkaDeadLetters:
 
 
 class KafkaMembershipLog:
-    """Reads audience.memberships again for one audience."""
+    """Reads audience.memberships again for one audience.
 
-    def __init__(self, reader: LogReader, topic: str) -> None:
+    `bury` is called with partition and offset of a record that is no delta, which evaluate did not write.
+    """
+
+    def __init__(self, reader: LogReader, topic: str, bury: Callable[[int, int], Awaitable[None]]) -> None:
         self._reader = reader
         self._topic = topic
+        self._bury = bury
 
     async def read(
         self, partition: int, first: int, end: int, audience: str
@@ -82,5 +86,12 @@ class KafkaMembershipLog:
         while (batch := await in_thread(None, next, batches, None)) is not None:
             for message in batch:
                 value = message.value()
-                if value is not None and (message.key() or b"").startswith(prefix):
-                    yield message.offset(), _decode_delta(value)
+                if value is None or not (message.key() or b"").startswith(prefix):
+                    continue
+                offset = message.offset()
+                try:
+                    delta = _decode_delta(value)
+                except msgspec.DecodeError:
+                    await self._bury(partition, offset)
+                else:
+                    yield offset, delta

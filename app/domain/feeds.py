@@ -61,6 +61,17 @@ class Feed:
     keep: Callable[[Any, Any], list[Any]] | None
 
 
+def fits(feed: Feed, values: Sequence[Any]) -> bool:
+    """Whether these may be what the feed keeps of one event; if not, resolve did not write them."""
+    if len(values) != len(feed.kept):
+        return False
+    return all(
+        value is None or (type(value) in (int, float) and -_MAX_SUMMAND < value < _MAX_SUMMAND)
+        for kept, value in zip(feed.kept, values, strict=True)
+        if kept.kind is KeptKind.NUMBER
+    )
+
+
 def is_deferred(comparison: Comparison) -> bool:
     """Whether the comparison needs the profile's state, and so cannot be made where calls come in."""
     return isinstance(comparison.operand, TraitReference)

@@ -103,6 +103,8 @@ class Resolver:
             return self._resolve(raw, record_time_ms, wall_ms, lane, offset)
         except RefusedError as error:
             refusal = error.refusal
+        except msgspec.ValidationError:
+            refusal = Refusal(Reason.INVALID_JSON, "a number is out of range")
         except msgspec.DecodeError:
             refusal = Refusal(Reason.INVALID_JSON, "the record is not JSON")
         except RecursionError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
+from app.domain.feeds import fits
 from app.ports import GroupOffset, Record
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
 from schemas.profile import CALL, MARKER, ProfileEvent
@@ -117,13 +118,19 @@ class EvaluateStage:
     def _fold(self, number: int, records: Sequence[RawRecord]) -> int:
         partition = self.partitions[number]
         partition.set_wall(self._clock.now_ms())
+        feeds = partition.plan.feeds
         calls = 0
         for record in records:
+            event: ProfileEvent | None
             try:
                 event = _decode(record.value or b"")
                 profile = (record.key or b"").decode()
             except (msgspec.DecodeError, UnicodeDecodeError):
-                # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
+                event = None
+            # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
+            if event is None or not all(
+                hit.feed not in feeds or fits(feeds[hit.feed], hit.values) for hit in event.hits
+            ):
                 self._bury(number, record)
                 continue
             if event.kind == CALL:

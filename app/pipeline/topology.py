@@ -121,14 +121,15 @@ class Pipeline:
             except msgspec.DecodeError:
                 # A tombstone is a forgotten person's; anything else was not written by evaluate.
                 if record.value is not None:
-                    await self._bury_delta(partition, record)
+                    await self.bury_delta(partition, record.offset)
         self.stages.delivery.offer(partition, deltas, records[-1].offset + 1)
         self.offered[partition] = records[-1].offset + 1
         done()
 
-    async def _bury_delta(self, partition: int, record: RawRecord) -> None:
+    async def bury_delta(self, partition: int, offset: int) -> None:
+        """The record of audience.memberships there is no delta; it gets its one letter however often it is read."""
         wall = self.clock.now_ms()
-        origin = Origin(topic=self.catalog.memberships.name, partition=partition, offset=record.offset)
+        origin = Origin(topic=self.catalog.memberships.name, partition=partition, offset=offset)
         letter = DeadLetter(
             id=dead_letter_id("deliver", origin),
             stage="deliver",

@@ -111,7 +111,7 @@ def measure_latency(cluster: Cluster, folder: Path, say: Callable[[str], None]) 
 def _send(cluster: Cluster, watch: _Watch, numbers: range) -> list[float]:
     producer = DurableProducer(cluster.bootstrap, linger_ms=0)
     # Uneven, or the events would always meet the worker's own rhythms at the same point.
-    chance = random.Random(7)  # noqa: S311 - not for secrets
+    chance = random.Random(7)
     sent = {}
     for number in numbers:
         user = f"user_{number}"

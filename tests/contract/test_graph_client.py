@@ -53,6 +53,17 @@ async def both(
         yield graph, sandbox
 
 
+@pytest.mark.parametrize("calls_before", [0, 1], ids=["on a new connection", "on a kept one"])
+async def test_a_worker_that_may_not_act_any_more_sends_nothing(calls_before: int) -> None:
+    answers = iter([True] * calls_before + [False])
+    async with both(may_send=lambda: next(answers)) as (graph, sandbox):
+        for _ in range(calls_before):
+            await graph.create_audience(ACCOUNT, "before", "", SOURCE)
+        with pytest.raises(NotSentError, match="may have lost its place"):
+            await graph.create_audience(ACCOUNT, "too late", "", SOURCE)
+        assert len(await sandbox.log()) == calls_before
+
+
 @asynccontextmanager
 async def answering(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
     """A server that answers everything in one way; gives its base URL."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import signal
 import uuid
 from collections import Counter
@@ -207,6 +208,12 @@ _PLAN = compile_audiences(parse_definitions([Document("audiences.yaml", AUDIENCE
 _FEEDS = [feed.id for feed in _PLAN.feeds.values()]
 _FAR = 4_000_000_000_000
 
+
+def kept(values: list[Any]) -> list[FeedHit]:
+    """Every feed keeps one number of each order."""
+    return [FeedHit(feed, values) for feed in _FEEDS]
+
+
 UNREADABLE_EVENTS = {
     "empty": RawRecord(b"", b"someone"),
     "a tombstone": RawRecord(None, b"someone"),
@@ -215,27 +222,27 @@ UNREADABLE_EVENTS = {
     "too short": RawRecord(_encode([1, 2]), b"someone"),
     "fields of other types": RawRecord(_encode(["a"] * 13), b"someone"),
     "a key that is not UTF-8": RawRecord(_encode(profile_event(offset=1)), b"\xff\xfe"),
+    "too few values": RawRecord(_encode(profile_event(offset=2, hits=kept([]))), b"good_1"),
+    "too many values": RawRecord(_encode(profile_event(offset=3, hits=kept([1, 2, 3]))), b"good_1"),
+    "a text to sum up": RawRecord(_encode(profile_event(offset=4, hits=kept(["7"]))), b"good_1"),
+    "an infinite number": RawRecord(_encode(profile_event(offset=5, hits=kept([math.inf]))), b"good_1"),
+    "not a number": RawRecord(_encode(profile_event(offset=6, hits=kept([math.nan]))), b"good_1"),
 }
 STRANGE_EVENTS = {
-    "no key": (None, profile_event(offset=2)),
-    "unknown kind": (b"someone", profile_event(offset=3, kind=7)),
-    "unknown version": (b"someone", profile_event(offset=4, version=99)),
-    "unknown feed": (b"someone", profile_event(offset=5, hits=[FeedHit("nobody knows it", [1])])),
-    "too few values": (b"few", profile_event(offset=6, hits=[FeedHit(feed, []) for feed in _FEEDS])),
-    "too many values, of other types": (
-        b"many",
-        profile_event(offset=7, hits=[FeedHit(feed, [[], {}, 1]) for feed in _FEEDS]),
-    ),
-    "traits of other types": (b"someone", profile_event(offset=8, traits={"plan": {"a": [1]}, "x": 1})),
+    "no key": (None, profile_event(offset=12)),
+    "unknown kind": (b"someone", profile_event(offset=13, kind=7)),
+    "unknown version": (b"someone", profile_event(offset=14, version=99)),
+    "unknown feed": (b"someone", profile_event(offset=15, hits=[FeedHit("nobody knows it", [1])])),
+    "traits of other types": (b"someone", profile_event(offset=16, traits={"plan": {"a": [1]}, "x": 1})),
     "unknown identifiers": (
         b"someone",
-        profile_event(offset=9, identifiers={"NO_COLUMN": "x", "EMAIL": 1.5}),
+        profile_event(offset=17, identifiers={"NO_COLUMN": "x", "EMAIL": 1.5}),
     ),
     "claims of what nobody may claim": (
         b"someone",
-        profile_event(offset=10, claims={"buyers": True, "unknown": True}),
+        profile_event(offset=18, claims={"buyers": True, "unknown": True}),
     ),
-    "before 1970": (b"someone", profile_event(offset=11, timestamp=-5, received=-5)),
+    "before 1970": (b"someone", profile_event(offset=19, timestamp=-5, received=-5)),
     "far future": (b"someone", profile_event(offset=2**62, timestamp=_FAR, received=_FAR)),
     "a marker of nobody's lane": (b"", profile_event(kind=MARKER, progress={"nobody's": _FAR})),
 }
@@ -249,7 +256,7 @@ UNREADABLE_DELTAS = {
         b' "detected_at": 1, "cause": "event"}',
         b"buyers|someone",
     ),
-    "bytes that are not UTF-8": RawRecord(b"\xff\xfe", b"\xff\xfe"),
+    "bytes that are not UTF-8": RawRecord(b"\xff\xfe", b"buyers|\xff\xfe"),
 }
 
 
