@@ -311,6 +311,7 @@ class Worker:
                 batch_rows=settings.batch_rows,
                 batch_seconds=settings.batch_seconds,
                 request_timeout_seconds=settings.facebook_timeout_seconds,
+                person_probe_seconds=settings.facebook_probe_seconds,
             ),
             lambda audience: partition_for(audience.encode(), settings.partitions),
             catalog.memberships.name,

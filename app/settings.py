@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     facebook_api_version: str = Field(default="v25.0", pattern=r"^v\d+\.\d+$")
     facebook_ad_account_id: str | None = None
     facebook_timeout_seconds: Seconds = 90.0
+    # How often a destination that waits for a person asks Facebook whether the cause is gone.
+    facebook_probe_seconds: Seconds = 300.0
     facebook_mode: str = Field(default="live", pattern=r"^(live|dry_run)$")
     # A worker with the same instance id takes its predecessor's place without a rebalance.
     instance_id: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9._-]{1,100}$")

@@ -101,8 +101,8 @@ class AudiencePartition:
         # Every timer up to here has fired; None: the clock has not started.
         self._fired: int | None = None
         self._loaded: PartitionRecord | None = None
-        # The plan that every state has been evaluated by, and the profiles that are still to be, by this one.
-        self._digest = plan.digest
+        # Profiles whose states were made by another plan. They are due at once, and the clock of a partition that
+        # has any has started: all of them fire before anything is written by this plan.
         self._overdue: set[bytes] = set()
 
     # --- recovery ---
@@ -124,9 +124,8 @@ class AudiencePartition:
             self.clock.load(record.clock)
             self._fired = self.clock.now
             self._members = dict(record.members)
-            self._digest = record.plan
-        if self._digest != self.plan.digest:
-            self._overdue.update(self.states)
+            if record.plan != self.plan.digest:
+                self._overdue.update(self.states)
         for key, state in self.states.items():
             wake = AT_ONCE if self._overdue else wake_of(state)
             if wake != NEVER:
@@ -176,9 +175,6 @@ class AudiencePartition:
             # What was armed at once, or before the clock started, is looked at where the clock stood last.
             self._fire(key, max(due, self._fired), now, everything=due == AT_ONCE)
         self._fired = now
-        if self._digest != self.plan.digest:
-            self._digest = self.plan.digest
-            self._record_changed = True
         self._note_next_due()
 
     def _fire(self, key: bytes, at: int, clock: int, *, everything: bool) -> None:
@@ -326,7 +322,7 @@ class AudiencePartition:
         self.states.update(states)
         self._touched.clear()
         if self._record_changed or states:
-            record = PartitionRecord(1, self.clock.dump(), self._digest, self._members)
+            record = PartitionRecord(1, self.clock.dump(), self.plan.digest, self._members)
             states.append((CLOCK_KEY, _encode_record(record)))
             self._record_changed = False
         return Outcome(self.take_deltas(), states)

@@ -100,6 +100,8 @@ class Destination:
         self._status_at = now
         self._trouble: tuple[DestinationState, str] | None = None
         self._failures = 0
+        # Why the last try failed, for whoever looks before it is called a hold.
+        self._failed_why: str | None = None
         self._rejected_in_a_row = 0
         self._batch: Batch | None = None
         self._done_requests = 0
@@ -128,7 +130,7 @@ class Destination:
             id=self.id,
             audience=self._audience,
             state=shown,
-            reason=why,
+            reason=why or (self._failed_why if self._failures else None),
             sent=counters.sent,
             rejected=counters.rejected,
             pending=counters.pending,
@@ -397,6 +399,7 @@ class Destination:
     async def _failed(self, why: str, wait: Wait) -> None:
         """The same again after a while; after some tries at longer intervals, shown as held."""
         self._failures += 1
+        self._failed_why = why
         seconds = back_off(wait, self._failures, self._shared.draw())
         if self._failures >= self._options.tries:
             seconds = max(seconds, self._options.outage_probe_seconds)

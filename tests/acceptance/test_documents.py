@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -71,6 +72,8 @@ def check_line(line: str) -> None:
     if program == "make":
         assert arguments
         assert set(arguments) <= TARGETS
+    elif program.endswith("python") and arguments[:1] == ["-m"]:
+        assert importlib.util.find_spec(arguments[1]) is not None
     elif program == ".venv/bin/pytest":
         assert [name for name in arguments if not name.startswith("-") and not (ROOT / name).exists()] == []
     else:

@@ -89,6 +89,8 @@ class Installation:
     partitions: int = 4
     source_partitions: int = 2
     settings: dict[str, str] = field(default_factory=dict)
+    # False: workers find none and create them.
+    with_topics: bool = True
     workers: list[WorkerProcess] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -96,7 +98,8 @@ class Installation:
         self.catalog = Catalog(self.prefix, f"{self.prefix}source")
         self._definitions = Path(self.folder.name, "audiences.yaml")
         self._definitions.write_text(self.audiences)
-        self._create_topics()
+        if self.with_topics:
+            self._create_topics()
         self.graph_port = free_port()
         self.start_sandbox()
 
@@ -186,9 +189,16 @@ class Installation:
         return environment
 
     def start_worker(
-        self, *, instance: str | None = None, at: tuple[str, int, signal.Signals] | None = None
+        self,
+        *,
+        instance: str | None = None,
+        at: tuple[str, int, signal.Signals] | None = None,
+        settings: dict[str, str] | None = None,
     ) -> WorkerProcess:
-        """`at`: send the signal to itself behind the n-th time of that step (see crashing_worker)."""
+        """`at`: send the signal to itself behind the n-th time of that step (see crashing_worker).
+
+        `settings` are this worker's own.
+        """
         if at is None:
             command = [*AUDIENCE_SYNC, "worker"]
         else:
@@ -197,7 +207,11 @@ class Installation:
         log = Path(self.folder.name, f"worker-{len(self.workers)}.log")
         with log.open("wb") as stderr:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment(port, instance), stdout=stderr, stderr=stderr
+                command,
+                cwd=ROOT,
+                env={**self.environment(port, instance), **(settings or {})},
+                stdout=stderr,
+                stderr=stderr,
             )
         worker = WorkerProcess(process, port, log)
         self.workers.append(worker)
@@ -256,6 +270,9 @@ class Installation:
 
     def clear_faults(self) -> None:
         self._sandbox("DELETE", "faults")
+
+    def forget_requests(self) -> None:
+        self._sandbox("DELETE", "requests")
 
     def _sandbox(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

@@ -37,6 +37,7 @@ audiences:
   - {name: VIPs, source: engage}
   - {name: Pro, when: {trait: plan, equals: pro}}
 """
+GARBAGE = "canary-8Qm1x"
 GOOD = 4
 """Good calls between two broken ones."""
 
@@ -217,7 +218,7 @@ def kept(values: list[Any]) -> list[FeedHit]:
 UNREADABLE_EVENTS = {
     "empty": RawRecord(b"", b"someone"),
     "a tombstone": RawRecord(None, b"someone"),
-    "no MessagePack": RawRecord(b"\xc1" + CANARY.encode(), b"someone"),
+    "no MessagePack": RawRecord(b"\xc1" + GARBAGE.encode(), b"someone"),
     "JSON": RawRecord(b'{"userId": "x"}', b"someone"),
     "too short": RawRecord(_encode([1, 2]), b"someone"),
     "fields of other types": RawRecord(_encode(["a"] * 13), b"someone"),
@@ -248,7 +249,7 @@ STRANGE_EVENTS = {
 }
 UNREADABLE_DELTAS = {
     "empty": RawRecord(b"", b"buyers|someone"),
-    "no JSON": RawRecord(CANARY.encode(), b"buyers|someone"),
+    "no JSON": RawRecord(GARBAGE.encode(), b"buyers|someone"),
     "no object": RawRecord(b"[]", b"buyers|someone"),
     "no fields": RawRecord(b"{}", b"buyers|someone"),
     "a field of another type": RawRecord(
@@ -307,6 +308,12 @@ def test_garbage_is_no_obstacle_to_the_next_worker(run: Run) -> None:
 
 def test_no_text_of_a_broken_record_is_anywhere(run: Run) -> None:
     assert found_in(run.installation, [CANARY], run.worker) == []
+
+
+def test_no_text_of_garbage_goes_further(run: Run) -> None:
+    catalog = run.installation.catalog
+    written_here = {f"{GARBAGE} in {topic.name}" for topic in (catalog.profile_events, catalog.memberships)}
+    assert set(found_in(run.installation, [GARBAGE], run.worker)) <= written_here
 
 
 def assert_letters(run: Run, stage: str, topic: str, places: list[Place], what: Iterable[str]) -> None:

@@ -288,7 +288,7 @@ def test_the_device_id_of_any_call_is_an_identifier_where_tracking_is_allowed() 
     assert event.identifiers == {"MADID": DEVICE}
     again = one.resolve(call(event="x", context={"device": device}), 0, FAR_WALL, "lane", 1)
     assert again.dropped is DropReason.NOT_NEEDED
-    for refused in ({"adTrackingEnabled": False}, {"adTrackingEnabled": None}, {"advertisingId": 5}):
+    for refused in ({"adTrackingEnabled": False}, {"adTrackingEnabled": None}, {"advertisingId": "0000-0000"}):
         raw = call(event="x", userId="u2", context={"device": {**device, **refused}})
         assert one.resolve(raw, 0, FAR_WALL, "lane", 2).dropped is DropReason.NOT_NEEDED
 

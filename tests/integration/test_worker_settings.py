@@ -1,0 +1,353 @@
+"""What a worker refuses to start with, what it waits for, and how it stops."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.adapters.kafka_embedded import EmbeddedKafka, free_port
+from app.commands import main, produce, topics
+from tests.integration.installation import (
+    Installation,
+    WorkerProcess,
+    assert_unbroken,
+    members_of,
+    wait_until,
+)
+from tests.integration.purchases import AUDIENCES, NAMES, as_events, expected_members, make_orders
+
+STOP_SECONDS = 10.0
+
+
+def new_prefix() -> str:
+    return f"test-{uuid.uuid4().hex[:12]}."
+
+
+@pytest.fixture(scope="module")
+def installation(bootstrap_servers: str) -> Iterator[Installation]:
+    """Its definitions are published, and no worker runs."""
+    made = Installation(bootstrap_servers, new_prefix(), AUDIENCES)
+    try:
+        first = made.start_worker()
+        wait_until(first.ready, lambda: first.said)
+        assert first.stop() == 0
+        yield made
+    finally:
+        made.close()
+
+
+def assert_refuses(worker: WorkerProcess, *words: str) -> None:
+    """Status 2, everything to the point, and nothing of Python."""
+    status, said = worker.ended(), worker.said
+    assert status == 2, said
+    assert [word for word in words if word not in said] == [], said
+    assert "Traceback" not in said
+    assert "ready" not in said.split()
+
+
+# -- definitions ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """`words`: the line, the key, what was expected."""
+
+    audiences: str
+    words: tuple[str, ...]
+
+
+UNUSABLE = {
+    "no YAML": Unusable("audiences:\n  - {name: A, when: [}\n", (":2",)),
+    "an unknown key": Unusable(
+        "audiences:\n  - name: A\n    when: {event: X}\n    colour: red\n", (":4", "colour", "description")
+    ),
+    "a misspelled duration": Unusable(
+        "audiences:\n  - name: A\n    when: {event: X, within: 30 days}\n", (":3", "within", "30d")
+    ),
+    "a text for a number": Unusable(
+        "audiences:\n  - name: A\n    when: {event: X, count: {at_least: some}}\n",
+        (":3", "at_least", "number"),
+    ),
+    "two problems at once": Unusable(
+        "audiences:\n  - {name: A, when: {event: X, within: 1y}}\n  - {name: B, when: {evnt: X}}\n",
+        (":2", "within", ":3", "evnt"),
+    ),
+    "what is not supported yet": Unusable(
+        "audiences:\n  - {name: A, source: reverse_etl}\n", (":2", "reverse_etl")
+    ),
+}
+
+
+@pytest.mark.parametrize("unusable", UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_refuses_unusable_definitions(installation: Installation, tmp_path: Path, unusable: Unusable) -> None:
+    file = tmp_path / "audiences.yaml"
+    file.write_text(unusable.audiences)
+    worker = installation.start_worker(settings={"AUDIENCE_SYNC_AUDIENCES": str(file)})
+    assert_refuses(worker, str(file), *unusable.words)
+
+
+OTHER = {
+    "changed": (AUDIENCES.replace("at_least: 100", "at_least: 101"), ["spenders"]),
+    "added": (AUDIENCES + "  - {name: Newest, when: {event: Order Completed, within: 1d}}\n", ["newest"]),
+    "removed": (
+        AUDIENCES.replace("  - {name: Recent, when: {event: Order Completed, within: 30d}}\n", ""),
+        ["recent"],
+    ),
+    "all of it": (
+        "audiences:\n  - {name: Lapsed, when: {event: X}}\n",
+        ["lapsed", "recent", "spenders", "two_orders"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("audiences", "differing"), OTHER.values(), ids=OTHER.keys())
+def test_refuses_other_definitions_than_published(
+    installation: Installation, tmp_path: Path, audiences: str, differing: list[str]
+) -> None:
+    assert audiences != AUDIENCES
+    file = tmp_path / "audiences.yaml"
+    file.write_text(audiences)
+    worker = installation.start_worker(settings={"AUDIENCE_SYNC_AUDIENCES": str(file)})
+    assert_refuses(worker, str(file), f": {', '.join(differing)}.")
+
+
+def test_takes_published_definitions_in_other_words(installation: Installation, tmp_path: Path) -> None:
+    """The order of audiences and keys means nothing, nor do comments."""
+    head, *audiences = AUDIENCES.strip().splitlines()
+    file = tmp_path / "audiences.yaml"
+    file.write_text("\n".join(["# the same", head, *reversed(audiences)]))
+    worker = installation.start_worker(settings={"AUDIENCE_SYNC_AUDIENCES": str(file)})
+    wait_until(worker.ready, lambda: worker.said)
+    assert worker.stop() == 0
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
+
+SETTINGS = {
+    "no such file": (
+        {"AUDIENCE_SYNC_AUDIENCES": "/nowhere/audiences.yaml"},
+        ("/nowhere/audiences.yaml", "no such"),
+    ),
+    "no token": ({"FACEBOOK_ACCESS_TOKEN": ""}, ("FACEBOOK_ACCESS_TOKEN", "not set")),
+    "a token file that is not there": (
+        {"FACEBOOK_ACCESS_TOKEN": "", "FACEBOOK_ACCESS_TOKEN_FILE": "/nowhere/token"},
+        ("FACEBOOK_ACCESS_TOKEN_FILE", "/nowhere/token"),
+    ),
+    "another number of partitions": (
+        {"AUDIENCE_SYNC_PARTITIONS": "8"},
+        ("profile.events has 4 partitions", "8 are configured", "AUDIENCE_SYNC_PARTITIONS"),
+    ),
+    "no number": ({"AUDIENCE_SYNC_PARTITIONS": "many"}, ("AUDIENCE_SYNC_PARTITIONS", "integer")),
+    "an unknown mode": (
+        {"AUDIENCE_SYNC_FACEBOOK_MODE": "wet_run"},
+        ("AUDIENCE_SYNC_FACEBOOK_MODE", "dry_run"),
+    ),
+    "no ad account": (
+        {"AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID": "act_x"},
+        ("AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID", "act_1234567890"),
+    ),
+    "a settings file that is not there": (
+        {"AUDIENCE_SYNC_SETTINGS": "/nowhere.toml"},
+        ("/nowhere.toml", "no file"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "words"), SETTINGS.values(), ids=SETTINGS.keys())
+def test_refuses_unusable_settings(
+    installation: Installation, settings: dict[str, str], words: tuple[str, ...]
+) -> None:
+    assert_refuses(installation.start_worker(settings=settings), *words)
+
+
+def test_refuses_a_port_that_another_program_listens_on(installation: Installation) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        worker = installation.start_worker(settings={"AUDIENCE_SYNC_WEB_PORT": str(port)})
+        assert_refuses(worker, "AUDIENCE_SYNC_WEB_PORT", str(port))
+
+
+# -- what it waits for ---------------------------------------------------------------------------------------------
+
+
+def test_waits_for_kafka_in_plain_words(
+    embedded_kafka_factory: Callable[..., EmbeddedKafka], bootstrap_servers: str
+) -> None:
+    port = free_port()
+    installation = Installation(f"127.0.0.1:{port}", new_prefix(), AUDIENCES, partitions=2, with_topics=False)
+    try:
+        worker = installation.start_worker()
+        wait_until(lambda: "Kafka does not answer" in worker.said, lambda: worker.said)
+        embedded_kafka_factory(port=port)
+        wait_until(worker.ready, lambda: worker.said)
+        orders = make_orders(count=50, users=30, days=100)
+        installation.produce(as_events(orders))
+        expected = {NAMES[key]: members for key, members in expected_members(orders).items()}
+        wait_until(lambda: facebook_has(installation, expected), lambda: worker.said)
+        assert worker.stop() == 0
+    finally:
+        installation.close()
+    assert worker.said.count("Kafka does not answer") == 1
+    assert f"127.0.0.1:{port}" in worker.said
+    assert "KAFKA_BOOTSTRAP_SERVERS" in worker.said
+    assert "Traceback" not in worker.said
+    assert len(worker.said.splitlines()) <= 3, "start, state changes, no more"
+
+
+def facebook_has(installation: Installation, members: dict[str, set[str]]) -> bool:
+    """Audiences without members are not compared: they may be there already or not yet."""
+    found = installation.facebook_members()
+    return {name: people for name, people in found.items() if people} == {
+        name: people for name, people in members.items() if people
+    }
+
+
+@pytest.mark.parametrize("arguments", [["topics"], ["produce", "EVENTS"]], ids=["topics", "produce"])
+def test_commands_give_up_after_a_while_without_kafka(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = tmp_path / "events.ndjson"
+    events.write_text("{}\n")
+    for module in (topics, produce):
+        assert module.UNREACHABLE_SECONDS == 30.0
+        monkeypatch.setattr(module, "UNREACHABLE_SECONDS", 0.5)
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", address)
+    words = [str(events) if argument == "EVENTS" else argument for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["audience-sync", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == 3
+    assert said.out == ""
+    assert "Kafka does not answer" in said.err
+    assert address in said.err
+
+
+def test_loses_nothing_while_facebook_cannot_be_reached(bootstrap_servers: str) -> None:
+    installation = Installation(bootstrap_servers, new_prefix(), AUDIENCES)
+    try:
+        installation.stop_sandbox()
+        worker = installation.start_worker()
+        orders = make_orders(count=500, users=100, days=150)
+        installation.produce(as_events(orders))
+        address = installation.graph_url.removeprefix("http://")
+        wait_until(
+            lambda: set(reasons(worker)) == set(NAMES) and all_name(worker, address), lambda: shown(worker)
+        )
+        installation.start_sandbox()
+        expected = {NAMES[key]: members for key, members in expected_members(orders).items()}
+        wait_until(lambda: facebook_has(installation, expected), lambda: shown(worker))
+        installation.wait_until_idle(worker)
+        assert set(reasons(worker).values()) == {None}
+        assert installation.dead_letters() == []
+    finally:
+        installation.close()
+    assert "Traceback" not in worker.said
+
+
+def reasons(worker: WorkerProcess) -> dict[str, str | None]:
+    assert worker.process.poll() is None, worker.said
+    audiences = (worker.stats() or {"audiences": {}})["audiences"]
+    return {key: one["reason"] for key, audience in audiences.items() for one in audience["destinations"]}
+
+
+def all_name(worker: WorkerProcess, address: str) -> bool:
+    return all(reason is not None and address in reason for reason in reasons(worker).values())
+
+
+def shown(worker: WorkerProcess) -> str:
+    return f"{worker.said}\n{worker.stats()}"
+
+
+# -- how it stops --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"]
+)
+class TestStops:
+    """In each phase within ten seconds, and with nothing to say for it."""
+
+    def assert_stops(self, worker: WorkerProcess, number: signal.Signals, status: int) -> None:
+        worker.process.send_signal(number)
+        try:
+            assert worker.process.wait(STOP_SECONDS) == status, worker.said
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it goes on:\n{worker.said}")
+        assert "Traceback" not in worker.said
+        assert "ended" not in worker.said
+
+    def test_while_kafka_does_not_answer(
+        self, installation: Installation, number: signal.Signals, status: int
+    ) -> None:
+        nowhere = {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+        worker = installation.start_worker(settings=nowhere)
+        wait_until(lambda: "does not answer" in worker.said, lambda: worker.said)
+        self.assert_stops(worker, number, status)
+
+    def test_while_it_starts(self, installation: Installation, number: signal.Signals, status: int) -> None:
+        worker = installation.start_worker()
+        wait_until(lambda: worker.stats() is not None, lambda: worker.said)
+        self.assert_stops(worker, number, status)
+
+    def test_while_it_works_off_a_backlog(
+        self, bootstrap_servers: str, number: signal.Signals, status: int
+    ) -> None:
+        orders = make_orders(count=15_000, users=2_000, days=150)
+        installation = Installation(bootstrap_servers, new_prefix(), AUDIENCES)
+        try:
+            installation.produce(as_events(orders))
+            worker = installation.start_worker(settings={"AUDIENCE_SYNC_POLL_RECORDS": "50"})
+            wait_until(lambda: 0 < evaluated(worker) < len(orders), lambda: shown(worker), every=0.02)
+            assert evaluated(worker) < len(orders), "it was too fast"
+            self.assert_stops(worker, number, status)
+            successor = installation.start_worker()
+            installation.wait_until_idle(successor)
+            deltas = installation.memberships()
+            assert_unbroken(deltas)
+            assert members_of(deltas) == expected_members(orders)
+            assert facebook_has(
+                installation, {NAMES[key]: members for key, members in expected_members(orders).items()}
+            )
+        finally:
+            installation.close()
+
+    def test_when_idle(self, installation: Installation, number: signal.Signals, status: int) -> None:
+        worker = installation.start_worker()
+        installation.wait_until_idle(worker)
+        self.assert_stops(worker, number, status)
+
+    def test_while_facebook_hangs(
+        self, installation: Installation, number: signal.Signals, status: int
+    ) -> None:
+        installation.fault({"delay_ms": 60_000}, path="/users")
+        try:
+            slow = {"AUDIENCE_SYNC_FACEBOOK_TIMEOUT_SECONDS": "60"}
+            worker = installation.start_worker(settings=slow)
+            wait_until(worker.ready, lambda: worker.said)
+            installation.produce(as_events(make_orders(count=20, users=20, days=20, seed=status)))
+            wait_until(lambda: users_calls(installation) > 0, lambda: shown(worker))
+            self.assert_stops(worker, number, status)
+        finally:
+            installation.clear_faults()
+            installation.forget_requests()
+
+
+def users_calls(installation: Installation) -> int:
+    return sum(request["path"].endswith("/users") for request in installation.sandbox_get("requests"))
+
+
+def evaluated(worker: WorkerProcess) -> int:
+    stats = worker.stats()
+    return 0 if stats is None else int(stats["stages"]["evaluate"]["in"])

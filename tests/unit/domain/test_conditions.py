@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.domain.conditions import MAX_INSTANTS, Plan, compile_audiences
+from app.domain.event_conditions import Need
+from app.domain.state import NEVER, ProfileState
+from app.errors import InvalidInputError
+from schemas.audience import (
+    AudienceDefinition,
+    AudienceSource,
+    Comparison,
+    CountBound,
+    EventCondition,
+    Operator,
+    ParentReference,
+    TraitCondition,
+    Window,
+)
+from tests.unit.domain.plans import DAY, plan_of
+
+
+def event(**more: Any) -> dict[str, Any]:
+    return {"when": {"event": "Order Completed", **more}}
+
+
+def only_need(plan: Plan) -> Need:
+    (need,) = plan.needs.values()
+    return need
+
+
+def test_conditions_that_ask_for_the_same_events_share_a_feed() -> None:
+    plan = plan_of(
+        event(within="30d", where={"a": 1, "b": {"any_of": [1, 2]}}),
+        event(count={"exactly": 3}, where={"b": {"any_of": [1, 2]}, "a": 1}),
+    )
+    (feed,) = plan.feeds.values()
+    assert [audience.key for audience in plan.of_feed[feed.id]] == ["audience_0", "audience_1"]
+    assert plan.events["Order Completed"].feeds == (feed,)
+
+
+DIFFERENT = [
+    event(),
+    event(where={"a": 1}),
+    event(where={"a": "1"}),
+    event(where={"a": True}),
+    event(where={"a": {"at_least": 1}}),
+    event(where={"a": {"equals": {"trait": "t"}}}),
+    event(context={"a": 1}),
+    event(exclude_sources=["s"]),
+    event(sum={"property": "revenue", "at_least": 1}),
+    {"when": {"event": "Order Refunded"}},
+]
+
+
+def test_what_differs_in_its_events_or_kept_values_has_its_own_feed() -> None:
+    assert len(plan_of(*DIFFERENT).feeds) == len(DIFFERENT)
+
+
+def test_feed_ids_never_change() -> None:
+    """States hold them: an id that changed would take every profile's history away."""
+    (feed,) = plan_of(
+        event(
+            where={"currency": {"any_of": ["EUR", "GBP"]}, "store": {"equals": {"trait": "home"}}},
+            context={"page.path": "/a"},
+            exclude_sources=["src_2", "src_1"],
+            sum={"property": "revenue", "at_least": 5},
+        )
+    ).feeds
+    assert feed == "6b680bd791fa"
+    (plain,) = plan_of(event()).feeds
+    assert plain == "902ff7bd42c3"
+
+
+@pytest.mark.parametrize(
+    ("when", "need"),
+    [
+        (event(), Need(0, 0, 0, totals=True)),
+        (event(count={"exactly": 0}), Need(0, 0, 0, totals=True)),
+        (event(sum={"property": "p", "at_least": 5}), Need(0, 0, 0, totals=True)),
+        (event(within="30d"), Need(1, 30 * DAY, 0, totals=False)),
+        (event(within="30d", count={"at_least": 4}), Need(4, 30 * DAY, 0, totals=False)),
+        (event(within="30d", count={"at_most": 4}), Need(5, 30 * DAY, 0, totals=False)),
+        (event(within="30d", count={"exactly": 4}), Need(5, 30 * DAY, 0, totals=False)),
+        (event(between=["30d", "10d"]), Need(1, 30 * DAY, 10 * DAY, totals=False)),
+        (event(within="30d", sum={"property": "p", "at_least": 5}), Need(None, 30 * DAY, 0, totals=False)),
+        (event(where={"a": {"trait": "t"}}), Need(None, NEVER, 0, totals=False)),
+    ],
+)
+def test_a_feed_keeps_what_its_condition_needs(when: dict[str, Any], need: Need) -> None:
+    assert only_need(plan_of(when)) == need
+
+
+def test_a_shared_feed_keeps_what_all_its_conditions_need() -> None:
+    plan = plan_of(
+        event(within="90d"), event(count={"at_least": 2}), event(between=["30d", "7d"], count={"exactly": 3})
+    )
+    assert only_need(plan) == Need(4, 90 * DAY, 7 * DAY, totals=True)
+
+
+def test_the_plan_says_which_audiences_an_event_or_a_trait_can_change() -> None:
+    plan = plan_of(
+        {"when": {"all": [{"event": "A"}, {"trait": "plan", "equals": {"trait": "old.plan"}}]}},
+        {"when": {"event": "B", "where": {"x": {"trait": "limit"}}}, "require": {"trait": "consent", "exists": True}},
+        {"when": {"event": "A", "sum": {"property": "p", "at_least": {"trait": "limit"}}}},
+    )
+    by_event = {
+        name: {audience.key for feed in feeds.feeds for audience in plan.of_feed[feed.id]}
+        for name, feeds in plan.events.items()
+    }
+    assert by_event == {"A": {"audience_0", "audience_2"}, "B": {"audience_1"}}
+    by_trait = {trait: {audience.key for audience in found} for trait, found in plan.of_trait.items()}
+    assert by_trait == {
+        "plan": {"audience_0"},
+        "old.plan": {"audience_0"},
+        "limit": {"audience_1", "audience_2"},
+        "consent": {"audience_1"},
+    }
+    assert {use.path: use.name for use in plan.traits} == {
+        "plan": "plan",
+        "old.plan": "old",
+        "limit": "limit",
+        "consent": "consent",
+    }
+
+
+@pytest.mark.parametrize(
+    ("audience", "initial"),
+    [
+        (event(), False),
+        (event(count={"at_least": 0}), True),
+        (event(count={"exactly": 0}), True),
+        (event(count={"exactly": 0}, within="1d"), True),
+        (event(count={"at_most": 3}, between=["2d", "1d"]), True),
+        (event(count={"at_most": 3}, sum={"property": "p", "at_most": 0}), False),
+        ({"when": {"trait": "t", "exists": False}}, True),
+        ({"when": {"trait": "t", "not_contains": "x"}}, True),
+        ({"when": {"trait": "t", "none_of": ["x"]}}, False),
+        ({"when": {"trait": "t", "not_contains": {"trait": "u"}}}, False),
+        ({"when": {"trait": "t.$", "exists": False}}, True),
+        ({"when": {"not": {"trait": "t", "equals": 1}}}, True),
+        (event(count={"exactly": 0}) | {"require": {"trait": "consent", "equals": True}}, False),
+        (event(count={"exactly": 0}) | {"enabled": False}, False),
+        ({"source": "engage"}, False),
+    ],
+)
+def test_the_plan_knows_what_holds_of_a_new_profile(audience: dict[str, Any], initial: bool) -> None:
+    plan = plan_of(audience)
+    assert bool(plan.initial) is initial
+    assert plan.holds_for_new(anonymous=False) is initial
+    assert plan.holds_for_new(anonymous=True) is False
+    assert plan_of({**audience, "include_anonymous": True}).holds_for_new(anonymous=True) is initial
+
+
+def test_the_digest_is_of_what_decides_memberships() -> None:
+    base = {"key": "k", "name": "One", **event(within="30d")}
+    same = [{**base, "name": "Two"}, {**base, "description": "..."}]
+    other = [
+        {**base, "key": "other"},
+        {**base, **event(within="31d")},
+        {**base, "enabled": False},
+        {**base, "include_anonymous": True},
+        {**base, "require": {"trait": "t", "exists": True}},
+        {**base, "facebook": []},
+    ]
+    digest = plan_of(base).digest
+    assert {plan_of(audience).digest for audience in same} == {digest}
+    assert len({digest, *(plan_of(audience).digest for audience in other)}) == len(other) + 1
+
+
+def computed(when: EventCondition | TraitCondition) -> AudienceDefinition:
+    return AudienceDefinition(key="k", name="k", when=when)
+
+
+ONE = CountBound(kind="at_least", number=1)
+REFUSED = [
+    (
+        computed(
+            TraitCondition(
+                trait="t", comparisons=[Comparison(path="t", operator=Operator.WITHIN_LAST, operand=5)]
+            )
+        ),
+        "within_last",
+    ),
+    (
+        computed(
+            EventCondition(
+                event="A",
+                count=ONE,
+                where=[Comparison(path="p", operator=Operator.EQUALS, operand=ParentReference(same_as="p"))],
+            )
+        ),
+        "same_as",
+    ),
+    (AudienceDefinition(key="k", name="k", source=AudienceSource.REVERSE_ETL), "reverse_etl"),
+    (
+        computed(
+            EventCondition(
+                event="A",
+                count=CountBound(kind="exactly", number=MAX_INSTANTS),
+                window=Window(far_ms=DAY),
+            )
+        ),
+        "at most 19,999",
+    ),
+]
+
+
+@pytest.mark.parametrize(("definition", "named"), REFUSED, ids=[row[1] for row in REFUSED])
+def test_what_is_not_built_is_refused_by_name(definition: AudienceDefinition, named: str) -> None:
+    with pytest.raises(InvalidInputError, match=named):
+        compile_audiences([definition])
+
+
+def test_no_audiences_need_nothing() -> None:
+    plan = plan_of()
+    assert plan.events == {}
+    assert not plan.holds_for_new(anonymous=False)
+
+
+def test_conditions_never_change_the_state_they_are_asked_of() -> None:
+    plan = plan_of(*DIFFERENT)
+    state = ProfileState()
+    for audience in plan.audiences.values():
+        audience.holds(state, 0, 0)
+    assert state == ProfileState()
