@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.faust_worker import Batch, BatchStage, FaustOptions, FaustWorker
-from app.adapters.kafka_client import DurableProducer, in_thread, reachable
+from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread, reachable
 from app.adapters.kafka_definitions import PublishedDefinitions
 from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, KafkaSyncLedger
 from app.adapters.kafka_log import LogReader
@@ -166,7 +166,8 @@ class Worker:
         ours = {definition.key: published_form(definition) for definition in self._definitions}
         if not theirs:
             published.publish(ours, self._clock.now_ms())
-            return
+            # Another worker may have published at the same moment.
+            theirs = published.read()
         differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
         if differing:
             raise InvalidInputError(
@@ -276,7 +277,7 @@ class Worker:
         )
 
         async def commit(content: GroupCommit) -> None:
-            await in_thread(
+            await bounded_commit(
                 self._commits,
                 evaluate_writer.commit,
                 content.records,

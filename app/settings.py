@@ -6,7 +6,10 @@ A secret may also be given as a file, by the same name with `_FILE` appended.
 
 from __future__ import annotations
 
+import difflib
 import os
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,6 +123,7 @@ def load_settings(**overrides: Any) -> Settings:
     if path and not Path(path).is_file():
         raise InvalidInputError(f"{SETTINGS_FILE}: there is no file {path}")
     try:
+        _refuse_unknown()
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as exc:
         lines = [
@@ -128,6 +132,24 @@ def load_settings(**overrides: Any) -> Settings:
         raise InvalidInputError("\n".join(lines)) from None
     except ValueError as exc:
         raise InvalidInputError(f"{SETTINGS_FILE}: {path} is not TOML: {exc}") from None
+
+
+def _refuse_unknown() -> None:
+    """A misspelt name would silently leave the default in force."""
+    fields = set(Settings.model_fields)
+    given = [name for name in os.environ if name.startswith(PREFIX)]
+    _refuse_but({f"{PREFIX}{name.upper()}" for name in fields} | {SETTINGS_FILE}, given, "")
+    path = os.environ.get(SETTINGS_FILE)
+    if path:
+        with Path(path).open("rb") as file:
+            _refuse_but(fields, tomllib.load(file), f"{path}: ")
+
+
+def _refuse_but(known: set[str], given: Iterable[str], where: str) -> None:
+    for name in sorted(set(given) - known):
+        nearest = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise InvalidInputError(f"{where}{name}: there is no such setting{hint}")
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

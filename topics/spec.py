@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -15,6 +15,9 @@ class Cleanup(StrEnum):
 
 
 DAY_MS = 86_400_000
+
+# A profile's state, and a membership with many identifiers, may outgrow Kafka's default of 1 MiB.
+MAX_RECORD_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,12 @@ class TopicSpec:
     partitions: int | None = None
     retention_ms: int | None = None
     ours: bool = True
-    config: dict[str, str] = field(default_factory=dict)
 
     def kafka_config(self) -> dict[str, str]:
         """The topic-level configuration to create it with."""
-        config = {"cleanup.policy": self.cleanup.value, **self.config}
+        config = {"cleanup.policy": self.cleanup.value}
+        if self.ours:
+            config["max.message.bytes"] = str(MAX_RECORD_BYTES)
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
         return config

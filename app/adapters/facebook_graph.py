@@ -293,7 +293,9 @@ def translated(error: BaseException) -> UnreachableError:
     """The application's error for one of aiohttp's; the text names its kind and nothing of the request."""
     kind = type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return NotSentError(f"Facebook cannot be reached: no connection ({kind})")
+        return NotSentError(
+            f"Facebook cannot be reached: no connection ({kind}); is AUDIENCE_SYNC_FACEBOOK_API_URL right?"
+        )
     if isinstance(error, asyncio.TimeoutError):
         return UnreachableError(f"Facebook did not answer in time ({kind})")
     return UnreachableError(f"the connection to Facebook broke before its answer ({kind})")

@@ -21,6 +21,7 @@ from faust.web.drivers.aiohttp import Web
 from app.adapters.faust_recovery import PartitionedTable, Restore, install_recovery
 from app.adapters.faust_transport import BatchConsumer, BatchTransport
 from app.adapters.kafka_group_metadata import group_metadata
+from app.errors import InvalidInputError
 
 FETCH_BYTES = 8 << 20
 # Batches that wait per agent: enough to keep it busy while the next fetch is on its way.
@@ -194,10 +195,18 @@ class FaustWorker:
     # -- life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
+        """Raises InvalidInputError when the pages cannot be served where they should."""
         # What they retry is no news, and what they cannot retry arrives in `on_failure`.
         for library in ("faust", "aiokafka", "mode", "kafka"):
             logging.getLogger(library).setLevel(logging.CRITICAL)
-        await self.app.start()
+        try:
+            await self.app.start()
+        except OSError as exc:
+            # Kafka's errors are none of these: only the web server opens anything of this machine.
+            raise InvalidInputError(
+                f"cannot listen on {self._options.web_host} port {self._options.web_port} "
+                f"({exc.strerror or exc}): set AUDIENCE_SYNC_WEB_HOST and AUDIENCE_SYNC_WEB_PORT (0: no pages)"
+            ) from exc
 
     async def stop(self) -> None:
         """Leave the group; takes at most a few seconds."""

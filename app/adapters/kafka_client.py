@@ -13,10 +13,13 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from app.errors import FatalError, UnreachableError
+from topics.spec import MAX_RECORD_BYTES
 
 _T = TypeVar("_T")
 
 FLUSH_SECONDS = 30.0
+# Three times the transaction timeout.
+COMMIT_SECONDS = 30.0
 
 # librdkafka reports what it could not reach through a logger; its own retries are its own business.
 _quiet = logging.getLogger("librdkafka")
@@ -24,11 +27,18 @@ _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 
+def _ignore_error(error: object) -> None:
+    del error
+
+
 def client_config(bootstrap_servers: str, **options: Any) -> dict[str, Any]:
     """Configuration of a librdkafka client; `options` use librdkafka's names with `_` for `.`."""
     return {
         "bootstrap.servers": bootstrap_servers,
         "logger": _quiet,
+        # Without a callback of its own, librdkafka's Python client breaks off whatever call is under way with a
+        # SystemError. What cannot be retried is said by the call that needs it.
+        "error_cb": _ignore_error,
         **{name.replace("_", "."): value for name, value in options.items()},
     }
 
@@ -44,6 +54,9 @@ def producer_config(bootstrap_servers: str, **options: Any) -> dict[str, Any]:
             "linger_ms": 5,
             "queue_buffering_max_messages": 2_000_000,
             "retry_backoff_ms": 5,
+            # Callbacks only ask for failures; one call into Python for every record would cost as much as queueing it.
+            "delivery_report_only_error": True,
+            "message_max_bytes": MAX_RECORD_BYTES,
             **options,
         },
     )
@@ -106,3 +119,16 @@ class DurableProducer:
 async def in_thread(executor: Executor | None, call: Callable[..., _T], *args: Any) -> _T:
     """Await a blocking call of a client in `executor` (None: the loop's own)."""
     return await asyncio.get_running_loop().run_in_executor(executor, functools.partial(call, *args))
+
+
+async def bounded_commit(executor: Executor, call: Callable[..., None], *args: Any) -> None:
+    """Await a transaction's commit in `executor`; FatalError when it does not end.
+
+    By then the broker has long ended the transaction by itself. librdkafka can wait for ever when the broker goes
+    away between two steps; only a new process gets over that.
+    """
+    try:
+        async with asyncio.timeout(COMMIT_SECONDS):
+            await in_thread(executor, call, *args)
+    except TimeoutError:
+        raise FatalError(f"Kafka did not finish a transaction within {COMMIT_SECONDS:.0f} s") from None

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import orjson
 
-from app.adapters.kafka_client import DurableProducer, in_thread
+from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_transactions import TransactionalWriter
 from app.ports import GroupOffset, Record
@@ -49,7 +49,7 @@ class KafkaSyncLedger:
         offset = GroupOffset(self._catalog.memberships.name, read_from, state.cursor)
         async with self._lock:
             metadata = self._group_metadata()
-            await in_thread(self._thread, self._writer.commit, [record], [offset], metadata)
+            await bounded_commit(self._thread, self._writer.commit, [record], [offset], metadata)
 
 
 class KafkaDeadLetters:

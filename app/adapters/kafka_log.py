@@ -39,7 +39,10 @@ class LogReader:
         futures = self._admin.list_offsets(
             request, isolation_level=isolation, request_timeout=_REQUEST_SECONDS
         )
-        return {tp.partition: future.result().offset for tp, future in futures.items()}
+        try:
+            return {tp.partition: future.result().offset for tp, future in futures.items()}
+        except KafkaException as exc:
+            raise UnreachableError(f"Kafka did not give the offsets of {topic} ({kafka_reason(exc)})") from exc
 
     def settled_ends(
         self, topic: str, partitions: Sequence[int], stop: threading.Event | None = None

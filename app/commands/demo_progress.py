@@ -132,6 +132,6 @@ def progress() -> Iterator[Progress]:
 def _headline(totals: Totals) -> str:
     rate = "-" if totals.rate is None else f"{totals.rate:,.0f}"
     lag = "unknown" if totals.lag is None else f"{totals.lag:,}"
-    ends = f", worker killed {totals.kills} times" if totals.kills else ""
-    ends += f", ended by itself {totals.own_exits} times" if totals.own_exits else ""
+    ends = f", kills {totals.kills}" if totals.kills else ""
+    ends += f", worker ended by itself: {totals.own_exits}" if totals.own_exits else ""
     return f"{rate} events/s, evaluated {totals.evaluated:,}, lag {lag}, dead-lettered {totals.dead_lettered:,}{ends}"

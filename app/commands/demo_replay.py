@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.25
 
+GIVE_UP_SECONDS: Final = 900.0
+"""Some minutes are usual; a worker that is killed before it gets anything done would go on for ever."""
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -51,7 +54,8 @@ class Replay:
     def __init__(self, system: DemoSystem, show: Callable[[Totals], None]) -> None:
         self._system = system
         self._show = show
-        self._settling = Settling(time.monotonic())
+        self._started_at = time.monotonic()
+        self._settling = Settling(self._started_at)
         self._open_ends: list[str] = ["the worker does not answer"]
         self.totals = Totals()
 
@@ -72,12 +76,19 @@ class Replay:
                 holdings = None
             if holdings is not None:
                 return holdings
-            if self._settling.stalled(time.monotonic()):
-                raise PermanentError(
-                    f"nothing moves any more, but not everything is done: {'; '.join(self._open_ends)}"
-                    f"{self._system.worker.last_lines()}"
-                )
+            self._require_progress()
             time.sleep(POLL_SECONDS)
+
+    def _require_progress(self) -> None:
+        now = time.monotonic()
+        if self._settling.stalled(now):
+            what = "nothing moves any more"
+        elif now - self._started_at > GIVE_UP_SECONDS:
+            what = f"{GIVE_UP_SECONDS / 60:.0f} minutes have passed"
+        else:
+            return
+        left = "; ".join(self._open_ends) or "every answer differs from the one before"
+        raise PermanentError(f"{what}, and not everything is done: {left}{self._system.worker.last_lines()}")
 
     def _poll(self) -> Holdings | None:
         stats = read_stats(self._system.worker_url)

@@ -125,7 +125,6 @@ class DemoSystem:
             # A killed worker's successor waits this long for requests that may still be under way.
             "AUDIENCE_SYNC_FACEBOOK_TIMEOUT_SECONDS": "3",
             "AUDIENCE_SYNC_BATCH_SECONDS": "2",
-            "AUDIENCE_SYNC_POLL_RECORDS": "2000",
             "AUDIENCE_SYNC_WEB_HOST": HOST,
             "AUDIENCE_SYNC_WEB_PORT": str(port),
             # Its successor takes the place of a killed worker at once.

@@ -41,14 +41,11 @@ def command(as_json: bool) -> None:
     if as_json:
         console.print_json(data=rows)
         return
-    table = Table("topic", "partitions", "key", "value", "cleanup", "")
+    table = Table()
+    table.add_column("topic", no_wrap=True)
+    for heading in ("partitions", "cleanup", "key", "value", ""):
+        table.add_column(heading)
     for row in rows:
-        table.add_row(
-            str(row["topic"]),
-            str(row["partitions"]),
-            str(row["key"]),
-            str(row["value"]),
-            str(row["cleanup"]),
-            "created" if row["created"] else "",
-        )
+        cells = [str(row[name]) for name in ("topic", "partitions", "cleanup", "key", "value")]
+        table.add_row(*cells, "created" if row["created"] else "")
     console.print(table)

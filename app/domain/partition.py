@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from app.domain.clock import ClockRecord, PartitionClock
+from app.domain.clock import PartitionClock
 from app.domain.counters import AudienceCounters
 from app.domain.evaluation import Instant, announce, evaluate, next_due
 from app.domain.fold import (
@@ -29,7 +27,19 @@ from app.domain.fold import (
 )
 from app.domain.profile_ids import display_name
 from app.domain.rows import is_identified
-from app.domain.state import AT_ONCE, NEVER, FeedState, ProfileState, decode_state, encode_state, wake_of
+from app.domain.state import (
+    AT_ONCE,
+    CLOCK_KEY,
+    NEVER,
+    FeedState,
+    PartitionRecord,
+    ProfileState,
+    decode_record,
+    decode_state,
+    encode_record,
+    encode_state,
+    wake_of,
+)
 from app.domain.timers import Timers
 from schemas.dead_letter import DropReason
 from schemas.membership import Cause, Change
@@ -42,27 +52,11 @@ if TYPE_CHECKING:
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
-# Key of the partition's own record among the states; profile ids never begin with NUL.
-CLOCK_KEY: Final = b"\x00clock"
-
 _ENTERED: Final = Change.ENTERED
 _EXITED: Final = Change.EXITED
 
 EVALUATE: Final = "evaluate"
 EXPIRE: Final = "expire"
-
-
-class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """The partition's own record: where it stands, by which plan, and how many members each audience has here."""
-
-    version: int
-    clock: ClockRecord
-    plan: str
-    members: dict[str, int]
-
-
-_encode_record: Final = msgspec.msgpack.Encoder().encode
-_decode_record: Final = msgspec.msgpack.Decoder(PartitionRecord).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +104,7 @@ class AudiencePartition:
     def load(self, key: bytes, value: bytes | None) -> None:
         """One record of the changelog, in its order; None deletes."""
         if key == CLOCK_KEY:
-            self._loaded = None if value is None else _decode_record(value)
+            self._loaded = None if value is None else decode_record(value)
         elif value is None:
             self.states.pop(key, None)
         else:
@@ -224,7 +218,8 @@ class AudiencePartition:
         if now is None:
             self._fold_hits(state, event, 0)
             self._fold(state, event)
-            self._arm(key, state, AT_ONCE)
+            if state.wake != AT_ONCE:
+                self._arm(key, state, AT_ONCE)
             return
         if state.settled < now:
             self.forgotten_events += settle(state, self.plan.needs, now)
@@ -323,7 +318,7 @@ class AudiencePartition:
         self._touched.clear()
         if self._record_changed or states:
             record = PartitionRecord(1, self.clock.dump(), self.plan.digest, self._members)
-            states.append((CLOCK_KEY, _encode_record(record)))
+            states.append((CLOCK_KEY, encode_record(record)))
             self._record_changed = False
         return Outcome(self.take_deltas(), states)
 

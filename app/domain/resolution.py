@@ -6,6 +6,7 @@ of its values are kept, the identifiers and their hashes. Raw personal data goes
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 PAGE_EVENT: Final = "Page Viewed"
 SCREEN_EVENT: Final = "Screen Viewed"
+# Characters of a message id; Segment's own limit is 100.
+_MAX_MESSAGE_ID: Final = 100
+
 _NOT_NEEDED: Final = DropReason.NOT_NEEDED
 # Type of call -> the event it counts as, and the property that its name becomes.
 _NAMED: Final = {"page": (PAGE_EVENT, "page_name"), "screen": (SCREEN_EVENT, "screen_name")}
@@ -273,7 +277,7 @@ class Resolver:
             0,
             source.timestamp,
             source.received,
-            call.message_id,
+            _message_id(call.message_id),
             hits,
             traits,
             identifiers,
@@ -287,6 +291,13 @@ class Resolver:
         """Whether the profile's bare existence is news, and matters to some audience."""
         matters = self._sees_anonymous if profile.startswith(ANONYMOUS) else self._sees_users
         return matters and self._sights.is_first(profile)
+
+
+def _message_id(text: str | None) -> str | None:
+    """A message id of bounded length, None for a blank one: states keep it."""
+    if text is None or len(text) <= _MAX_MESSAGE_ID:
+        return text if text and not text.isspace() else None
+    return text[:_MAX_MESSAGE_ID] + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _has_id(call: SegmentEvent) -> bool:

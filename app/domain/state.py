@@ -1,4 +1,5 @@
-"""ProfileState: all that is known of one profile, as the state table and its changelog hold it.
+"""The records of the state table and its changelog: ProfileState, all that is known of one profile, and one
+PartitionRecord.
 
 States rest as MessagePack and are decoded only when touched, so their size is what a profile costs. Instants are
 epoch milliseconds. Fields are only ever added at the end, with a default; `wake` stands second because recovery
@@ -10,6 +11,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+
+from app.domain.clock import ClockRecord
 
 VERSION: Final = 1
 
@@ -100,6 +103,19 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     recent_at: list[int] = []
 
 
+# Key of the partition's own record; profile ids never begin with NUL.
+CLOCK_KEY: Final = b"\x00clock"
+
+
+class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Where the partition stands, by which plan, and how many members each audience has in it."""
+
+    version: int
+    clock: ClockRecord
+    plan: str
+    members: dict[str, int]
+
+
 class _Wake(msgspec.Struct, array_like=True, gc=False):
     version: int
     wake: int
@@ -111,6 +127,8 @@ _wake_decoder: Final = msgspec.msgpack.Decoder(_Wake)
 
 encode_state = _encoder.encode
 decode_state = _decoder.decode
+encode_record = _encoder.encode
+decode_record = msgspec.msgpack.Decoder(PartitionRecord).decode
 
 
 def wake_of(state: bytes) -> int:

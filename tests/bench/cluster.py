@@ -14,21 +14,21 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from app.adapters.kafka_client import DurableProducer, client_config
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
-from app.errors import PermanentError
+from app.errors import PermanentError, UnreachableError
 from tests.bench.backlog import Expectation, Transitions, calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from topics.catalog import Catalog
 
 SOURCE_PARTITIONS = 4
 _REQUEST_SECONDS = 10.0
-_NOT_YET = (
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._NOENT,
+# What a group's coordinator says, or others say of it, before it has loaded its groups for the first time.
+_NO_COORDINATOR = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
 _LEADER_TRIES = 200
 _LEADER_PAUSE_SECONDS = 0.05
@@ -82,9 +82,7 @@ class Cluster:
             try:
                 # Each time a new client: one that has been told of no leader remembers it for a while.
                 LogReader(self.bootstrap).end_offsets(topic, range(partitions))
-            except KafkaException as exc:
-                if exc.args[0].code() not in _NOT_YET:
-                    raise
+            except UnreachableError:
                 time.sleep(_LEADER_PAUSE_SECONDS)
             else:
                 return
@@ -119,14 +117,21 @@ class Cluster:
         )
 
     @contextmanager
-    def committed(self, group: str) -> Iterator[Callable[[Iterable[tuple[str, int]]], Offsets]]:
+    def committed(self, group: str) -> Iterator[Callable[[Sequence[tuple[str, int]]], Offsets]]:
         """A function that asks for a group's committed offsets; -1: none yet."""
         consumer = Consumer(client_config(self.bootstrap, group_id=group, enable_auto_commit=False))
 
-        def ask(places: Iterable[tuple[str, int]]) -> Offsets:
+        def ask(places: Sequence[tuple[str, int]]) -> Offsets:
             partitions = [TopicPartition(topic, partition) for topic, partition in places]
-            found = consumer.committed(partitions, timeout=_REQUEST_SECONDS)
-            return {(p.topic, p.partition): max(p.offset, -1) for p in found}
+            try:
+                found = consumer.committed(partitions, timeout=_REQUEST_SECONDS)
+            except KafkaException as exc:
+                if exc.args[0].code() not in _NO_COORDINATOR:
+                    raise
+                found = []
+            offsets = dict.fromkeys(places, -1)
+            offsets.update(((p.topic, p.partition), max(p.offset, -1)) for p in found)
+            return offsets
 
         try:
             yield ask

@@ -54,7 +54,6 @@ class Throughput:
     """All runs, in the order they were made; round by round each system once."""
 
     runs: list[Run]
-    profiles_changed: int
 
     def rates(self, system: str) -> list[float]:
         return [run.rate for run in self.runs if run.system == system]
@@ -88,7 +87,7 @@ class ThroughputBench:
                 self._say(
                     f"throughput, round {number + 1} of {rounds}: {run.system} {run.rate:,.0f} events/s"
                 )
-        return Throughput(runs, len({profile for _, profile in self._backlog.transitions}))
+        return Throughput(runs)
 
     # -- systems -----------------------------------------------------------------------------------------------
 

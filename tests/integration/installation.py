@@ -271,9 +271,6 @@ class Installation:
     def clear_faults(self) -> None:
         self._sandbox("DELETE", "faults")
 
-    def forget_requests(self) -> None:
-        self._sandbox("DELETE", "requests")
-
     def _sandbox(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.graph_url}/_sandbox/{path}", data, method=method)

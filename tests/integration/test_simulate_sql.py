@@ -67,7 +67,7 @@ class Country(NamedTuple):
 
 @pytest.fixture(scope="module")
 def chance() -> random.Random:
-    return random.Random(1997)  # noqa: S311 - the same orders in every run
+    return random.Random(1997)
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,10 @@ def test_a_shared_feed_keeps_what_all_its_conditions_need() -> None:
 def test_the_plan_says_which_audiences_an_event_or_a_trait_can_change() -> None:
     plan = plan_of(
         {"when": {"all": [{"event": "A"}, {"trait": "plan", "equals": {"trait": "old.plan"}}]}},
-        {"when": {"event": "B", "where": {"x": {"trait": "limit"}}}, "require": {"trait": "consent", "exists": True}},
+        {
+            "when": {"event": "B", "where": {"x": {"trait": "limit"}}},
+            "require": {"trait": "consent", "exists": True},
+        },
         {"when": {"event": "A", "sum": {"property": "p", "at_least": {"trait": "limit"}}}},
     )
     by_event = {

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from tests.unit.domain.brute_force import DAY, HOUR, Call, Oracle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.simulation import Transition, simulate
 from schemas.membership import Change
+from tests.unit.domain.brute_force import DAY, HOUR, Call, Oracle
 
 START = 20_000 * DAY
 EVENTS = ("A", "B")
@@ -93,7 +93,7 @@ scalars: st.SearchStrategy[Any] = st.sampled_from([None, 0, 1, 2, 3, 0.5, "1", "
 @st.composite
 def histories(draw: st.DrawFn) -> list[Call]:
     received = START
-    calls = []
+    calls: list[Call] = []
     for number in range(draw(st.integers(1, 12))):
         received += draw(st.sampled_from([0, 0, 1, HOUR, HOUR, 5 * HOUR, DAY, -2 * HOUR]))
         ahead = draw(st.sampled_from([0, 0, 0, -1, 1, EARLY, EARLY + 1, -HOUR, HOUR, -DAY, DAY, -40 * HOUR]))
@@ -210,8 +210,8 @@ def test_memberships_survive_restarts_and_redelivery(
                 if delta.change is Change.ENTERED:
                     members[key] = delta.sequence
             assert members.keys() == oracle.members
-            for key in found:
-                assert partition.members(key) == sum(1 for audience, _ in oracle.members if audience == key)
+            for name in found:
+                assert partition.members(name) == sum(audience == name for audience, _ in oracle.members)
         if then == "restart":
             partition = AudiencePartition(plan, early, Counters())
             for key_bytes, value in log.items():

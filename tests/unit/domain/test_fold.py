@@ -106,7 +106,9 @@ def test_an_identifier_says_whether_what_is_sent_has_changed() -> None:
 numbers = st.one_of(st.none(), st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6))
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), numbers), max_size=30), st.lists(st.integers(0, 40), max_size=8))
+@given(
+    st.lists(st.tuples(st.integers(0, 30), numbers), max_size=30), st.lists(st.integers(0, 40), max_size=8)
+)
 def test_totals_are_those_of_all_events_up_to_the_clock(
     events: list[tuple[int, float | None]], clocks: list[int]
 ) -> None:
@@ -162,7 +164,8 @@ def test_pruning_keeps_what_any_later_window_can_ask_for(instants: list[int], ne
     for later in range(now, now + 40):
         for near in {0, need.hold_ms}:
             inside = [
-                sum(later - need.span_ms < v <= later - near for v in feed.instants) for feed in (everything, pruned)
+                sum(later - need.span_ms < v <= later - near for v in feed.instants)
+                for feed in (everything, pruned)
             ]
             if need.newest is None:
                 assert inside[0] == inside[1]

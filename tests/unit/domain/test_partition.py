@@ -7,8 +7,8 @@ import pytest
 
 from app.domain.counters import Counters
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED
-from app.domain.partition import CLOCK_KEY, AudiencePartition
-from app.domain.state import NEVER, decode_state, wake_of
+from app.domain.partition import AudiencePartition
+from app.domain.state import CLOCK_KEY, NEVER, decode_state, wake_of
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import CALL, MARKER, VERSION, FeedHit, ProfileEvent
 from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, plan_of
@@ -22,7 +22,11 @@ class Engine:
     """A partition, and short words for what comes to it."""
 
     def __init__(
-        self, *audiences: dict[str, Any], early: int = 0, lanes: tuple[str, ...] = (LANE,), started: bool = True
+        self,
+        *audiences: dict[str, Any],
+        early: int = 0,
+        lanes: tuple[str, ...] = (LANE,),
+        started: bool = True,
     ) -> None:
         self.plan = plan_of(*(audiences or (ORDERED,)))
         self.early = early
@@ -83,10 +87,17 @@ def test_a_delta_says_what_when_why_and_what_to_send() -> None:
     engine = Engine()
     engine.order(START + 10)
     engine.marker(START + 31 * DAY)
-    row = [{"EXTERN_ID": "user_1"}]
+    row: list[dict[str, str | float]] = [{"EXTERN_ID": "user_1"}]
     assert engine.deltas() == [
         MembershipDelta(
-            "audience_0", "user_1", Change.ENTERED, 1, {"audience_0": row}, START + 10, START + 10, Cause.EVENT
+            "audience_0",
+            "user_1",
+            Change.ENTERED,
+            1,
+            {"audience_0": row},
+            START + 10,
+            START + 10,
+            Cause.EVENT,
         ),
         MembershipDelta(
             "audience_0",
@@ -179,6 +190,14 @@ def test_an_event_counts_up_to_five_seconds_early_and_keeps_its_instant() -> Non
     assert engine.deltas() == []
     engine.marker(START + EARLY + 30 * DAY)
     assert short(engine.deltas()) == [("user_1", "exited", START + EARLY + 30 * DAY)]
+
+
+def test_an_event_that_counts_for_ever_is_early_too() -> None:
+    engine = Engine({"when": {"event": "Order Completed"}}, early=EARLY)
+    engine.order(START, timestamp=START + EARLY + 1)
+    assert engine.deltas() == []
+    engine.marker(START + 1)
+    assert short(engine.deltas()) == [("user_1", "entered", START + EARLY + 1)]
 
 
 def test_the_wall_holds_time_driven_changes_back() -> None:

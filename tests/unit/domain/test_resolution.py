@@ -71,7 +71,12 @@ REFUSED = [
     (b'{"a": NaN}', Reason.INVALID_JSON, "JSON", "NaN is no JSON"),
     (b"\xef\xbb\xbf" + call(), Reason.INVALID_JSON, "JSON", "a byte order mark"),
     (call(userId=1).replace(b"1,", b"1e999,"), Reason.INVALID_JSON, "range", "no float holds it"),
-    (b'{"properties":' + b"[" * 9_000 + b"]" * 9_000 + b"}", Reason.INVALID_JSON, "deep", "nested too deeply"),
+    (
+        b'{"properties":' + b"[" * 9_000 + b"]" * 9_000 + b"}",
+        Reason.INVALID_JSON,
+        "deep",
+        "nested too deeply",
+    ),
     (call(userId="\ud800"), Reason.INVALID_JSON, "JSON", "half a character in an id"),
     (NOT_UTF8, Reason.INVALID_UTF8, "UTF-8", "in a field that is read"),
     (call(extra="?").replace(b"?", b"\xff"), Reason.INVALID_UTF8, "UTF-8", "in a field that is not read"),
@@ -120,7 +125,11 @@ def test_a_broken_record_is_refused_by_name(raw: bytes | None, reason: Reason, n
 
 
 ACCEPTED = [
-    (call(timestamp="2025-03-02T00:00:01.000Z"), START + MAX_AHEAD_MS + 1_000, "24 h ahead, to the millisecond"),
+    (
+        call(timestamp="2025-03-02T00:00:01.000Z"),
+        START + MAX_AHEAD_MS + 1_000,
+        "24 h ahead, to the millisecond",
+    ),
     (call(timestamp="2025-03-01T02:00:00+02:00"), START, "another zone"),
     (call(timestamp="2025-03-01T00:00Z"), START, "no seconds"),
     (call(timestamp="2025-03-01 00:00:00.0009Z"), START, "below a millisecond nothing counts"),
@@ -164,7 +173,9 @@ def test_received_time_is_the_records_without_receivedat_and_never_after_the_wal
     assert resolve(call(), wall=START + 500).received == START + 500
     assert resolve(b"nonsense").received == RECORD_TIME
     assert resolve(call(userId=7)).received == START + 1_000
-    beyond_wall = resolve(call(timestamp="2025-03-03T00:00:00Z", receivedAt="2025-03-03T00:00:00Z"), wall=START)
+    beyond_wall = resolve(
+        call(timestamp="2025-03-03T00:00:00Z", receivedAt="2025-03-03T00:00:00Z"), wall=START
+    )
     assert beyond_wall.refused is not None
     assert beyond_wall.refused.reason is Reason.FUTURE_TIMESTAMP
 
@@ -209,6 +220,19 @@ def test_ids() -> None:
     assert profile(userId="+12345") == "+12345"
 
 
+def test_a_blank_message_id_is_none_and_a_long_one_is_cut_and_still_its_own() -> None:
+    def message_id(text: str | None) -> str | None:
+        return only_record(resolve(call(messageId=text)))[1].message_id
+
+    assert message_id("") is message_id(" ") is message_id(None) is None
+    assert message_id("x" * 100) == "x" * 100
+    first, second = message_id("x" * 20_000), message_id("x" * 20_001)
+    assert first is not None
+    assert first.startswith("x" * 100)
+    assert len(first) == 164
+    assert first != second
+
+
 # --- existence ---
 
 
@@ -245,7 +269,9 @@ def test_no_bare_sight_where_every_audience_needs_something(when: dict[str, Any]
 
 
 def test_identify_forwards_used_traits_by_their_path() -> None:
-    audience = {"when": {"all": [{"trait": "address.city", "equals": "Lyon"}, {"trait": "tags.$", "equals": "a"}]}}
+    audience = {
+        "when": {"all": [{"trait": "address.city", "equals": "Lyon"}, {"trait": "tags.$", "equals": "a"}]}
+    }
     traits = {"address": {"city": "Lyon", "street": "x"}, "tags": ["a", None, "b"], "plan": "x"}
     _, event = only_record(resolve(call(type="identify", traits=traits), audience))
     assert event.traits == {"address.city": "Lyon", "tags.$": ["a", None, "b"]}
@@ -288,7 +314,11 @@ def test_the_device_id_of_any_call_is_an_identifier_where_tracking_is_allowed() 
     assert event.identifiers == {"MADID": DEVICE}
     again = one.resolve(call(event="x", context={"device": device}), 0, FAR_WALL, "lane", 1)
     assert again.dropped is DropReason.NOT_NEEDED
-    for refused in ({"adTrackingEnabled": False}, {"adTrackingEnabled": None}, {"advertisingId": "0000-0000"}):
+    for refused in (
+        {"adTrackingEnabled": False},
+        {"adTrackingEnabled": None},
+        {"advertisingId": "0000-0000"},
+    ):
         raw = call(event="x", userId="u2", context={"device": {**device, **refused}})
         assert one.resolve(raw, 0, FAR_WALL, "lane", 2).dropped is DropReason.NOT_NEEDED
 
@@ -311,7 +341,11 @@ CLAIMS = [
     (engage("track", claim=False, event=...), False, "nor that there is one"),
     (engage(personas={"computation_class": "journey_step"}), True, "a journey's step claims as well"),
     (engage(integrations={"All": False, "Facebook Custom Audiences (Actions)": True}), True, "let through"),
-    (engage(integrations={"All": False, "PERSONAS - Facebook Ads": {}}), True, "by an older name, with options"),
+    (
+        engage(integrations={"All": False, "PERSONAS - Facebook Ads": {}}),
+        True,
+        "by an older name, with options",
+    ),
     (engage(integrations=None), True, "no integrations"),
     (engage(integrations={"All": None}), True, "only false keeps back"),
 ]
@@ -363,7 +397,9 @@ DROPPED_CLAIMS = [
 
 
 @pytest.mark.parametrize(("raw", "reason", "unknown"), DROPPED_CLAIMS)
-def test_a_dropped_claim_keeps_identifiers_and_traits(raw: bytes, reason: DropReason, unknown: str | None) -> None:
+def test_a_dropped_claim_keeps_identifiers_and_traits(
+    raw: bytes, reason: DropReason, unknown: str | None
+) -> None:
     resolution = resolve(raw, ENGAGED, ORDERED)
     assert (resolution.dropped, resolution.unknown_audience) == (reason, unknown)
     assert resolution.records == ()
@@ -419,7 +455,13 @@ HOSTILE = resolver(
     ENGAGED,
     NEVER_ORDERED,
     {"when": {"event": "Order Completed", "where": {"a.$.b": {"contains": "x"}, "c": {"trait": "t.$"}}}},
-    {"when": {"event": "Page Viewed", "context": {"a": {"not_equals": 1}}, "sum": {"property": "p", "equals": 1}}},
+    {
+        "when": {
+            "event": "Page Viewed",
+            "context": {"a": {"not_equals": 1}},
+            "sum": {"property": "p", "equals": 1},
+        }
+    },
 )
 
 
@@ -429,7 +471,9 @@ HOSTILE = resolver(
         st.binary(max_size=200),
         hostile_calls.map(lambda value: json.dumps(value).encode()),
         hostile_calls.map(lambda value: json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass")),
-        st.tuples(hostile_calls, st.integers(0, 400)).map(lambda pair: json.dumps(pair[0]).encode()[: pair[1]]),
+        st.tuples(hostile_calls, st.integers(0, 400)).map(
+            lambda pair: json.dumps(pair[0]).encode()[: pair[1]]
+        ),
     )
 )
 def test_resolve_never_raises_and_always_decides(raw: bytes) -> None:

@@ -1,0 +1,44 @@
+"""Kafka goes away for a while under a running worker and comes back: nothing is lost, nobody has to act."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from app.adapters.kafka_embedded import EmbeddedKafka
+from tests.integration.installation import Installation, assert_unbroken, members_of, wait_until
+from tests.integration.purchases import AUDIENCES, NAMES, as_events, expected_members, make_orders
+
+# Longer than the session, the transaction timeout and the clients' own patience for one request.
+OUTAGE_SECONDS = 15
+
+
+def test_an_outage_in_the_middle_of_the_work(
+    embedded_kafka_factory: Callable[..., EmbeddedKafka], topic_prefix: str
+) -> None:
+    kafka = embedded_kafka_factory()
+    installation = Installation(kafka.bootstrap_servers, topic_prefix, AUDIENCES)
+    try:
+        orders = make_orders(count=2_000, users=300, days=150)
+        events = as_events(orders)
+        installation.produce(events[:1_000])
+        worker = installation.start_worker(instance="slot-1")
+        installation.wait_until_idle(worker)
+        installation.produce(events[1_000:])
+        kafka.kill()
+        time.sleep(OUTAGE_SECONDS)
+        kafka.start()
+        # Where the outage hit a transaction between two steps, the worker ends and its supervisor starts it again.
+        wait_until(lambda: worker.idle() or worker.process.poll() is not None, lambda: worker.said)
+        if worker.process.poll() is not None:
+            assert worker.ended() == 1
+            assert "did not finish a transaction" in worker.said
+            installation.wait_until_idle(installation.start_worker(instance="slot-1"))
+        assert "Traceback" not in worker.said
+        deltas = installation.memberships()
+        expected = expected_members(orders)
+        assert_unbroken(deltas)
+        assert members_of(deltas) == expected
+        assert installation.facebook_members() == {NAMES[key]: members for key, members in expected.items()}
+    finally:
+        installation.close()

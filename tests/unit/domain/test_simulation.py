@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.conditions import Plan
+from app.domain.simulation import BadLine, Transition, simulate
+from schemas.dead_letter import Reason
+from tests.unit.domain.plans import DAY, HOUR, START, call, plan_of
+
+ORDERED = plan_of({"when": {"event": "Order Completed", "within": "30d"}, "include_anonymous": True})
+
+
+def instant(milliseconds: int) -> str:
+    """Within the first four weeks of the tests' time."""
+    rest = milliseconds - START
+    return (
+        f"2025-03-{rest // DAY + 1:02}T{rest // HOUR % 24:02}:{rest // 60_000 % 60:02}"
+        f":{rest // 1_000 % 60:02}.{rest % 1_000:03}Z"
+    )
+
+
+def order(received: int, **fields: Any) -> bytes:
+    at = instant(received)
+    return call(**{"receivedAt": at, "timestamp": at, "messageId": f"{received} {fields}", **fields})
+
+
+def transitions(plan: Plan, lines: list[bytes], until: int | None = None) -> list[tuple[int, str, str, bool]]:
+    found = [item for item in simulate(plan, lines, until) if isinstance(item, Transition)]
+    return [(item.at - START, item.audience, item.profile, item.member) for item in found]
+
+
+def test_order_is_by_instant_then_audience_then_profile() -> None:
+    plan = plan_of(
+        {"name": "b", "when": {"event": "Order Completed"}},
+        {"name": "a", "when": {"event": "Order Completed"}},
+    )
+    lines = [order(START + 1, userId="z"), order(START + 1, userId="y"), order(START + 2, userId="x")]
+    assert transitions(plan, lines) == [
+        (1, "a", "y", True),
+        (1, "a", "z", True),
+        (1, "b", "y", True),
+        (1, "b", "z", True),
+        (2, "a", "x", True),
+        (2, "b", "x", True),
+    ]
+
+
+def test_the_clock_never_goes_back() -> None:
+    late = order(START + 5, userId="late")
+    lines = [order(START + HOUR), late, order(START + 2 * HOUR, userId="next")]
+    assert transitions(ORDERED, lines) == [
+        (HOUR, "audience_0", "late", True),
+        (HOUR, "audience_0", "user_1", True),
+        (2 * HOUR, "audience_0", "next", True),
+    ]
+
+
+def test_until_stops_the_clock_and_the_lines_after_it() -> None:
+    lines = [order(START), order(START + DAY, userId="at"), order(START + DAY + 1, userId="after")]
+    lines.append(order(START + 5, userId="late"))
+    found = transitions(ORDERED, lines, START + DAY)
+    assert [profile for _, _, profile, _ in found] == ["user_1", "at"]
+    assert transitions(ORDERED, lines[:1], START + 30 * DAY - 1) == [(0, "audience_0", "user_1", True)]
+    left = (30 * DAY, "audience_0", "user_1", False)
+    assert transitions(ORDERED, lines[:1], START + 30 * DAY)[1:] == [left]
+
+
+def test_without_until_the_last_line_is_the_end_whatever_it_is() -> None:
+    plan = plan_of({"when": {"event": "Order Completed", "within": "1d"}})
+    for last in (
+        order(START + DAY, type="alias"),
+        order(START + DAY, userId=5),
+        order(START + DAY, event="x"),
+    ):
+        assert transitions(plan, [order(START), last]) == [
+            (0, "audience_0", "user_1", True),
+            (DAY, "audience_0", "user_1", False),
+        ]
+
+
+def test_bad_lines_are_named_by_number_and_left_out() -> None:
+    lines = [
+        b"",
+        b"nonsense",
+        order(START),
+        b"  \t",
+        call(userId=""),
+        call(timestamp=..., receivedAt=...),
+        b"\xff",
+    ]
+    found = list(simulate(ORDERED, lines))
+    assert [(item.number, item.refusal.reason) for item in found if isinstance(item, BadLine)] == [
+        (2, Reason.INVALID_JSON),
+        (5, Reason.NO_IDENTITY),
+        (6, Reason.INVALID_TIMESTAMP),
+        (7, Reason.INVALID_UTF8),
+    ]
+    assert len(found) == 5
+
+
+def test_a_profile_goes_by_the_name_it_has_at_the_end_of_the_instant() -> None:
+    device = {"userId": None, "anonymousId": "a1"}
+    lines = [
+        order(START, **device),
+        order(START, type="identify", traits={"email": "jane@example.com"}, userId=None, anonymousId="a2"),
+        order(START, userId=None, anonymousId="a2"),
+        order(START + 1, userId="user_id:odd"),
+        order(START + DAY, type="identify", traits={"email": "joe@example.com"}, **device),
+    ]
+    # sha256 of jane@example.com and of joe@example.com
+    jane = "email:8c87b489ce35cf2e2f39f80e282cb2e804932a56a213983eeeb428407d43b52d"
+    joe = "email:2481f36dfc515ca76451aaadf1399026942a01ee50c6d0a61988b43cef039bc2"
+    found = transitions(ORDERED, lines, START + 31 * DAY)
+    assert found == [
+        (0, "audience_0", "a1", True),
+        (0, "audience_0", jane, True),
+        (1, "audience_0", "user_id:odd", True),
+        (30 * DAY, "audience_0", joe, False),
+        (30 * DAY, "audience_0", jane, False),
+        (30 * DAY + 1, "audience_0", "user_id:odd", False),
+    ]
+
+
+def test_a_file_of_any_time_can_be_simulated() -> None:
+    early = call(timestamp="1970-01-01T00:00:00Z", receivedAt="1970-01-01T00:00:00Z")
+    late = call(timestamp="9999-12-31T00:00:00Z", receivedAt="9999-12-31T00:00:00Z", messageId="m2")
+    found = list(simulate(ORDERED, [early, late]))
+    assert [item.member for item in found if isinstance(item, Transition)] == [True, False, True]
+
+
+def test_many_profiles_at_one_instant() -> None:
+    lines = [order(START, userId=f"u{number}") for number in range(10_050)]
+    found = transitions(ORDERED, lines, START + 40 * DAY)
+    assert len(found) == 2 * len(lines)
+    assert found == sorted(found)
