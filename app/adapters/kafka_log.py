@@ -42,7 +42,9 @@ class LogReader:
         try:
             return {tp.partition: future.result().offset for tp, future in futures.items()}
         except KafkaException as exc:
-            raise UnreachableError(f"Kafka did not give the offsets of {topic} ({kafka_reason(exc)})") from exc
+            raise UnreachableError(
+                f"Kafka did not give the offsets of {topic} ({kafka_reason(exc)})"
+            ) from exc
 
     def settled_ends(
         self, topic: str, partitions: Sequence[int], stop: threading.Event | None = None

@@ -157,7 +157,7 @@ def _phone(place: _Place, serial: int) -> str | None:
         if serial < 10**digits:
             figures = iter(f"{serial:0{digits}}")
             return "".join(next(figures) if sign == "#" else sign for sign in pattern)
-        pass
+        serial -= 10**digits
     return None
 
 

@@ -49,7 +49,9 @@ def command(file: BinaryIO, topic: str | None, partition_by: str) -> None:
 
 def _require_topic(producer: DurableProducer, topic: str) -> None:
     if not producer.topic_exists(topic):
-        raise InvalidInputError(f"there is no topic {topic}: create it with `audience-sync topics`, or name another")
+        raise InvalidInputError(
+            f"there is no topic {topic}: create it with `audience-sync topics`, or name another"
+        )
 
 
 def _key(event: bytes) -> bytes | None:

@@ -68,7 +68,7 @@ def make_calls(count: int, people: int, now: int, seed: int, *, jitter: int = 0)
     Nothing enters or leaves a window near `now`. `jitter` is how far receivedAt may be behind that of a call
     written before, in milliseconds.
     """
-    rng = random.Random(seed)  # noqa: S311 - a stream that is the same every time, no secret
+    rng = random.Random(seed)
     written = sorted(now - HOUR - rng.randrange(40 * DAY) for _ in range(count))
     calls: list[SourceCall] = []
     for number, at in enumerate(written):

@@ -47,7 +47,7 @@ def ready(*workers: WorkerProcess) -> None:
 def test_start_stop_and_kill_while_calls_come_in(
     installation: Installation, names: tuple[str | None, str | None]
 ) -> None:
-    orders = make_orders(count=9_000, users=600, days=150)
+    orders = make_orders(count=9_000, users=1_200, days=150)
     events = as_events(orders)
     thirds = len(events) // 3
     installation.produce(events[:thirds])

@@ -35,11 +35,13 @@ def test_each_life_counts_from_zero_and_what_it_counted_is_kept() -> None:
     totals = Totals()
     totals.observe(0, stats(evaluated=100, members=10, entered=15, exited=5, sent=0))
     totals.observe(0, stats(evaluated=200, members=12, entered=20, exited=8, sent=3))
-    # Killed twice; nothing was heard of the life between.
+    # Killed before it knew its audiences, then killed again.
+    young = stats(evaluated=1, members=0, entered=0, exited=0, sent=0)
+    totals.observe(1, young.model_copy(update={"audiences": {}}))
     totals.observe(2, stats(evaluated=50, members=12, entered=0, exited=0, sent=7))
     lapsed = totals.audiences["lapsed"]
-    assert (totals.evaluated, lapsed.entered, lapsed.exited, lapsed.sent) == (250, 20, 8, 10)
-    assert totals.dead_lettered == 4
+    assert (totals.evaluated, lapsed.entered, lapsed.exited, lapsed.sent) == (251, 20, 8, 10)
+    assert totals.dead_lettered == 6
     # What is now, not what has been counted.
     assert (lapsed.members, lapsed.pending, totals.lag) == (12, 4, 34)
 
