@@ -92,7 +92,7 @@ class DemoSystem:
                 self._require_kafka()
 
     def start_sandbox(self) -> None:
-        self._sandbox = Program("sandbox", [str(EXECUTABLE), "sandbox"], clean_environment({}), self._folder)
+        self._sandbox = self._program("sandbox", {})
         self._sandbox.start()
         self.sandbox_url = self._sandbox.await_line("http://")
 
@@ -100,12 +100,7 @@ class DemoSystem:
         """Returns at once; `tend` follows the worker from then on."""
         port = free_port()
         self.worker_url = f"http://{HOST}:{port}"
-        program = Program(
-            "worker",
-            [str(EXECUTABLE), "worker"],
-            clean_environment(self._worker_settings(port)),
-            self._folder,
-        )
+        program = self._program("worker", self._worker_settings(port))
         self._worker = WorkerSlot(program, lambda: is_ready(self.worker_url), self._kill_every, self._report)
         self._worker.start()
 

@@ -10,6 +10,7 @@ import click
 
 from app.adapters.definition_files import read_definitions
 from app.domain.condition_words import describe_condition
+from app.domain.conditions import compile_audiences
 from app.domain.definitions import published_form
 from app.errors import InvalidInputError
 from app.settings import load_settings
@@ -46,6 +47,8 @@ def command(file: Path | None, option: Path | None, as_json: bool, facebook: boo
     if file is not None and option is not None:
         raise click.UsageError("give the file once, as an argument or with --audiences")
     definitions = read_definitions(file or option or load_settings().audiences)
+    # What can be read and not be computed, such as a count beyond what is kept, is refused here too.
+    compile_audiences(definitions.audiences)
     if as_json:
         result = {
             "audiences": [_as_json(audience) for audience in definitions.audiences],

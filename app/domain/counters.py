@@ -54,6 +54,9 @@ class Counters:
     audiences: dict[str, AudienceCounters] = field(default_factory=dict)
     destinations: dict[str, DestinationCounters] = field(default_factory=dict)
     dead_letters: Counter[str] = field(default_factory=Counter)
+    # Message ids and events of profiles that outgrew their bounds, given up since the worker started.
+    forgotten_ids: int = 0
+    forgotten_events: int = 0
     # Engage calls for audiences nobody defined: computation_key -> calls; written by `count_unknown_audience`.
     unknown_audiences: Counter[str] = field(default_factory=Counter)
     # Such calls whose keys found no room there.

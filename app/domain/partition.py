@@ -78,9 +78,6 @@ class AudiencePartition:
         """`early_ms` is how long before its timestamp an event may count."""
         self.plan = plan
         self.clock = PartitionClock()
-        # Message ids and events given up for lack of room, since the start.
-        self.forgotten_ids = 0
-        self.forgotten_events = 0
         self.states: dict[bytes, bytes] = {}
         self._early_ms = early_ms
         self._counters = counters
@@ -179,7 +176,7 @@ class AudiencePartition:
         if everything:
             self._overdue.discard(key)
             adopt(state, self.plan.needs)
-        self.forgotten_events += settle(state, self.plan.needs, at)
+        self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
         audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
         deltas = evaluate(key.decode(), state, audiences, instant, Cause.TIME)
@@ -222,7 +219,7 @@ class AudiencePartition:
                 self._arm(key, state, AT_ONCE)
             return
         if state.settled < now:
-            self.forgotten_events += settle(state, self.plan.needs, now)
+            self._counters.forgotten_events += settle(state, self.plan.needs, now)
         instant = Instant(now, now + self._early_ms, now)
         if event.traits is None and event.identifiers is None and event.claims is None:
             affected = self._fold_hits(state, event, now)
@@ -272,7 +269,7 @@ class AudiencePartition:
                 self._evaluated.dropped[DropReason.DUPLICATE.value] += 1
                 return affected
             if not remember(state, digest, max(now, event.received)):
-                self.forgotten_ids += 1
+                self._counters.forgotten_ids += 1
         plan = self.plan
         for hit in hits:
             feed_id = hit.feed
@@ -284,7 +281,7 @@ class AudiencePartition:
                 feed = state.feeds[feed_id] = FeedState([], [])
             add_event(feed, need, event.timestamp, hit.values, state.settled)
             if feed.instants:
-                self.forgotten_events += prune(feed, need, now)
+                self._counters.forgotten_events += prune(feed, need, now)
             audiences = plan.of_feed[feed_id]
             affected = _joined(affected, audiences) if affected else audiences
         return affected

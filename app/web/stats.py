@@ -3,6 +3,7 @@
 Beside the fields that every version has, there are:
     clock_lag_seconds   how far the slowest clock of profile.events is behind the wall; null: unknown
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
+    forgotten           message ids and events given up because a profile outgrew its bounds
     worker              ready, version, clock (the slowest one, as text), memory_bytes (null where unknown)
 Instants are ISO 8601 in UTC with Z, milliseconds only when they are not zero, as everywhere else.
 """
@@ -76,6 +77,10 @@ class Stats:
             "dead_letters": _by_name(worker.counters.dead_letters),
             "clock_lag_seconds": worker.seconds_since(clock),
             "unknown_audiences": self._unknown_audiences(),
+            "forgotten": {
+                "message_ids": worker.counters.forgotten_ids,
+                "events": worker.counters.forgotten_events,
+            },
             "worker": {
                 "ready": ready,
                 "version": self._version,

@@ -140,3 +140,11 @@ def test_example_shows_most_of_the_language() -> None:
         "computed",
         "engage",
     }
+
+
+def test_what_can_be_read_and_not_be_computed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "too_many.yaml"
+    file.write_text("audiences:\n  - {name: A, when: {event: X, count: {at_least: 50000}, within: 30d}}\n")
+    result = validate(file, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "audience a: a count within a window may be at most 19,999" in result.stderr

@@ -17,6 +17,7 @@ from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.simulation import Transition, simulate
 from schemas.membership import Change
+from schemas.profile import MARKER, VERSION, ProfileEvent
 from tests.unit.domain.brute_force import DAY, HOUR, Call, Oracle
 
 START = 20_000 * DAY
@@ -197,8 +198,10 @@ def test_memberships_survive_restarts_and_redelivery(
                 # What the broker brings is what was encoded.
                 partition.apply(profile, msgspec.convert(msgspec.to_builtins(event), type(event)))
         assert resolution.received is not None
-        partition.clock.progress("lane", resolution.received)
-        partition.set_wall(2**50)
+        received = resolution.received
+        partition.apply_marker(
+            ProfileEvent(VERSION, MARKER, "lane", 0, 0, received, received, progress={"lane": received})
+        )
         if then in ("drain", "restart"):
             outcome = partition.drain()
             log.update(outcome.states)

@@ -155,7 +155,7 @@ def test_room_for_message_ids_is_bounded_and_its_lack_is_counted() -> None:
     engine = Engine()
     for number in range(MAX_REMEMBERED + 3):
         engine.order(START + number, message_id=f"id {number}")
-    assert engine.partition.forgotten_ids == 3
+    assert engine.counters.forgotten_ids == 3
     engine.order(START + HOUR, message_id="id 0")
     engine.order(START + HOUR, message_id=f"id {MAX_REMEMBERED}")
     assert engine.counters.stages["evaluate"].dropped == {"duplicate": 1}
