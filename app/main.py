@@ -98,6 +98,8 @@ class Worker:
         )
         self._after_step = after_step
         self._lags: dict[str, int | None] = {}
+        # Counts the changes of what this worker owns.
+        self._assignment = 0
         self._threads = ThreadPoolExecutor(8, "worker")
         self._commits = ThreadPoolExecutor(1, "commit")
         self._stopping = asyncio.Event()
@@ -378,6 +380,8 @@ class Worker:
         return {TP(self._catalog.memberships.name, number): offset for number, offset in offsets.items()}
 
     async def _revoked(self, partitions: set[TP]) -> None:
+        self._assignment += 1
+        self._lags.clear()
         if partitions:
             await self._pipeline.revoked()
 
@@ -407,6 +411,15 @@ class Worker:
                 warned = graph.version_warning
                 say(f"worker: {warned}")
             stats.sample(self._clock.monotonic())
-            with contextlib.suppress(AudienceSyncError):
-                self._lags.update(await self._pipeline.lags(self._faust.consumer.position_of))
+            await self._find_lags()
             await asyncio.sleep(STATS_SECONDS)
+
+    async def _find_lags(self) -> None:
+        """What is not known, or was found while partitions changed hands, is shown as unknown."""
+        assignment = self._assignment
+        found: dict[str, int | None] = {}
+        with contextlib.suppress(AudienceSyncError):
+            found = await self._pipeline.lags(self._faust.consumer.position_of)
+        self._lags.clear()
+        if assignment == self._assignment and self._faust.ready.is_set():
+            self._lags.update(found)

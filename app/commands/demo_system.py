@@ -130,7 +130,10 @@ class DemoSystem:
         """To be called several times a second: keeps the worker running, fails when anything else has ended."""
         self._require_kafka()
         if self._sandbox is not None and not self._sandbox.running():
-            raise PermanentError(f"the sandbox ended by itself{self._sandbox.last_lines()}")
+            status = self._sandbox.exit_status()
+            raise PermanentError(
+                f"the sandbox ended by itself with status {status}{self._sandbox.last_lines()}"
+            )
         self.worker.tend(may_kill=may_kill)
 
     def urls(self) -> dict[str, str]:

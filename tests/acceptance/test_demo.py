@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from app.adapters.kafka_distribution import default_cache_dir, kafka_jars
+from app.adapters.kafka_distribution import default_cache_dir, java_command, kafka_jars
 from app.adapters.kafka_embedded import EmbeddedKafka
 from app.errors import AudienceSyncError
 
@@ -65,6 +65,7 @@ def demo(
     tmp_path: Path, embedded_kafka_factory: Callable[[], EmbeddedKafka]
 ) -> Iterator[Callable[..., RunningDemo]]:
     try:
+        java_command()
         kafka_jars(default_cache_dir(), lambda _line: None)
     except AudienceSyncError:
         # Kafka has never been started here: this downloads it as this machine has to, or skips the test.
