@@ -213,9 +213,12 @@ def test_a_program_sees_neither_the_callers_settings_nor_its_proxies(
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from app.commands.demo_processes import Program, clean_environment
+
+# Whoever runs the tests may have had it ignored.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 program = Program("worker", [sys.executable, "-c", sys.argv[2]], clean_environment({}), Path(sys.argv[1]))
 program.start()
