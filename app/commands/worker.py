@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 
 import click
@@ -10,6 +11,8 @@ import click
 from app.adapters.definition_files import read_definitions
 from app.main import Worker, say
 from app.settings import load_settings
+
+GC_THRESHOLDS = (100_000, 50, 100)
 
 
 @click.command(name="worker")
@@ -22,6 +25,9 @@ def command() -> None:
     definitions = read_definitions(settings.audiences)
     for warning in definitions.warnings:
         say(f"warning: {warning}")
+
+    # Batches make many short-lived objects and no cycles: collecting as often as by default costs a fifth of the time.
+    gc.set_threshold(*GC_THRESHOLDS)
 
     async def run() -> None:
         status = await Worker(settings, definitions.audiences).run()
