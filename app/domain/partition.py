@@ -223,6 +223,8 @@ class AudiencePartition:
         instant = Instant(now, now + self._early_ms, now)
         if event.traits is None and event.identifiers is None and event.claims is None:
             affected = self._fold_hits(state, event, now)
+            if event.timestamp > instant.horizon:
+                affected = ()  # looked at when the clock comes near it; until then it changes nothing
             if is_new:
                 affected = _joined(affected, self.plan.initial)
             if affected:
