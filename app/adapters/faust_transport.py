@@ -17,9 +17,10 @@ What differs from Faust's own transport:
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
 from typing import Any
 
@@ -87,6 +88,15 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             return success
 
         coordinator._do_heartbeat = noted_heartbeat
+        coordinator._coordination_task.add_done_callback(self._coordination_ended)
+
+    def _coordination_ended(self, task: asyncio.Task[None]) -> None:
+        # Without it the worker is in no group, and nothing else would ever say so.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.transport.on_failure(error)
+
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Mode would print the exception, whose text may hold what an event held; the application hears of it."""
 
     def heartbeat_age(self) -> float:
         """Seconds since the last heartbeat that the group coordinator answered was sent; infinite before the first."""
@@ -248,3 +258,9 @@ class BatchTransport(Transport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.batched_topics: set[str] = set()
+        # Called, from the consumer's thread, with what the process cannot go on after.
+        self.on_failure: Callable[[BaseException], None] = _unexpected
+
+
+def _unexpected(error: BaseException) -> None:
+    raise error

@@ -18,6 +18,7 @@ from aiohttp import web as aiohttp_web
 from faust.types import TP
 from faust.web.drivers.aiohttp import Web
 
+from app.adapters.faust_assignor import SuccessorAssignor
 from app.adapters.faust_recovery import PartitionedTable, Restore, install_recovery
 from app.adapters.faust_transport import BatchConsumer, BatchTransport
 from app.adapters.kafka_group_metadata import group_metadata
@@ -71,7 +72,15 @@ class _StatsWeb(Web):
 
 
 class _App(faust.App):
-    """Faust's application with our transport and web server."""
+    """Faust's application with our transport and web server; `when_crashed` is told of the end of any of
+    its services.
+    """
+
+    when_crashed: Callable[[BaseException], None]
+
+    def _crash(self, reason: BaseException) -> None:
+        super()._crash(reason)
+        self.when_crashed(reason)
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self, self.loop)
@@ -112,6 +121,7 @@ class FaustWorker:
             topic_disable_leader=True,
             reply_create_topic=False,
             consumer_group_instance_id=options.instance_id,
+            PartitionAssignor=SuccessorAssignor,
             broker_session_timeout=session,
             broker_heartbeat_interval=session / HEARTBEATS_PER_SESSION,
             broker_rebalance_timeout=REBALANCE_SECONDS,
@@ -125,6 +135,13 @@ class FaustWorker:
             web_bind=options.web_host,
             web_port=options.web_port or 6066,
         )
+        loop = asyncio.get_running_loop()
+
+        def crashed(reason: BaseException) -> None:
+            # Called in the consumer's thread as well.
+            loop.call_soon_threadsafe(on_failure, reason)
+
+        self.app.when_crashed = self.app.transport.on_failure = crashed
         self.table = PartitionedTable(
             self.app, name=options.table, partitions=options.partitions, key_type=bytes, value_type=bytes
         )

@@ -56,7 +56,12 @@ class Bench:
 
     @asynccontextmanager
     async def worker(
-        self, stage: Callable[[FaustWorker, Batch], Awaitable[None]], *, routes: bool = False
+        self,
+        stage: Callable[[FaustWorker, Batch], Awaitable[None]],
+        *,
+        routes: bool = False,
+        instance: str | None = None,
+        session_seconds: float = 6.0,
     ) -> AsyncIterator[FaustWorker]:
         async def restore(owned: set[TP], kept: set[TP]) -> dict[TP, int]:
             self.restored.append((owned, kept))
@@ -76,8 +81,8 @@ class Bench:
             table="profiles",
             web_host="127.0.0.1",
             web_port=free_port() if routes else 0,
-            instance_id=None,
-            session_timeout_seconds=6.0,
+            instance_id=instance,
+            session_timeout_seconds=session_seconds,
             poll_records=1_000,
         )
         made = FaustWorker(options, restore, revoke, fail)
@@ -100,8 +105,8 @@ class Bench:
         made.add_stage(self.catalog.profile_events.name, "profile_events", other_stage)
         await made.start()
         try:
-            async with asyncio.timeout(30):
-                await made.ready.wait()
+            await until(lambda: made.ready.is_set() or bool(self.failures))
+            assert self.failures == []
             yield made
         finally:
             await made.stop()
@@ -247,3 +252,47 @@ async def test_requests_may_start_only_while_the_group_answers(bench: Bench) -> 
         worker.consumer._thread._heartbeat_at -= 3.1
         assert not worker.may_start_request()
         await until(worker.may_start_request)
+
+
+async def acknowledge(worker: FaustWorker, batch: Batch) -> None:
+    batch.ack()
+
+
+async def test_a_successor_takes_over_within_the_session_though_it_listens_elsewhere(bench: Bench) -> None:
+    # A static member does not leave the group, so its session outlives it and nobody else is given its partitions.
+    successor = Bench(bench.bootstrap_servers, bench.catalog)
+    async with bench.worker(acknowledge, routes=True, instance="slot", session_seconds=60.0) as first:
+        generation, member = first._member
+    async with successor.worker(acknowledge, routes=True, instance="slot", session_seconds=60.0) as second:
+        assert successor.port != bench.port
+        assert second._member[0] == generation, "no rebalance was needed"
+        assert second._member[1] != member
+        assert successor.restored[0][0] == bench.restored[0][0]
+    assert successor.failures == []
+
+
+def broken(*args: object) -> None:
+    raise RuntimeError("broken on purpose")
+
+
+async def test_who_is_in_no_group_any_longer_is_told_of(bench: Bench) -> None:
+    async with bench.worker(acknowledge) as worker:
+        worker.app.assignor.on_assignment = broken
+
+        async def rejoin() -> None:
+            worker.consumer._thread._consumer._coordinator.request_rejoin()
+
+        await worker.consumer._thread.call_thread(rejoin)
+        await asyncio.wait_for(bench.failed.wait(), 30)
+    assert "broken on purpose" in str(bench.failures[0])
+
+
+async def test_the_end_of_any_part_of_faust_is_told_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with bench.worker(acknowledge) as worker:
+        monkeypatch.setattr(worker.consumer, "_batch_message", broken)
+        bench.produce([b"1"])
+        await asyncio.wait_for(bench.failed.wait(), 30)
+    assert "broken on purpose" in str(bench.failures[0])
+    assert "broken on purpose" not in capsys.readouterr().err
