@@ -275,6 +275,7 @@ class Worker:
             ResolveOptions(
                 default_country=settings.default_country.upper() if settings.default_country else None,
                 max_event_bytes=settings.max_event_bytes,
+                legacy_journeys=settings.legacy_journeys,
             ),
         )
 

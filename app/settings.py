@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     web_port: int = Field(default=6066, ge=0, le=65_535)
     default_country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
     max_event_bytes: int = Field(default=32_768, ge=1_024, le=1_048_576)
+    # Of steps of journeys that were made before their calls had a boolean.
+    legacy_journeys: bool = False
+    engage_auto_create: bool = False
     batch_rows: int = Field(default=10_000, ge=1, le=10_000)
     batch_seconds: Seconds = 30.0
     facebook_api_url: str = Field(default="https://graph.facebook.com", pattern=r"^https?://")
@@ -74,6 +77,16 @@ class Settings(BaseSettings):
     @property
     def catalog(self) -> Catalog:
         return Catalog(prefix=self.topic_prefix, source_topic=self.source_topic)
+
+    @field_validator("engage_auto_create")
+    @classmethod
+    def _no_auto_create(cls, value: bool) -> bool:
+        if value:
+            raise ValueError(
+                "creating the audiences that Engage calls name is not supported yet, as definitions cannot change "
+                "while a worker runs: define them with `source: engage`; /stats lists the keys of unknown ones"
+            )
+        return value
 
     @field_validator("facebook_ad_account_id")
     @classmethod

@@ -1,14 +1,16 @@
 """Calls that Segment Engage makes: which audience they speak of, and whether the profile is in it.
 
 The rules are those of Segment's own destination: the class of the computation says that a membership is claimed,
-its key names the property or trait that holds the boolean, and the names of events mean nothing.
+its key names the property or trait that holds the boolean, and the names of events mean nothing. Steps of journeys
+that were made before steps had a boolean claim by being there at all, where that is asked for.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-_CLASSES: Final = frozenset({"audience", "journey_step"})
+_JOURNEY_STEP: Final = "journey_step"
+_CLASSES: Final = frozenset({"audience", _JOURNEY_STEP})
 
 # Names of the destination in `integrations`, the most specific first; all are instances of the one thing.
 _DESTINATION_KEYS: Final = (
@@ -27,9 +29,16 @@ def claims_membership(personas: Any) -> bool:
     return type(computation) is str and computation in _CLASSES
 
 
-def audience_key(personas: dict[str, Any]) -> str | None:
-    """The audience's key, None where there is none."""
+def is_journey_step(personas: dict[str, Any]) -> bool:
+    """Whether what claims a membership is a step of a journey."""
+    return bool(personas.get("computation_class") == _JOURNEY_STEP)
+
+
+def audience_key(personas: dict[str, Any], *, legacy_step: bool = False) -> str | None:
+    """The audience's key, None where there is none; a `legacy_step` without a key goes by the step's id."""
     key = personas.get("computation_key")
+    if legacy_step and not (type(key) is str and key):
+        key = personas.get("computation_id")
     return key if type(key) is str and key else None
 
 

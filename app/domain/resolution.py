@@ -15,7 +15,13 @@ import msgspec
 
 from app.domain.call_times import received_of_refused, times_of
 from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object
-from app.domain.engage import audience_key, claimed_membership, claims_membership, may_reach_facebook
+from app.domain.engage import (
+    audience_key,
+    claimed_membership,
+    claims_membership,
+    is_journey_step,
+    may_reach_facebook,
+)
 from app.domain.normalization import MetaKey, NormalizationOptions
 from app.domain.person import device_identifier, identifiers_in
 from app.domain.profile_ids import ANONYMOUS, profile_id_of
@@ -42,10 +48,14 @@ _NAMED: Final = {"page": (PAGE_EVENT, "page_name"), "screen": (SCREEN_EVENT, "sc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveOptions:
-    """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country."""
+    """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country.
+
+    `legacy_journeys`: a call of a journey's step that has no boolean says that the profile has entered.
+    """
 
     default_country: str | None = None
     max_event_bytes: int = 32_768
+    legacy_journeys: bool = False
 
 
 class Resolution(msgspec.Struct, gc=False, frozen=True):
@@ -205,7 +215,8 @@ class Resolver:
 
     def _claim(self, call: SegmentEvent, personas: dict[str, Any], properties: Any, traits: Any) -> _Claims:
         """Integrations, then the key, then the boolean."""
-        key = audience_key(personas)
+        legacy_step = self._options.legacy_journeys and is_journey_step(personas)
+        key = audience_key(personas, legacy_step=legacy_step)
         if key is None:
             raise RefusedError(
                 Reason.INVALID_AUDIENCE_MEMBERSHIP, "context.personas.computation_key is missing or blank"
@@ -218,6 +229,8 @@ class Resolver:
         if not audience.claimed:
             return _Claims(key, None, DropReason.COMPUTED_HERE)
         member = claimed_membership(call.type or "", key, properties, traits)
+        if member is None and legacy_step:
+            member = True
         if member is None:
             place = {"identify": "traits", "track": "properties"}.get(call.type or "")
             detail = (

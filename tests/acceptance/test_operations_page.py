@@ -29,6 +29,8 @@ def code(cell: str) -> list[str]:
 def default_as_shown(default: Any) -> str:
     if default is None or default == "":
         return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 

@@ -84,3 +84,11 @@ def test_an_error_beside_a_secret_does_not_show_it(monkeypatch: pytest.MonkeyPat
 def test_an_ad_account_id_gets_its_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID", "123")
     assert load_settings().facebook_ad_account_id == "act_123"
+
+
+def test_creating_the_audiences_that_engage_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIENCE_SYNC_ENGAGE_AUTO_CREATE", "false")
+    assert load_settings().engage_auto_create is False
+    monkeypatch.setenv("AUDIENCE_SYNC_ENGAGE_AUTO_CREATE", "true")
+    with pytest.raises(InvalidInputError, match=r"AUDIENCE_SYNC_ENGAGE_AUTO_CREATE: .* is not supported yet"):
+        load_settings()
