@@ -31,6 +31,7 @@ from app.domain.counters import Counters
 from app.domain.definitions import published_form
 from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
+from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
 from app.pipeline.deliver import Delivery
 from app.pipeline.delivery_options import DeliveryOptions
@@ -266,6 +267,7 @@ class Worker:
         self, graph: FacebookGraph, evaluate_writer: TransactionalWriter, deliver_writer: TransactionalWriter
     ) -> Pipeline:
         settings, catalog, clock, counters = self._settings, self._catalog, self._clock, self._counters
+        refuse_unread_topics(self._definitions, settings.source_topic)
         plan = compile_audiences(self._definitions)
         writer = DurableProducer(settings.kafka_bootstrap_servers)
         letters = KafkaDeadLetters(writer, catalog.dead_letters.name)

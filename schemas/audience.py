@@ -162,6 +162,36 @@ class AudienceSource(StrEnum):
     REVERSE_ETL = "reverse_etl"
 
 
+class SyncMode(StrEnum):
+    """Which rows of a warehouse a destination takes: new and updated ones add, deleted ones remove.
+
+    Of a computed audience, UPSERT means that nobody is ever removed.
+    """
+
+    MIRROR = "mirror"
+    UPSERT = "upsert"
+    ADD = "add"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+class Rows(Message):
+    """Which track calls are an audience's rows, and whom they are about; paths start at the whole call.
+
+    Either all of the source topic `topic`, or those that pass every comparison of `where`.
+    """
+
+    topic: str | None = None
+    where: list[Comparison] = Field(default_factory=list)
+    id: str = "userId"
+
+    @model_validator(mode="after")
+    def _chosen_one_way(self) -> Self:
+        if (self.topic is None) is not bool(self.where):
+            raise ValueError("rows are chosen by `topic` or by `where`, by one of them")
+        return self
+
+
 class DeliveryMode(StrEnum):
     LIVE = "live"
     DRY_RUN = "dry_run"
@@ -180,13 +210,15 @@ class FacebookDestination(Message):
     name: str | None = None
     description: str | None = None
     mode: DeliveryMode = DeliveryMode.LIVE
+    sync_mode: SyncMode = SyncMode.MIRROR
     customer_file_source: Literal[
         "USER_PROVIDED_ONLY", "PARTNER_PROVIDED_ONLY", "BOTH_USER_AND_PARTNER_PROVIDED"
     ] = "USER_PROVIDED_ONLY"
 
 
 class AudienceDefinition(Message):
-    """One audience. `key` is its identity; `when` is None exactly for the sources that decide themselves.
+    """One audience. `key` is its identity; `when` is None exactly for the sources that decide themselves, and
+    `rows` is there exactly for a warehouse's.
 
     `require` must hold too for membership, whatever the source. No destinations: computed, delivered nowhere.
     """
@@ -196,15 +228,18 @@ class AudienceDefinition(Message):
     description: str | None = None
     source: AudienceSource = AudienceSource.COMPUTED
     when: TaggedCondition | None = None
+    rows: Rows | None = None
     require: TaggedCondition | None = None
     include_anonymous: bool = False
     enabled: bool = True
     destinations: list[FacebookDestination] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _when_fits_source(self) -> Self:
+    def _parts_fit_source(self) -> Self:
         if (self.when is not None) != (self.source is AudienceSource.COMPUTED):
             raise ValueError("`when` belongs to computed audiences, all of them and no others")
+        if (self.rows is not None) != (self.source is AudienceSource.REVERSE_ETL):
+            raise ValueError("`rows` belongs to audiences of a warehouse, all of them and no others")
         return self
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ class Change(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why: an event or trait of the profile, time alone, or a membership computed elsewhere."""
+    """Why: an event or trait of the profile, time alone, or what Engage or a warehouse's row says."""
 
     EVENT = "event"
     TIME = "time"
@@ -32,8 +32,11 @@ class Cause(StrEnum):
 class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     """`rows` maps a destination id to the rows to send: Facebook's column name -> value as sent.
 
-    `sequence` grows by one per change of (audience, profile). `at` is the instant the change is true from,
-    `detected_at` the clock of the partition when it was found; both epoch milliseconds.
+    A destination that this change does not concern, by its sync mode, has no entry; an empty list is a profile of
+    which nothing can be sent yet. `sequence` grows by one per change of (audience, profile). `at` is the instant the
+    change is true from, `detected_at` the clock of the partition when it was found; both epoch milliseconds.
+
+    An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
     """
 
     audience: str
@@ -45,6 +48,13 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     detected_at: int
     cause: Cause
     version: int = 1
+
+
+def never_entered(delta: MembershipDelta) -> bool:
+    """Whether nothing changes by the delta but what Facebook has: Engage or a warehouse says of a stranger that they
+    are not in the audience, who may be in it from before it was kept here.
+    """
+    return delta.sequence == 1 and delta.change is Change.EXITED
 
 
 class MembershipDeltaModel(StoredMessage):

@@ -15,6 +15,7 @@ from app.adapters.definition_files import read_definitions
 from app.domain.conditions import compile_audiences
 from app.domain.instants import format_instant, parse_instant
 from app.domain.resolution import ResolveOptions
+from app.domain.reverse_etl import refuse_unread_topics
 from app.domain.simulation import BadLine, simulate
 from app.errors import InvalidInputError
 from app.settings import load_settings
@@ -45,8 +46,9 @@ def command(audiences: str, events: str, until: str | None) -> None:
     definitions = read_definitions(Path(audiences))
     for warning in definitions.warnings:
         click.echo(f"warning: {warning}", err=True)
-    plan = compile_audiences(definitions.audiences)
     settings = load_settings()
+    refuse_unread_topics(definitions.audiences, settings.source_topic)
+    plan = compile_audiences(definitions.audiences)
     options = ResolveOptions(
         default_country=settings.default_country.upper() if settings.default_country else None,
         max_event_bytes=settings.max_event_bytes,

@@ -12,9 +12,10 @@ from app.adapters.definition_files import read_definitions
 from app.domain.condition_words import describe_condition
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import published_form
+from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import InvalidInputError
 from app.settings import load_settings
-from schemas.audience import AudienceSource, DeliveryMode
+from schemas.audience import AudienceSource, DeliveryMode, SyncMode
 
 if TYPE_CHECKING:
     from schemas.audience import AudienceDefinition, FacebookDestination
@@ -46,8 +47,10 @@ def command(file: Path | None, option: Path | None, as_json: bool, facebook: boo
         raise InvalidInputError("`validate --facebook` is not supported yet")
     if file is not None and option is not None:
         raise click.UsageError("give the file once, as an argument or with --audiences")
-    definitions = read_definitions(file or option or load_settings().audiences)
+    settings = load_settings()
+    definitions = read_definitions(file or option or settings.audiences)
     # What can be read and not be computed, such as a count beyond what is kept, is refused here too.
+    refuse_unread_topics(definitions.audiences, settings.source_topic)
     compile_audiences(definitions.audiences)
     if as_json:
         result = {
@@ -78,7 +81,9 @@ def _words(audience: AudienceDefinition) -> str:
 
 
 def _destination(destination: FacebookDestination) -> str:
-    return destination.id if destination.mode is DeliveryMode.LIVE else f"{destination.id} as a dry run"
+    words = destination.id if destination.mode is DeliveryMode.LIVE else f"{destination.id} as a dry run"
+    mode = destination.sync_mode
+    return words if mode is SyncMode.MIRROR else f"{words}, {mode}"
 
 
 def _as_json(audience: AudienceDefinition) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Time is an argument (monotonic seconds). Deltas come from the live stream, or, for a destination that is behind,
 from the log. The newest delta of each profile is kept, in order of offset; a batch covers every offset from the
-confirmed cursor up to its end, and one batch is out at a time.
+confirmed cursor up to its end, and one batch is out at a time. A delta that has no entry for the destination, as its
+sync mode leaves the change out, supersedes nothing and is passed over.
 
 Live and behind: while more than `max_pending` rows wait, live deltas are not kept; what was passed over is read
 through the log later, from the first offset that found no room. While the log is read, live deltas are kept
@@ -155,7 +156,7 @@ class Batcher:
     def _offer_live(self, records: Iterable[tuple[int, MembershipDelta]], end: int, now: float) -> int:
         kept = 0
         for offset, delta in records:
-            if offset < self._position:
+            if offset < self._position or self._destination not in delta.rows:
                 continue
             if not self._has_room:
                 self._position = offset
@@ -169,6 +170,8 @@ class Batcher:
     def _offer_ahead(self, records: Iterable[tuple[int, MembershipDelta]], now: float) -> int:
         kept = 0
         for offset, delta in records:
+            if self._destination not in delta.rows:
+                continue
             if self._ahead is None:
                 return 0
             if not self._has_room:
@@ -195,7 +198,8 @@ class Batcher:
             self._ahead = None
             return False
         if offset >= self._position:
-            self._keep(offset, delta, now)
+            if self._destination in delta.rows:
+                self._keep(offset, delta, now)
             self._position = offset + 1
         return True
 
@@ -260,5 +264,5 @@ class Batcher:
         self._pending.put(self._item(offset, delta, now))
 
     def _item(self, offset: int, delta: MembershipDelta, arrived: float) -> _Pending:
-        # A delta without rows here has nothing to send, but it takes its place and moves the cursor.
+        # A delta with an empty list of rows has nothing to send, but it takes its place and moves the cursor.
         return _Pending(offset, delta, arrived, max(1, len(delta.rows.get(self._destination, ()))))

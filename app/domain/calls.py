@@ -103,6 +103,12 @@ def read_context(raw: bytes) -> dict[str, Any] | None:
     return _decode_context(raw).context
 
 
+def read_whole(raw: bytes) -> dict[str, Any]:
+    """All of a call that `read_call` has accepted, of any field whatever it is."""
+    whole: dict[str, Any] = _decode_any(raw)
+    return whole
+
+
 def read_instants(raw: bytes) -> tuple[Any, Any]:
     """`receivedAt` and `timestamp` of a record that was refused, whatever they are; None where unreadable."""
     try:

@@ -19,6 +19,7 @@ from app.domain.event_conditions import Need, compared_with_trait, compile_event
 from app.domain.feeds import feed_of
 from app.domain.operators import DATE_OPERATORS, predicate
 from app.domain.paths import parse_path
+from app.domain.reverse_etl import destinations_by_change, row_source
 from app.domain.state import ProfileState
 from app.domain.values import extractor, goes_into_items, kept, kept_items
 from app.errors import InvalidInputError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from app.domain.event_conditions import Edge, Holds
     from app.domain.feeds import Feed
+    from app.domain.reverse_etl import RowSource
     from schemas.audience import AudienceDefinition, Condition
 
 # Events kept of one profile in one feed: a state must fit into one record of the changelog, and be quick to read.
@@ -51,7 +53,8 @@ class CompiledAudience:
     """One audience, ready to be asked.
 
     `holds` is the condition and `require` together; of an audience that is not computed here, `require` alone, and
-    `claimed` is True: the newest claim must say so too. `timed`: time alone can change it.
+    `claimed` is True: the newest claim must say so too. `rows`: the claims are those of a warehouse's rows. `timed`:
+    time alone can change it. `added_to` and `removed_from` are the destinations that hear of who is in, and who not.
     """
 
     key: str
@@ -62,6 +65,9 @@ class CompiledAudience:
     timed: bool
     feeds: tuple[str, ...]
     destinations: tuple[str, ...]
+    added_to: tuple[str, ...]
+    removed_from: tuple[str, ...]
+    rows: RowSource | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +149,22 @@ class _Builder:
         self._of_trait: dict[str, list[CompiledAudience]] = {}
 
     def add(self, definition: AudienceDefinition) -> None:
-        if definition.source is AudienceSource.REVERSE_ETL:
-            raise InvalidInputError(f"audience {definition.key}: source reverse_etl is not supported yet")
         parts = [part for part in (definition.when, definition.require) if part is not None]
         use = _Use(definition.key)
         tests = [self._condition(part, use) for part in parts]
+        added_to, removed_from = destinations_by_change(definition)
         audience = CompiledAudience(
             key=definition.key,
             holds=_all_of(tests),
-            claimed=definition.source is AudienceSource.ENGAGE,
+            claimed=definition.source is not AudienceSource.COMPUTED,
             enabled=definition.enabled,
             include_anonymous=definition.include_anonymous,
             timed=bool(use.feeds),
             feeds=tuple(sorted(use.feeds)),
             destinations=tuple(destination.id for destination in definition.destinations),
+            added_to=added_to,
+            removed_from=removed_from,
+            rows=row_source(definition),
         )
         self._audiences[audience.key] = audience
         for feed in use.feeds:

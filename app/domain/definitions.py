@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.definitions_conditions import ConditionReader
 from app.domain.definitions_facebook import read_destinations
-from app.domain.definitions_keys import AUDIENCE_KEYS, NOT_SUPPORTED, not_supported_text, refuse_other_keys
+from app.domain.definitions_keys import AUDIENCE_KEYS, refuse_other_keys
+from app.domain.definitions_rows import check_sync_modes, read_rows
 from app.domain.definitions_values import Findings, Value, read_boolean, read_choice, read_line, read_text
 from app.domain.snake_case import snake_case
-from app.domain.yaml_nodes import ScalarNode, read_nodes
+from app.domain.yaml_nodes import read_nodes
 from app.errors import InvalidInputError
-from schemas.audience import KEY_PATTERN, AllOf, AudienceDefinition, AudienceSource, Condition
+from schemas.audience import KEY_PATTERN, AllOf, AudienceDefinition, AudienceSource, Condition, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 MAX_NAME_CHARACTERS = 500
 
 _KEY: Final = re.compile(KEY_PATTERN.removesuffix("$"))
-_SOURCES: Final = tuple(source.value for source in AudienceSource if source not in NOT_SUPPORTED["source"])
+_SOURCES: Final = tuple(source.value for source in AudienceSource)
+# Who decides in place of a condition.
+_DECIDES: Final = {
+    AudienceSource.ENGAGE: "Segment Engage decides",
+    AudienceSource.REVERSE_ETL: "the rows of the warehouse decide",
+}
 _OF_EACH_AUDIENCE: Final = ("name", "key")
 # Merged by their own rules: `require` of both must hold, `facebook` is merged key by key.
 _OWN_RULES: Final = ("require", "facebook")
@@ -151,12 +157,22 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
     source = _read_source(entries.get("source"))
     conditions = ConditionReader()
     when = _read_when(conditions, value, source, entries.get("when"))
+    rows = _read_rows(value, source, entries.get("rows"))
     require = _read_require(conditions, own.get("require"), defaults.get("require"))
     destinations = read_destinations(key or "", own.get("facebook"), defaults.get("facebook"))
+    if source is not None:
+        check_sync_modes(entries.get("facebook", value), source, destinations)
     if key is None or name is None or source is None or value.findings.reports > before:
         return
     audience = AudienceDefinition(
-        key=key, name=name, source=source, when=when, require=require, destinations=destinations, **options
+        key=key,
+        name=name,
+        source=source,
+        when=when,
+        rows=rows,
+        require=require,
+        destinations=destinations,
+        **options,
     )
     accepted.add(value, audience)
 
@@ -202,10 +218,6 @@ def _read_options(entries: dict[str, Value]) -> dict[str, Any]:
 def _read_source(value: Value | None) -> AudienceSource | None:
     if value is None:
         return AudienceSource.COMPUTED
-    for name, part in NOT_SUPPORTED["source"].items():
-        if isinstance(value.node, ScalarNode) and value.node.text == name:
-            value.refuse(not_supported_text(f"source: {name}", part))
-            return None
     source = read_choice(value, _SOURCES)
     return AudienceSource(source) if source else None
 
@@ -220,10 +232,24 @@ def _read_when(
                 "`when` is missing: a computed audience needs a condition (or is it `source: engage`?)"
             )
         return None
-    if source is AudienceSource.ENGAGE:
-        value.refuse("an audience with `source: engage` has no `when`: Segment Engage decides who is in it")
+    if source in _DECIDES:
+        value.refuse(f"an audience with `source: {source}` has no `when`: {_DECIDES[source]} who is in it")
         return None
     return conditions.read(value)
+
+
+def _read_rows(audience: Value, source: AudienceSource | None, value: Value | None) -> Rows | None:
+    """As `_read_when`, for `rows`."""
+    if value is None:
+        if source is AudienceSource.REVERSE_ETL:
+            audience.refuse(
+                "`rows` is missing: which calls are the rows of this audience with `source: reverse_etl`?"
+            )
+        return None
+    if source is not None and source is not AudienceSource.REVERSE_ETL:
+        value.refuse("`rows` belongs to an audience with `source: reverse_etl`")
+        return None
+    return read_rows(value)
 
 
 def _read_require(conditions: ConditionReader, own: Value | None, default: Value | None) -> Condition | None:

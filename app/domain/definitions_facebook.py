@@ -7,12 +7,21 @@ from typing import Final, get_args
 
 from app.domain.definitions_keys import refuse_other_keys
 from app.domain.definitions_values import Value, read_choice, read_line, read_text
-from schemas.audience import DeliveryMode, FacebookDestination
+from schemas.audience import DeliveryMode, FacebookDestination, SyncMode
 
 MAX_NAME_CHARACTERS = 500
 
-_KEYS: Final = ("ad_account_id", "audience_id", "name", "description", "mode", "customer_file_source")
+_KEYS: Final = (
+    "ad_account_id",
+    "audience_id",
+    "name",
+    "description",
+    "mode",
+    "sync_mode",
+    "customer_file_source",
+)
 _MODES: Final = tuple(mode.value for mode in DeliveryMode)
+_SYNC_MODES: Final = tuple(mode.value for mode in SyncMode)
 _SOURCES: Final = get_args(FacebookDestination.model_fields["customer_file_source"].annotation)
 _AD_ACCOUNT = re.compile(r"(?:act_)?([0-9]{1,30})")
 _FACEBOOK_ID = re.compile(r"[0-9]{1,30}")
@@ -89,6 +98,8 @@ def _read_entry(name: str, value: Value) -> str | None:
         return read_line(value, "a name", MAX_NAME_CHARACTERS)
     if name == "mode":
         return read_choice(value, _MODES)
+    if name == "sync_mode":
+        return read_choice(value, _SYNC_MODES)
     if name == "customer_file_source":
         return read_choice(value, _SOURCES)
     return read_text(value)

@@ -17,6 +17,7 @@ AUDIENCE_KEYS: Final = (
     "description",
     "source",
     "when",
+    "rows",
     "require",
     "include_anonymous",
     "enabled",
@@ -40,16 +41,13 @@ class NotSupported:
 NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
     "file": {"traits": NotSupported("computed traits", accepted="")},
     "audience": {
-        "rows": NotSupported("reverse ETL"),
         "entity": NotSupported("account audiences", accepted="user"),
         "include_history": NotSupported("audiences without history", accepted="true"),
         "created_at": NotSupported(),
         "lookback": NotSupported(),
     },
-    "source": {"reverse_etl": NotSupported()},
     "facebook": {
         "fields": NotSupported("mapped fields"),
-        "sync_mode": NotSupported("other modes than mirror", accepted="mirror"),
         "external_id": NotSupported("hashed external ids", accepted="plain"),
         "value_based": NotSupported("value-based audiences", accepted="false"),
         "on_delete": NotSupported(),

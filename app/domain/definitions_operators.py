@@ -38,7 +38,7 @@ def read_filters(value: Value) -> list[Comparison] | None:
     if not entries:
         value.refuse("expected at least one path; leave the key out to compare nothing")
         return None
-    read = [_read_filter(path, compared) for path, compared in entries.items() if check_path(compared, path)]
+    read = [read_filter(path, compared) for path, compared in entries.items() if check_path(compared, path)]
     return in_order([comparison for comparisons in read for comparison in comparisons or ()])
 
 
@@ -48,7 +48,8 @@ def in_order(comparisons: list[Comparison]) -> list[Comparison]:
     return sorted(comparisons, key=lambda comparison: (comparison.path, order.index(comparison.operator)))
 
 
-def _read_filter(path: str, value: Value) -> list[Comparison] | None:
+def read_filter(path: str, value: Value) -> list[Comparison] | None:
+    """What `path` is compared to; None when a problem with it was reported."""
     if value.is_null:
         value.refuse("a missing value is asked for with {exists: false}, text with quotes")
         return None

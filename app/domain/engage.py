@@ -52,6 +52,18 @@ def claimed_membership(call_type: str, key: str, properties: Any, traits: Any) -
     return value if type(value) is bool else None
 
 
+def is_decided_by_engage(call_type: str, call: dict[str, Any]) -> bool:
+    """Whether the whole call has a boolean of Engage's: then it is Engage's, whatever else it may look like."""
+    context = call.get("context")
+    personas = context.get("personas") if type(context) is dict else None
+    if type(personas) is not dict or not claims_membership(personas):
+        return False
+    key = audience_key(personas)
+    if key is None:
+        return False
+    return claimed_membership(call_type, key, call.get("properties"), call.get("traits")) is not None
+
+
 def may_reach_facebook(integrations: Any) -> bool:
     """Whether the call's `integrations` let it through; only the boolean false keeps it back."""
     if type(integrations) is dict:

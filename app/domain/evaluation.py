@@ -37,7 +37,10 @@ class Instant(msgspec.Struct, gc=False, frozen=True):
 def evaluate(
     profile: str, state: ProfileState, audiences: Iterable[CompiledAudience], instant: Instant, cause: Cause
 ) -> list[MembershipDelta]:
-    """The changes among `audiences`, written into the state's memberships as well."""
+    """The changes among `audiences`, written into the state's memberships as well.
+
+    A claim that somebody is out who never was in counts as one: see `schemas.membership.never_entered`.
+    """
     deltas: list[MembershipDelta] = []
     identified = is_identified(profile, state)
     now, horizon = instant.now, instant.horizon
@@ -52,7 +55,7 @@ def evaluate(
         )
         known = memberships.get(audience.key)
         if known is None:
-            if not member:
+            if not member and not (audience.claimed and _is_told_out(audience, profile, state, identified)):
                 continue
             known = memberships[audience.key] = MembershipState(False, 0)
         elif known.member is member:
@@ -70,6 +73,18 @@ def _is_claimed(audience: CompiledAudience, state: ProfileState) -> bool:
     return claim is not None and claim.member
 
 
+def _is_told_out(audience: CompiledAudience, profile: str, state: ProfileState, identified: bool) -> bool:
+    """Whether somebody who never entered is to be taken out of what Facebook may have from before."""
+    claim = state.claims.get(audience.key)
+    return (
+        claim is not None
+        and not claim.member
+        and audience.enabled
+        and (identified or audience.include_anonymous)
+        and bool(audience.removed_from and rows_of(profile, state))
+    )
+
+
 def announce(
     profile: str, state: ProfileState, plan: Plan, instant: Instant, done: Iterable[str]
 ) -> list[MembershipDelta]:
@@ -84,7 +99,7 @@ def announce(
         return deltas
     for key, known in state.memberships.items():
         audience = plan.audiences.get(key)
-        if audience is not None and known.member and audience.destinations and key not in skipped:
+        if audience is not None and known.member and audience.added_to and key not in skipped:
             delta = _delta(profile, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT)
             deltas.append(delta)
     return deltas
@@ -113,7 +128,8 @@ def _delta(
     cause: Cause,
 ) -> MembershipDelta:
     known.sequence += 1
-    by_destination = dict.fromkeys(audience.destinations, rows)
+    told = audience.removed_from if change is _EXITED else audience.added_to
+    by_destination = dict.fromkeys(told, rows)
     return MembershipDelta(
         audience.key, profile, change, known.sequence, by_destination, at, instant.clock, cause
     )

@@ -185,12 +185,16 @@ def fold_trait(state: ProfileState, path: str, value: Any, timestamp: int, messa
 
 
 def fold_claim(state: ProfileState, audience: str, member: bool, timestamp: int, message_id: str) -> bool:
-    """Whether the newest claim says something else now."""
+    """Whether the newest claim is the first one, or says something else now.
+
+    Of several at one instant, the one that takes out counts: the rows that a warehouse makes of one change of its own
+    may share their timestamp, and the last of them is the deletion.
+    """
     known = state.claims.get(audience)
     if known is None:
         state.claims[audience] = ClaimState(member, timestamp, message_id)
-        return member
-    if (timestamp, message_id) < (known.timestamp, known.message_id):
+        return True
+    if (timestamp, not member) < (known.timestamp, not known.member):
         return False
     changed = known.member != member
     known.member, known.timestamp, known.message_id = member, timestamp, message_id

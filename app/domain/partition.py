@@ -42,7 +42,7 @@ from app.domain.state import (
 )
 from app.domain.timers import Timers
 from schemas.dead_letter import DropReason
-from schemas.membership import Cause, Change
+from schemas.membership import Cause, Change, never_entered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -350,7 +350,9 @@ class AudiencePartition:
                 counted.entered += 1
                 if delta.rows and not any(delta.rows.values()):
                     self._evaluated.dropped[DropReason.NO_IDENTIFIER.value] += 1
-            elif delta.change is _EXITED:
+            elif delta.change is _EXITED and not never_entered(delta):
+                if len(delta.rows) < len(self.plan.audiences[key].destinations):
+                    stage.dropped[DropReason.NOT_IN_SYNC_MODE.value] += 1
                 members[key] = members.get(key, 0) - 1
                 counted.members -= 1
                 counted.exited += 1

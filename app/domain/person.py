@@ -17,6 +17,7 @@ from app.domain.normalization import (
     normalize_fields,
     normalize_mobile_id,
 )
+from app.domain.reverse_etl import DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +87,26 @@ def identifiers_in(sources: Sequence[Any], options: NormalizationOptions) -> Ide
     outcomes = normalize_fields(fields, options)
     found = ((column, outcomes.get(column)) for column in MetaKey if column in columns)
     return {column.value: item.value if isinstance(item, Normalized) else None for column, item in found}
+
+
+def identifiers_of_claim(
+    traits: Any, properties: Any, context: dict[str, Any] | None, options: NormalizationOptions
+) -> Identifiers | None:
+    """Of a call that Engage or a warehouse makes: what it has is about the person, wherever it stands."""
+    context = context or {}
+    identifiers = identifiers_in([traits, properties, context.get("traits")], options)
+    device = device_identifier(context.get("device"), trusted=True)
+    if device is not None:
+        identifiers = {**(identifiers or {}), MetaKey.MADID.value: device}
+    return identifiers
+
+
+def identifiers_of_row(row: dict[str, Any], options: NormalizationOptions) -> Identifiers | None:
+    """Of the whole call that a warehouse's row is; the nulls of a deleted one say nothing of the person."""
+    identifiers = identifiers_of_claim(row.get("traits"), row.get("properties"), row.get("context"), options)
+    if identifiers is None or row.get("event") != DELETED:
+        return identifiers
+    return {column: value for column, value in identifiers.items() if value is not None} or None
 
 
 def device_identifier(device: Any, *, trusted: bool) -> str | None:

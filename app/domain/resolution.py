@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from app.domain.call_times import received_of_refused, times_of
-from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object
+from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object, read_whole
 from app.domain.engage import (
     audience_key,
     claimed_membership,
     claims_membership,
+    is_decided_by_engage,
     is_journey_step,
     may_reach_facebook,
 )
 from app.domain.normalization import MetaKey, NormalizationOptions
-from app.domain.person import device_identifier, identifiers_in
+from app.domain.person import device_identifier, identifiers_in, identifiers_of_claim, identifiers_of_row
 from app.domain.profile_ids import ANONYMOUS, profile_id_of
+from app.domain.reverse_etl import ROW_EVENTS
 from app.domain.sights import Sights
 from schemas.dead_letter import DropReason, Reason
 from schemas.profile import CALL, VERSION, FeedHit, ProfileEvent
@@ -60,7 +62,7 @@ class ResolveOptions:
 
 class Resolution(msgspec.Struct, gc=False, frozen=True):
     """What becomes of one record: `records` to forward, or the reason why there is none, or both for an Engage
-    call whose claim is dropped while its traits are kept.
+    call or a row whose claim is dropped while what else it says is kept.
 
     `received` is the record's received time, also when it is refused; None only without a record time.
     `unknown_audience` is the key that an Engage call dropped as UNKNOWN_AUDIENCE speaks of.
@@ -99,6 +101,11 @@ class Resolver:
         self._plan = plan
         self._options = options
         self._events = plan.events
+        self._rows = tuple(
+            (audience.key, audience.rows) for audience in plan.audiences.values() if audience.rows is not None
+        )
+        # The track calls that are more than a profile's existence.
+        self._tracked = plan.events.keys() | ROW_EVENTS if self._rows else plan.events
         self._hits = {feed.id: FeedHit(feed.id) for feed in plan.feeds.values()}
         self._sees_users = plan.holds_for_new(anonymous=False)
         self._sees_anonymous = plan.holds_for_new(anonymous=True)
@@ -142,13 +149,17 @@ class Resolver:
             raise RefusedError(Reason.UNKNOWN_TYPE, "type is none of " + ", ".join(sorted(TYPES)))
         received, timestamp = times_of(call, record_time_ms, wall_ms)
         context = call.context
-        if call_type == "track" and not self._sees and call.event not in self._events:
+        if call_type == "track" and not self._sees and call.event not in self._tracked:
             # Most calls end here.
             plain = context is None or (context.personas is ABSENT and context.device is ABSENT)
             if plain and call.event and not call.event.isspace() and _has_id(call):
                 return Resolution(received, (), _NOT_NEEDED)
         if call_type == "alias":
             return Resolution(received, (), DropReason.ALIAS)
+        if self._rows and call_type == "track" and call.event in ROW_EVENTS:
+            row = self._resolve_row(call, _Source(raw, lane, offset, received, timestamp))
+            if row is not None:
+                return row
         profile = profile_id_of(call.user_id, call.anonymous_id)
         if profile is None:
             raise RefusedError(Reason.NO_IDENTITY, "userId and anonymousId are both missing or blank")
@@ -205,13 +216,53 @@ class Resolver:
         """Such a call is no event; its claim may be dropped, its identifiers and other traits are kept anyway."""
         traits, properties = read_object(call.traits), read_object(call.properties)
         claim = self._claim(call, personas, properties, traits)
-        context = read_context(source.raw) or {}
-        identifiers = identifiers_in([traits, properties, context.get("traits")], self._normalization(source))
-        device = device_identifier(context.get("device"), trusted=True)
-        if device is not None:
-            identifiers = {**(identifiers or {}), MetaKey.MADID.value: device}
+        context = read_context(source.raw)
+        identifiers = identifiers_of_claim(traits, properties, context, self._normalization(source))
         used = self._used_traits(traits, claim.key) if call.type == "identify" else None
         return self._finish(call, profile, source, [], used, identifiers, claim)
+
+    def _resolve_row(self, call: SegmentEvent, source: _Source) -> Resolution | None:
+        """A row of a warehouse; None: no audience takes it for one, or its boolean makes it a call of Engage.
+
+        A row is no event. One that is dropped says nothing but that its profile exists.
+        """
+        whole = read_whole(source.raw)
+        taking = [(key, rows) for key, rows in self._rows if rows.matches(whole)]
+        if not taking or is_decided_by_engage(call.type or "", whole):
+            return None
+        event = call.event or ""
+        let_through = may_reach_facebook(whole.get("integrations"))
+        claims: dict[str, dict[str, bool]] = {}
+        for key, rows in taking:
+            profile = rows.profile(whole)
+            if profile is None and not let_through:
+                continue
+            if profile is None:
+                raise RefusedError(Reason.NO_IDENTITY, f"the row has no id under $.{rows.id_path}")
+            said = claims.setdefault(profile, {})
+            if event in rows.memberships:
+                said[key] = rows.memberships[event]
+        dropped = None
+        if not let_through:
+            dropped = DropReason.FILTERED_BY_INTEGRATIONS
+        elif not any(claims.values()):
+            dropped = DropReason.NOT_IN_SYNC_MODE
+        identifiers = None if dropped else identifiers_of_row(whole, self._normalization(source))
+        parts = [
+            self._finish(
+                call,
+                profile,
+                source,
+                [],
+                None,
+                identifiers if said else None,
+                _Claims("", None if dropped else said or None, dropped),
+                index,
+            )
+            for index, (profile, said) in enumerate(claims.items())
+        ]
+        records = [record for part in parts for record in part.records]
+        return Resolution(source.received, records, dropped)
 
     def _claim(self, call: SegmentEvent, personas: dict[str, Any], properties: Any, traits: Any) -> _Claims:
         """Integrations, then the key, then the boolean."""
@@ -226,7 +277,7 @@ class Resolver:
         audience = self._plan.audiences.get(key)
         if audience is None:
             return _Claims(key, None, DropReason.UNKNOWN_AUDIENCE, key)
-        if not audience.claimed:
+        if not audience.claimed or audience.rows is not None:
             return _Claims(key, None, DropReason.COMPUTED_HERE)
         member = claimed_membership(call.type or "", key, properties, traits)
         if member is None and legacy_step:
@@ -276,6 +327,7 @@ class Resolver:
         traits: dict[str, Any] | None,
         identifiers: Identifiers | None,
         claim: _Claims | None = None,
+        index: int = 0,
     ) -> Resolution:
         claims = claim.claims if claim else None
         first = self._is_first_sight(profile)
@@ -287,7 +339,7 @@ class Resolver:
             CALL,
             source.lane,
             source.offset,
-            0,
+            index,
             source.timestamp,
             source.received,
             _message_id(call.message_id),

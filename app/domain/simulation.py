@@ -14,7 +14,7 @@ from app.domain.counters import Counters
 from app.domain.instants import MAX_INSTANT
 from app.domain.partition import AudiencePartition
 from app.domain.resolution import Resolution, ResolveOptions, Resolver
-from schemas.membership import Change
+from schemas.membership import Change, never_entered
 from schemas.profile import MARKER, VERSION, ProfileEvent
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class _Run:
         before: dict[tuple[str, str], bool] = {}
         after: dict[tuple[str, str], bool] = {}
         for delta in deltas:
-            if delta.change is Change.UPDATED:
+            if delta.change is Change.UPDATED or never_entered(delta):
                 continue
             if delta.at != instant:
                 yield from self._transitions(instant, before, after)

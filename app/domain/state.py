@@ -67,7 +67,7 @@ class IdentifierState(msgspec.Struct, array_like=True, gc=False):
 
 
 class ClaimState(msgspec.Struct, array_like=True, gc=False):
-    """What the newest Engage call says of one audience."""
+    """What the newest Engage call or warehouse row says of one audience."""
 
     member: bool
     timestamp: int

@@ -106,9 +106,7 @@ REFUSED_PARTS = {
     ("condition", "audience"): "references between audiences",
     ("event condition", "then"): "funnels",
     ("operator", "before"): "date operators",
-    ("source", "reverse_etl"): "reverse ETL",
     ("facebook", "fields"): "mapped fields",
-    ("facebook", "sync_mode"): "sync modes other than mirror",
     ("facebook", "value_based"): "value-based audiences",
 }
 

@@ -93,7 +93,8 @@ UNUSABLE = {
         (":2", "within", ":3", "did you mean `event`"),
     ),
     "what is not supported yet": Unusable(
-        "audiences:\n  - {name: A, source: reverse_etl}\n", (":2", "reverse_etl")
+        "audiences:\n  - {name: A, when: {event: X}, entity: account}\n",
+        (":2", "entity", "not supported yet"),
     ),
 }
 

@@ -34,6 +34,38 @@ def offer(to: Batcher, first: int, names: str, now: float = 0.0) -> int:
     return to.offer([(first + i, delta(name)) for i, name in enumerate(names)], first + len(names), now)
 
 
+# -- changes that the destination's sync mode leaves out ---------------------------------------------------------
+
+
+def left_out(profile: str, sequence: int = 2) -> MembershipDelta:
+    return MembershipDelta(DEST, profile, Change.EXITED, sequence, {}, 0, 0, Cause.EVENT)
+
+
+def test_a_change_that_is_not_for_the_destination_supersedes_nothing_and_is_passed_over() -> None:
+    live = batcher()
+    assert live.offer([(0, delta("a")), (1, left_out("a")), (2, left_out("b"))], 3, 0.0) == 1
+    batch = live.take(30.0)
+    assert batch is not None
+    assert (profiles(batch), batch.changes[0][1].change, batch.end) == (["a"], Change.ENTERED, 3)
+    live.confirm(batch)
+    assert live.offer([(3, left_out("c"))], 4, 40.0) == 0
+    assert (live.idle, live.cursor) == (True, 4)
+
+
+def test_so_it_is_while_the_log_is_read_and_what_comes_meanwhile() -> None:
+    behind = batcher(cursor=0, live_offset=3)
+    assert behind.begin_read() == (0, 3)
+    assert behind.offer([(3, delta("b")), (4, left_out("b"))], 5, 0.0) == 1
+    for offset, change in enumerate((delta("a"), left_out("a"), left_out("c"))):
+        assert behind.read(offset, change, 0.0)
+    behind.end_read(3)
+    assert (behind.live, behind.pending) == (True, 2)
+    batch = behind.take(30.0)
+    assert batch is not None
+    assert [change.change for _, change in batch.changes] == [Change.ENTERED, Change.ENTERED]
+    assert batch.end == 5
+
+
 # -- the deadline, both ways round -----------------------------------------------------------------------------
 
 

@@ -10,7 +10,6 @@ from app.domain.state import NEVER, ProfileState
 from app.errors import InvalidInputError
 from schemas.audience import (
     AudienceDefinition,
-    AudienceSource,
     Comparison,
     CountBound,
     EventCondition,
@@ -197,7 +196,6 @@ REFUSED = [
         ),
         "same_as",
     ),
-    (AudienceDefinition(key="k", name="k", source=AudienceSource.REVERSE_ETL), "reverse_etl"),
     (
         computed(
             EventCondition(

@@ -145,7 +145,6 @@ def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> Non
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ("rows: {topic: t}", "rows: `rows` (reverse ETL) is not supported yet"),
         ("entity: account", "entity: `entity` (account audiences) is not supported yet"),
         (
             "include_history: false",
@@ -156,10 +155,6 @@ def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> Non
         (
             "facebook: {fields: {email: $.traits.mail}}",
             "facebook.fields: `fields` (mapped fields) is not supported yet",
-        ),
-        (
-            "facebook: {sync_mode: upsert}",
-            "facebook.sync_mode: `sync_mode` (other modes than mirror) is not supported",
         ),
         (
             "facebook: {external_id: sha256}",
@@ -177,12 +172,9 @@ def test_keys_that_are_not_supported(keys: str, said: str) -> None:
     assert [line.startswith(f"audiences.yaml:4: audiences[0].{said}") for line in found] == [True]
 
 
-def test_sources_and_traits_that_are_not_supported() -> None:
-    found = problems("audiences:\n  - {name: A, source: reverse_etl}\ntraits: {a: {event: E, count: true}}")
-    assert found == [
-        "audiences.yaml:2: audiences[0].source: `source: reverse_etl` is not supported yet",
-        "audiences.yaml:3: traits: `traits` (computed traits) is not supported yet",
-    ]
+def test_traits_that_are_not_supported() -> None:
+    found = problems("audiences:\n  - {name: A, source: engage}\ntraits: {a: {event: E, count: true}}")
+    assert found == ["audiences.yaml:3: traits: `traits` (computed traits) is not supported yet"]
 
 
 def test_every_unsupported_operator_is_one() -> None:
@@ -209,7 +201,7 @@ def test_every_unsupported_operator_is_one() -> None:
         ("name: A, key: , when: {event: E}", "audiences[0].key: expected a key"),
         ("name: A", "audiences[0]: `when` is missing: a computed audience needs a condition"),
         ("name: A, source: engage, when: {event: E}", "audiences[0].when: an audience with `source: engage` has no"),
-        ("name: A, source: engaged", "audiences[0].source: expected computed or engage, got 'engaged'; did you mean `engage`?"),
+        ("name: A, source: engaged", "audiences[0].source: expected computed or engage or reverse_etl, got 'engaged'; did you mean `engage`?"),
         ("name: A, source: engage, enabled: yes", "audiences[0].enabled: expected true or false, got 'yes'"),
         ("name: A, source: engage, include_anonymous: 1", "audiences[0].include_anonymous: expected true or false"),
         ("name: A, source: engage, description: [x]", "audiences[0].description: expected text, got a list"),

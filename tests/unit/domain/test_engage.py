@@ -93,7 +93,7 @@ def test_a_legacy_step_without_a_key_goes_by_its_id() -> None:
     for legacy, other in (
         (False, raw),
         (True, raw | {"context": {"personas": {**STEP, "computation_key": None}}}),
-        (True, raw | {"context": {"personas": personas}}),
+        (True, raw | {"context": {"personas": personas}, "properties": {"k": True}}),
     ):
         refused = resolved(other, legacy_journeys=legacy).refused
         assert refused is not None
