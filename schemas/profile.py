@@ -51,9 +51,10 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     hits: list[FeedHit] = []
     # Only of identify calls: trait path, as definitions write it -> value; None removes the trait.
     traits: dict[str, Any] | None = None
-    # Facebook's column name -> the value as sent; None: the call says that the profile has none.
-    identifiers: dict[str, str | float | None] | None = None
-    # Audience key -> membership, claimed by an Engage call.
+    # Facebook's column name -> the value as sent, a list where the call has several; None: the call says that the
+    # profile has none.
+    identifiers: dict[str, str | float | list[str] | None] | None = None
+    # Audience key -> membership, claimed by an Engage call or a warehouse's row.
     claims: dict[str, bool] | None = None
     # Of markers: lane -> instant up to which everything of that lane has been written to this partition.
     progress: dict[str, int] | None = None
@@ -74,6 +75,6 @@ class ProfileEventModel(StoredMessage):
     message_id: str | None = None
     hits: list[tuple[str, list[Any]]] = Field(default_factory=list)
     traits: dict[str, Any] | None = None
-    identifiers: dict[str, str | float | None] | None = None
+    identifiers: dict[str, str | float | list[str] | None] | None = None
     claims: dict[str, bool] | None = None
     progress: dict[str, int] | None = None

@@ -18,10 +18,11 @@ ABSENT: Final = msgspec.Raw()
 
 
 class CallContext(msgspec.Struct, gc=False, frozen=True):
-    """The two parts of `context` that decide what a call is and who it is about."""
+    """The parts of `context` that decide what a call is and who it is about."""
 
     personas: msgspec.Raw = ABSENT
     device: msgspec.Raw = ABSENT
+    traits: msgspec.Raw = ABSENT
 
 
 class SegmentEvent(msgspec.Struct, gc=False, frozen=True, rename="camel"):

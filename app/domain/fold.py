@@ -202,7 +202,7 @@ def fold_claim(state: ProfileState, audience: str, member: bool, timestamp: int,
 
 
 def fold_identifiers(
-    state: ProfileState, identifiers: Mapping[str, str | float | None], timestamp: int
+    state: ProfileState, identifiers: Mapping[str, str | float | list[str] | None], timestamp: int
 ) -> bool:
     """Whether what is sent of this profile is something else now.
 
@@ -212,6 +212,10 @@ def fold_identifiers(
     """
     changed = False
     for column, value in identifiers.items():
+        if isinstance(value, list):
+            for one in value:
+                changed |= _fold_one_of_several(state, column, one, timestamp)
+            continue
         if column in SEVERAL:
             if value is not None:
                 changed |= _fold_one_of_several(state, column, value, timestamp)

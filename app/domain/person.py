@@ -1,8 +1,10 @@
 """Who a call is about: the identifiers it carries, normalised and hashed before anything is written.
 
-The default places are those that Segment's Facebook destinations read: an identify call's traits; of a call that
-Segment Engage makes, its properties and the traits in its context too. The person's own country in the same call
-guides phone number, state and postal code.
+The default places are those that Segment's Facebook destinations read, under every name that they know: an identify
+call's traits; of a call that Segment Engage or a warehouse makes, its properties and the traits in its context too.
+Of the other calls, whose properties are about what was done, the context has the person's e-mail addresses and phone
+numbers, and the device's advertising id. The person's own country in the same call guides phone number, state and
+postal code.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.fold import MAX_OF_ONE_KIND
 from app.domain.normalization import (
     MetaKey,
     NormalizationOptions,
     Normalized,
+    Unusable,
     normalize_fields,
     normalize_mobile_id,
 )
@@ -22,14 +26,14 @@ from app.domain.reverse_etl import DELETED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    Identifiers = dict[str, str | float | None]
+    Identifiers = dict[str, str | float | list[str] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
     """An input of `normalize_fields` (`part` of an object it takes), where it is read from, and what it fills.
 
-    The first place that is not blank counts.
+    The first place that is not blank counts. `several`: a list there is several values.
     """
 
     name: str
@@ -37,56 +41,110 @@ class _Field:
     columns: tuple[MetaKey, ...]
     part: str | None = None
     in_address: tuple[str, ...] = ()
+    several: bool = False
 
 
 _BIRTH: Final = (MetaKey.DOBY, MetaKey.DOBM, MetaKey.DOBD)
+_EMAIL: Final = _Field("email", ("email",), (MetaKey.EMAIL,), several=True)
+_PHONE: Final = _Field(
+    "phone", ("phone", "phone_number", "phonenumber", "phoneNumber"), (MetaKey.PHONE,), several=True
+)
+_COUNTRY: Final = _Field(
+    "country",
+    ("country", "country_code", "countryCode", "address.country"),
+    (MetaKey.COUNTRY,),
+    in_address=("country",),
+)
 _FIELDS: Final = (
-    _Field("email", ("email",), (MetaKey.EMAIL,)),
-    _Field("phone", ("phone", "phone_number", "phonenumber", "phoneNumber"), (MetaKey.PHONE,)),
+    _EMAIL,
+    _PHONE,
     _Field("gender", ("gender", "gen"), (MetaKey.GEN,)),
-    _Field("birthday", ("birthday", "date_of_birth", "dateOfBirth", "DOB"), _BIRTH),
-    _Field("birth", ("birth_year", "birthYear"), _BIRTH, "year"),
-    _Field("birth", ("birth_month", "birthMonth"), _BIRTH, "month"),
-    _Field("birth", ("birth_day", "birthDay"), _BIRTH, "day"),
+    # A date fills all three, 1 to 31 the day.
+    _Field("birthday", ("birthday", "date_of_birth", "dateOfBirth", "DOB", "birth_day", "birthDay"), _BIRTH),
+    _Field("birth", ("birth_year", "birthYear"), (MetaKey.DOBY,), "year"),
+    _Field("birth", ("birth_month", "birthMonth"), (MetaKey.DOBM,), "month"),
     _Field("name", ("last_name", "lastName", "lastname", "last"), (MetaKey.LN,), "last"),
     _Field("name", ("first_name", "firstName", "firstname", "first"), (MetaKey.FN,), "first"),
-    _Field("city", ("city", "address_city"), (MetaKey.CT,), in_address=("city",)),
-    _Field("state", ("state", "address_state"), (MetaKey.ST,), in_address=("state",)),
+    _Field("city", ("city", "address_city", "address.city"), (MetaKey.CT,), in_address=("city",)),
+    _Field("state", ("state", "address_state", "address.state"), (MetaKey.ST,), in_address=("state",)),
     _Field(
         "zip",
-        ("postal_code", "postalCode", "zip", "zip_code", "zipCode"),
+        ("postal_code", "postalCode", "zip", "zip_code", "zipCode", "address.postalCode"),
         (MetaKey.ZIP,),
         in_address=("postalCode", "postal_code"),
     ),
-    _Field(
-        "country", ("country", "country_code", "countryCode"), (MetaKey.COUNTRY,), in_address=("country",)
-    ),
+    _COUNTRY,
 )
+# What finds a person alone, and what guides it.
+_CONTACTS: Final = (_EMAIL, _PHONE, _COUNTRY)
 _BLANK: Final = frozenset({"", "/", "-", "null", "n/a"})
+_MOBILE_SYSTEMS: Final = frozenset({"android", "ios"})
 
 
-def identifiers_in(sources: Sequence[Any], options: NormalizationOptions) -> Identifiers | None:
-    """Column -> value as sent, of the objects in `sources`, the first of which counts most.
+def identifiers_in(
+    sources: Sequence[Any], options: NormalizationOptions, fields: Sequence[_Field] = _FIELDS
+) -> Identifiers | None:
+    """Column -> value as sent, of the objects in `sources`, the first of which counts most; several values as a list.
 
     None as a value: a field of that column is in the call, and holds nothing that can be sent.
     """
-    fields: dict[str, Any] = {}
-    columns: set[MetaKey] = set()
-    for field in _FIELDS:
+    found: dict[str, Any] = {}
+    columns: dict[MetaKey, bool] = {}
+    further: list[tuple[_Field, Any]] = []
+    for field in fields:
         present, value = _read(field, sources)
-        if present:
-            columns.update(field.columns)
+        if not present:
+            continue
+        # What a value says nothing of is not taken away by it: the year, by a birthday that is only a day.
+        columns.update(dict.fromkeys(field.columns, value is None))
+        if field.several and type(value) is list:
+            values = [item for item in value if not _is_blank(item)][:MAX_OF_ONE_KIND]
+            value = values[0]
+            further.extend((field, item) for item in values[1:])
         if value is None:
             continue
         if field.part is None:
-            fields[field.name] = value
+            found[field.name] = value
         else:
-            fields.setdefault(field.name, {})[field.part] = value
+            found.setdefault(field.name, {})[field.part] = value
     if not columns:
         return None
-    outcomes = normalize_fields(fields, options)
-    found = ((column, outcomes.get(column)) for column in MetaKey if column in columns)
-    return {column.value: item.value if isinstance(item, Normalized) else None for column, item in found}
+    outcomes = normalize_fields(found, options)
+    identifiers: Identifiers = {
+        column.value: _sent(outcomes.get(column))
+        for column in MetaKey
+        if column in outcomes or columns.get(column)
+    }
+    for field, value in further:
+        beside = {field.name: value, "country": found.get("country")}
+        column = field.columns[0]
+        _add(identifiers, column.value, _sent(normalize_fields(beside, options).get(column)))
+    return identifiers
+
+
+def contacts_in(traits: Any, options: NormalizationOptions) -> Identifiers | None:
+    """The e-mail addresses and phone numbers of `context.traits`; what is missing or unusable there says nothing."""
+    found = identifiers_in([traits], options, _CONTACTS) or {}
+    return {
+        column: value
+        for column, value in found.items()
+        if value is not None and column != MetaKey.COUNTRY.value
+    } or None
+
+
+def _sent(outcome: Normalized | Unusable | None) -> str | float | None:
+    return outcome.value if isinstance(outcome, Normalized) else None
+
+
+def _add(identifiers: Identifiers, column: str, value: str | float | None) -> None:
+    """One more value of a column that may have several, each once."""
+    known = identifiers[column]
+    if value is None or known == value or (type(known) is list and value in known):
+        return
+    if known is None:
+        identifiers[column] = value
+    else:
+        identifiers[column] = [*map(str, known if type(known) is list else [known]), str(value)]
 
 
 def identifiers_of_claim(
@@ -110,8 +168,17 @@ def identifiers_of_row(row: dict[str, Any], options: NormalizationOptions) -> Id
 
 
 def device_identifier(device: Any, *, trusted: bool) -> str | None:
-    """The mobile advertising id of `context.device`; from a call not `trusted`, only with tracking allowed."""
-    if type(device) is not dict or not (trusted or device.get("adTrackingEnabled") is True):
+    """The mobile advertising id of `context.device`, unless tracking is refused or it is no phone's.
+
+    From a call not `trusted`, only with tracking allowed. A device that does not say what it is may be a phone.
+    """
+    if type(device) is not dict:
+        return None
+    allowed = device.get("adTrackingEnabled")
+    if allowed is False or not (trusted or allowed is True):
+        return None
+    system = device.get("type")
+    if type(system) is str and system and system.lower() not in _MOBILE_SYSTEMS:
         return None
     outcome = normalize_mobile_id(device.get("advertisingId"))
     return str(outcome.value) if isinstance(outcome, Normalized) else None
@@ -139,4 +206,6 @@ def _read(field: _Field, sources: Sequence[Any]) -> tuple[bool, Any]:
 
 
 def _is_blank(value: Any) -> bool:
+    if type(value) is list:
+        return all(item is None or (type(item) is str and item.strip().lower() in _BLANK) for item in value)
     return value is None or (type(value) is str and value.strip().lower() in _BLANK)

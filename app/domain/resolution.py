@@ -24,7 +24,13 @@ from app.domain.engage import (
     may_reach_facebook,
 )
 from app.domain.normalization import MetaKey, NormalizationOptions
-from app.domain.person import device_identifier, identifiers_in, identifiers_of_claim, identifiers_of_row
+from app.domain.person import (
+    contacts_in,
+    device_identifier,
+    identifiers_in,
+    identifiers_of_claim,
+    identifiers_of_row,
+)
 from app.domain.profile_ids import ANONYMOUS, profile_id_of
 from app.domain.reverse_etl import ROW_EVENTS
 from app.domain.sights import Sights
@@ -112,6 +118,7 @@ class Resolver:
         self._sees = self._sees_users or self._sees_anonymous
         self._sights = Sights()
         self._devices = Sights()
+        self._contacts = Sights()
 
     def resolve(
         self, raw: bytes | None, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
@@ -151,7 +158,9 @@ class Resolver:
         context = call.context
         if call_type == "track" and not self._sees and call.event not in self._tracked:
             # Most calls end here.
-            plain = context is None or (context.personas is ABSENT and context.device is ABSENT)
+            plain = context is None or (
+                context.personas is ABSENT and context.device is ABSENT and context.traits is ABSENT
+            )
             if plain and call.event and not call.event.isspace() and _has_id(call):
                 return Resolution(received, (), _NOT_NEEDED)
         if call_type == "alias":
@@ -171,7 +180,7 @@ class Resolver:
         if call_type == "identify":
             return self._resolve_identify(call, profile, source)
         hits = self._hits_of(call, raw)
-        return self._finish(call, profile, source, hits, None, self._new_device(profile, context))
+        return self._finish(call, profile, source, hits, None, self._of_context(profile, context, source))
 
     # --- what a call gives ---
 
@@ -205,9 +214,10 @@ class Resolver:
     def _resolve_identify(self, call: SegmentEvent, profile: str, source: _Source) -> Resolution:
         traits = read_object(call.traits)
         identifiers = identifiers_in([traits], self._normalization(source))
-        device = self._new_device(profile, call.context)
-        if device:
-            identifiers = {**(identifiers or {}), **device}
+        of_context = self._of_context(profile, call.context, source)
+        if of_context:
+            own = {column: value for column, value in (identifiers or {}).items() if value is not None}
+            identifiers = {**(identifiers or {}), **of_context, **own}
         return self._finish(call, profile, source, [], self._used_traits(traits, None), identifiers)
 
     def _resolve_engage(
@@ -303,14 +313,22 @@ class Resolver:
         }
         return used or None
 
-    def _new_device(self, profile: str, context: CallContext | None) -> Identifiers | None:
-        """The advertising id of the device, unless it has been forwarded for this profile lately."""
-        if context is None or context.device is ABSENT:
+    def _of_context(self, profile: str, context: CallContext | None, source: _Source) -> Identifiers | None:
+        """The advertising id of the device, the e-mail addresses and phone numbers of `context.traits`.
+
+        Libraries repeat them in every call: they are forwarded unless they have been for this profile lately.
+        """
+        if context is None or (context.device is ABSENT and context.traits is ABSENT):
             return None
-        identifier = device_identifier(read_object(context.device), trusted=False)
-        if identifier is None or not self._devices.is_first(f"{identifier}|{profile}"):
-            return None
-        return {MetaKey.MADID.value: identifier}
+        found: Identifiers = {}
+        if context.traits is not ABSENT:
+            digest = hashlib.blake2b(bytes(context.traits), digest_size=16).hexdigest()
+            if self._contacts.is_first(f"{digest}|{profile}"):
+                found.update(contacts_in(read_object(context.traits), self._normalization(source)) or {})
+        device = device_identifier(read_object(context.device), trusted=False)
+        if device is not None and self._devices.is_first(f"{device}|{profile}"):
+            found[MetaKey.MADID.value] = device
+        return found or None
 
     def _normalization(self, source: _Source) -> NormalizationOptions:
         year = datetime.fromtimestamp(source.received // 1_000, UTC).year

@@ -480,3 +480,19 @@ def test_a_state_of_a_later_version_with_more_fields_can_be_read() -> None:
     engine.restart()
     engine.marker(START + 40 * DAY)
     assert short(engine.deltas()) == [("user_1", "exited", START + 30 * DAY)]
+
+
+def test_several_emails_and_phones_of_one_call_are_one_row_each() -> None:
+    engine = Engine()
+    identify(engine, START, EMAIL=["e1", "e2"], PHONE=["p1", "p2"], FN="ann")
+    engine.order(START + 1)
+    identify(engine, START + 2, EMAIL=["e2", "e1"])
+    identify(engine, START + 3, EMAIL=["e3"])
+    entered, updated = engine.deltas()
+    assert rows(entered) == [
+        {"EXTERN_ID": "user_1", "EMAIL": "e2", "PHONE": "p2", "FN": "ann"},
+        {"EXTERN_ID": "user_1", "EMAIL": "e1"},
+        {"EXTERN_ID": "user_1", "PHONE": "p1"},
+    ]
+    assert updated.change is Change.UPDATED
+    assert sorted(row.get("EMAIL", "") for row in rows(updated)) == ["", "e1", "e2", "e3"]

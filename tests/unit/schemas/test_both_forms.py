@@ -34,7 +34,8 @@ profile_events = st.builds(
     message_id=st.none() | texts,
     hits=st.lists(st.builds(FeedHit, feed=texts, values=st.lists(scalars, max_size=2)), max_size=2),
     traits=st.none() | st.dictionaries(texts, scalars, max_size=2),
-    identifiers=st.none() | st.dictionaries(texts, st.none() | cells, max_size=2),
+    identifiers=st.none()
+    | st.dictionaries(texts, st.none() | cells | st.lists(texts, max_size=2), max_size=2),
     claims=st.none() | st.dictionaries(texts, st.booleans(), max_size=2),
     progress=st.none() | st.dictionaries(texts, instants, max_size=2),
 )
@@ -72,7 +73,9 @@ TEXT_FIELDS = [
     *("type", "event", "name", "userId", "anonymousId", "groupId", "messageId"),
     *("timestamp", "originalTimestamp", "sentAt", "receivedAt"),
 ]
-objects = st.none() | st.dictionaries(st.sampled_from(["personas", "device", "x"]), scalars, max_size=2)
+objects = st.none() | st.dictionaries(
+    st.sampled_from(["personas", "device", "traits", "x"]), scalars, max_size=2
+)
 calls = st.fixed_dictionaries(
     {},
     optional={
