@@ -52,7 +52,7 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
 
 def never_entered(delta: MembershipDelta) -> bool:
     """Whether nothing changes by the delta but what Facebook has: Engage or a warehouse says of a stranger that they
-    are not in the audience, who may be in it from before it was kept here.
+    are not in the audience, who may be in it from before it was connected.
     """
     return delta.sequence == 1 and delta.change is Change.EXITED
 

@@ -19,7 +19,7 @@ from app.domain.event_conditions import Need, compared_with_trait, compile_event
 from app.domain.feeds import feed_of
 from app.domain.operators import DATE_OPERATORS, predicate
 from app.domain.paths import parse_path
-from app.domain.reverse_etl import destinations_by_change, row_source
+from app.domain.reverse_etl import listeners, row_source
 from app.domain.state import ProfileState
 from app.domain.values import extractor, goes_into_items, kept, kept_items
 from app.errors import InvalidInputError
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from app.domain.event_conditions import Edge, Holds
     from app.domain.feeds import Feed
-    from app.domain.reverse_etl import RowSource
+    from app.domain.reverse_etl import Listeners, RowSource
     from schemas.audience import AudienceDefinition, Condition
 
 # Events kept of one profile in one feed: a state must fit into one record of the changelog, and be quick to read.
@@ -54,7 +54,7 @@ class CompiledAudience:
 
     `holds` is the condition and `require` together; of an audience that is not computed here, `require` alone, and
     `claimed` is True: the newest claim must say so too. `rows`: the claims are those of a warehouse's rows. `timed`:
-    time alone can change it. `added_to` and `removed_from` are the destinations that hear of who is in, and who not.
+    time alone can change it. `told` says which destinations hear of what.
     """
 
     key: str
@@ -65,8 +65,7 @@ class CompiledAudience:
     timed: bool
     feeds: tuple[str, ...]
     destinations: tuple[str, ...]
-    added_to: tuple[str, ...]
-    removed_from: tuple[str, ...]
+    told: Listeners
     rows: RowSource | None
 
 
@@ -152,7 +151,6 @@ class _Builder:
         parts = [part for part in (definition.when, definition.require) if part is not None]
         use = _Use(definition.key)
         tests = [self._condition(part, use) for part in parts]
-        added_to, removed_from = destinations_by_change(definition)
         audience = CompiledAudience(
             key=definition.key,
             holds=_all_of(tests),
@@ -162,8 +160,7 @@ class _Builder:
             timed=bool(use.feeds),
             feeds=tuple(sorted(use.feeds)),
             destinations=tuple(destination.id for destination in definition.destinations),
-            added_to=added_to,
-            removed_from=removed_from,
+            told=listeners(definition),
             rows=row_source(definition),
         )
         self._audiences[audience.key] = audience

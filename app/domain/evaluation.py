@@ -74,14 +74,14 @@ def _is_claimed(audience: CompiledAudience, state: ProfileState) -> bool:
 
 
 def _is_told_out(audience: CompiledAudience, profile: str, state: ProfileState, identified: bool) -> bool:
-    """Whether somebody who never entered is to be taken out of what Facebook may have from before."""
+    """Whether a claim takes out somebody who never entered, and some destination may have them from before."""
     claim = state.claims.get(audience.key)
     return (
         claim is not None
         and not claim.member
         and audience.enabled
         and (identified or audience.include_anonymous)
-        and bool(audience.removed_from and rows_of(profile, state))
+        and bool(audience.told.strangers and rows_of(profile, state))
     )
 
 
@@ -99,7 +99,7 @@ def announce(
         return deltas
     for key, known in state.memberships.items():
         audience = plan.audiences.get(key)
-        if audience is not None and known.member and audience.added_to and key not in skipped:
+        if audience is not None and known.member and audience.told.entries and key not in skipped:
             delta = _delta(profile, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT)
             deltas.append(delta)
     return deltas
@@ -128,7 +128,9 @@ def _delta(
     cause: Cause,
 ) -> MembershipDelta:
     known.sequence += 1
-    told = audience.removed_from if change is _EXITED else audience.added_to
+    told = audience.told.entries
+    if change is _EXITED:
+        told = audience.told.exits if known.sequence > 1 else audience.told.strangers
     by_destination = dict.fromkeys(told, rows)
     return MembershipDelta(
         audience.key, profile, change, known.sequence, by_destination, at, instant.clock, cause

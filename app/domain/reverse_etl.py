@@ -8,7 +8,7 @@ told is nothing that somebody did.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from app.domain.feeds import compared
 from app.domain.profile_ids import profile_id_of
@@ -96,16 +96,31 @@ def refuse_unread_topics(definitions: Sequence[AudienceDefinition], source_topic
             )
 
 
-def destinations_by_change(definition: AudienceDefinition) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Ids of the destinations that are told who is in, and of those that are told who is out.
+class Listeners(NamedTuple):
+    """Ids of an audience's destinations that hear of who enters, of who leaves, and of strangers who are out.
 
-    For Engage's audiences the boolean decides, whatever the mode.
+    A stranger never entered here. Where Facebook's audience was there before, they may be in it from then.
     """
+
+    entries: tuple[str, ...]
+    exits: tuple[str, ...]
+    strangers: tuple[str, ...]
+
+
+def listeners(definition: AudienceDefinition) -> Listeners:
+    """For Engage's audiences the boolean decides, whatever the mode; of a computed one nobody says who is out."""
     everywhere = definition.source is AudienceSource.ENGAGE
     destinations = definition.destinations
-    return (
-        tuple(item.id for item in destinations if everywhere or ADDING_ROWS[item.sync_mode]),
-        tuple(item.id for item in destinations if everywhere or item.sync_mode in REMOVING),
+    exits = [item for item in destinations if everywhere or item.sync_mode in REMOVING]
+    before = [] if definition.source is AudienceSource.COMPUTED else exits
+    return Listeners(
+        entries=tuple(item.id for item in destinations if everywhere or ADDING_ROWS[item.sync_mode]),
+        exits=tuple(item.id for item in exits),
+        strangers=tuple(
+            item.id
+            for item in before
+            if item.audience_id is not None or (not everywhere and item.sync_mode is SyncMode.DELETE)
+        ),
     )
 
 

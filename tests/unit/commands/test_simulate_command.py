@@ -127,3 +127,26 @@ def test_a_reader_that_has_seen_enough_is_no_failure(audiences: str, tmp_path: P
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=30) == 0
+
+
+def test_rows_and_journeys_follow_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "audiences.yaml"
+    file.write_text(
+        "audiences:\n"
+        "  - {name: Leads, source: reverse_etl, rows: {topic: segment.events}}\n"
+        "  - {name: Step, source: engage}\n"
+    )
+    personas = {"computation_class": "journey_step", "computation_key": "step"}
+    events = written(tmp_path, order(event="new"), order(context={"personas": personas}))
+
+    def entered() -> list[str]:
+        return [
+            json.loads(line)["audience"] for line in run(str(file), "--events", events).stdout.splitlines()
+        ]
+
+    assert entered() == ["leads"]
+    monkeypatch.setenv("AUDIENCE_SYNC_LEGACY_JOURNEYS", "true")
+    assert entered() == ["leads", "step"]
+    monkeypatch.setenv("AUDIENCE_SYNC_SOURCE_TOPIC", "other")
+    with pytest.raises(InvalidInputError, match="a second source topic is not supported yet"):
+        run(str(file), "--events", events)

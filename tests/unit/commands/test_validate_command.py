@@ -150,3 +150,27 @@ def test_what_can_be_read_and_not_be_computed_is_refused(tmp_path: Path) -> None
     result = validate(file, cwd=tmp_path)
     assert result.returncode == 2
     assert "audience a: a count within a window may be at most 19,999" in result.stderr
+
+
+def test_rows_of_a_warehouse_are_read_out_with_their_sync_mode(tmp_path: Path) -> None:
+    rows = "{name: Leads, source: reverse_etl, rows: {topic: segment.events}, facebook: {sync_mode: upsert}}"
+    (tmp_path / "rows.yaml").write_text(f"audiences:\n  - {rows}\n")
+    result = validate("rows.yaml", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (
+        0,
+        "leads (Leads), reverse_etl: rows of a warehouse [leads, upsert]\n",
+    )
+
+
+def test_rows_of_a_topic_that_is_not_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.yaml").write_text(
+        "audiences:\n  - {name: Leads, source: reverse_etl, rows: {topic: warehouse}}\n"
+    )
+    result = validate("rows.yaml", cwd=tmp_path)
+    assert result.returncode == 2
+    assert (
+        "audience leads: `rows: {topic: warehouse}`: a second source topic is not supported yet"
+        in result.stderr
+    )
+    environment = {"AUDIENCE_SYNC_SOURCE_TOPIC": "warehouse"}
+    assert validate("rows.yaml", cwd=tmp_path, environment=environment).returncode == 0

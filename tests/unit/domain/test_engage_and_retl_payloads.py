@@ -21,7 +21,7 @@ from tests.unit.domain.plans import FAR_WALL, START, plan_of
 PAYLOADS = json.loads((Path(__file__).parent / "engage_and_retl_payloads.json").read_text("utf-8"))
 BOUGHT, STEP = "order_completed_last_30_days", "spring_promo__ads_8943l"
 PLAN = plan_of(
-    {"key": BOUGHT, "source": "engage"},
+    {"key": BOUGHT, "source": "engage", "facebook": {"audience_id": "120210000000000001"}},
     {"key": STEP, "source": "engage"},
     {"key": "leads", "source": "reverse_etl", "rows": {"where": {"$.__segment_id": {"exists": True}}}},
     # Nobody enters by what is no event.
@@ -86,7 +86,7 @@ SAM = {
 
 OUTCOMES = {
     "engage_identify_enter": [(BOUGHT, "u_10482", "entered", [JANE])],
-    # Nobody knows whether Facebook has her from before.
+    # Facebook's audience was there before: she may be in it.
     "engage_identify_exit": [(BOUGHT, "u_10482", "exited", [JANE])],
     "engage_track_enter": [(BOUGHT, "u_10482", "entered", [JANE])],
     "engage_track_exit": [(BOUGHT, "u_10482", "exited", [JANE])],
@@ -96,7 +96,7 @@ OUTCOMES = {
     "computed_trait_identify": [("spenders", "u_10482", "entered", [{"EXTERN_ID": "u_10482"}])],
     "retl_new": [("leads", "crm_778", "entered", [SAM])],
     "retl_updated": [("leads", "crm_778", "entered", [SAM])],
-    "retl_deleted": [("leads", "crm_778", "exited", [{"EXTERN_ID": "crm_778"}])],
+    "retl_deleted": [],
 }
 
 

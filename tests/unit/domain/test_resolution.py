@@ -450,10 +450,17 @@ FIELDS = [
 ]
 hostile_calls = st.dictionaries(st.sampled_from(FIELDS), json_values).map(
     lambda odd: {**json.loads(engage("track", claim=True)), **odd}
+) | st.dictionaries(st.sampled_from(FIELDS), json_values).map(
+    lambda odd: {**json.loads(call(event="new", properties={"email": ["a@b.co"]})), **odd}
 )
 HOSTILE = resolver(
     ENGAGED,
     NEVER_ORDERED,
+    {
+        "source": "reverse_etl",
+        "rows": {"where": {"$.properties.a.$": {"not_contains": "x"}}, "id": "$.context.b"},
+    },
+    {"source": "reverse_etl", "rows": {"topic": "segment.events"}},
     {"when": {"event": "Order Completed", "where": {"a.$.b": {"contains": "x"}, "c": {"trait": "t.$"}}}},
     {
         "when": {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.domain.counters import Counters
-from app.domain.definitions import Document, parse_definitions
+from app.domain.definitions import Document, parse_definitions, published_form
 from app.domain.normalization import normalize_email
 from app.domain.partition import AudiencePartition
 from app.domain.resolution import Resolution, ResolveOptions, Resolver
@@ -243,6 +243,9 @@ class Warehouse:
         return self.partition.drain().deltas
 
 
+CONNECTED = {"ad_account_id": "act_1", "audience_id": "120210000000000001"}
+
+
 def told(deltas: list[MembershipDelta]) -> list[tuple[str, list[str]]]:
     return [(delta.change.value, list(delta.rows)) for delta in deltas]
 
@@ -279,8 +282,8 @@ def test_a_changed_column_of_a_member_is_sent_again() -> None:
         ]
 
 
-def test_a_stranger_is_taken_out_of_what_facebook_had_before_and_counts_as_no_exit() -> None:
-    one = Warehouse()
+def test_a_stranger_is_taken_out_of_a_connected_audience_and_counts_as_no_exit() -> None:
+    one = Warehouse(warehouse(facebook=CONNECTED))
     (delta,) = one.row("deleted")
     assert (delta.change, delta.sequence) == (Change.EXITED, 1)
     assert delta.rows == {"leads": [{"EXTERN_ID": "user_1"}]}
@@ -292,7 +295,7 @@ def test_a_stranger_is_taken_out_of_what_facebook_had_before_and_counts_as_no_ex
 
 
 def test_engage_takes_out_a_stranger_as_well_and_simulate_shows_no_transition() -> None:
-    engaged = {"key": "vips", "source": "engage"}
+    engaged = {"key": "vips", "source": "engage", "facebook": CONNECTED}
     personas = {"computation_class": "audience", "computation_key": "vips"}
     raw = call(type="identify", traits={"vips": False}, context={"personas": personas})
     (delta,) = Warehouse(engaged).call(raw)
@@ -307,22 +310,37 @@ def test_engage_takes_out_a_stranger_as_well_and_simulate_shows_no_transition() 
 @pytest.mark.parametrize(
     ("keys", "why"),
     [
-        ({"enabled": False}, "not enabled"),
+        ({}, "Facebook's audience is ours from its first day on"),
+        ({"facebook": CONNECTED, "enabled": False}, "not enabled"),
         ({"facebook": []}, "delivered nowhere"),
+        ({"facebook": {**CONNECTED, "sync_mode": "upsert"}}, "nobody is ever removed"),
     ],
 )
 def test_nobody_is_taken_out_where_nobody_could_be(keys: dict[str, Any], why: str) -> None:
     assert Warehouse(warehouse(**keys)).row("deleted") == []
 
 
+def test_only_destinations_that_may_have_them_hear_of_a_stranger() -> None:
+    facebook = [
+        *accounts("mirror", "delete"),
+        {**CONNECTED, "ad_account_id": "act_8", "sync_mode": "upsert"},
+        {**CONNECTED, "ad_account_id": "act_9"},
+    ]
+    one = Warehouse(warehouse(facebook=facebook))
+    assert told(one.row("deleted")) == [("exited", ["leads@act_1", "leads@act_9"])]
+    one.row("new")
+    assert told(one.row("deleted")) == [("exited", ["leads@act_0", "leads@act_1", "leads@act_9"])]
+
+
 def test_a_stranger_who_cannot_be_named_is_not_taken_out() -> None:
-    one = Warehouse(warehouse())
+    one = Warehouse(warehouse(facebook=CONNECTED))
     assert one.row("deleted", userId=None, anonymousId="a") == []
-    assert Warehouse(warehouse(include_anonymous=True)).row("deleted", userId=None, anonymousId="a") == []
+    anyone = warehouse(facebook=CONNECTED, include_anonymous=True)
+    assert Warehouse(anyone).row("deleted", userId=None, anonymousId="a") == []
     # A phone number can be sent, and makes nobody eligible.
-    phone = {"userId": None, "anonymousId": "a", "properties": {"phone": "+14155550100"}}
+    phone = {"userId": None, "anonymousId": "b", "properties": {"phone": "+14155550100"}}
     assert one.row("deleted", **phone) == []
-    assert len(Warehouse(warehouse(include_anonymous=True)).row("deleted", **phone)) == 1
+    assert len(Warehouse(anyone).row("deleted", **phone)) == 1
 
 
 # --- several destinations ---
@@ -439,7 +457,7 @@ def test_rows_are_read() -> None:
     assert definition.rows.id == "a"
     assert definition.destinations[0].sync_mode is SyncMode.UPSERT
     assert read({"source": "reverse_etl", "rows": {"topic": "t"}}).rows == Rows(topic="t")
-    assert AudienceDefinition.model_validate(definition.model_dump(mode="json")) == definition
+    assert AudienceDefinition.model_validate(published_form(definition)) == definition
 
 
 def test_modes_that_go_together() -> None:
