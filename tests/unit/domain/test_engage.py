@@ -141,6 +141,15 @@ def test_the_integrations_object(integrations: Any, let_through: bool, why: str)
     assert may_reach_facebook(integrations) is let_through
 
 
+@pytest.mark.parametrize("kind", ["trait", "computed_trait"])
+def test_a_computed_traits_call_counts_whatever_its_integrations_say(kind: str) -> None:
+    personas = {"computation_class": kind, "computation_key": "k"}
+    raw = {"type": "track", "event": "x", "integrations": {"All": False}, "context": {"personas": personas}}
+    resolution = resolved(raw | {"properties": {"k": True}})
+    ((_, event),) = resolution.records
+    assert (len(event.hits), event.claims, resolution.dropped) == (1, None, None)
+
+
 @pytest.mark.parametrize(
     "context", [None, {}, {"personas": None}, {"personas": []}, {"personas": "audience"}, {"personas": {}}]
 )

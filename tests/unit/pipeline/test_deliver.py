@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replaced
 
 from app.adapters.memory import (
     ManualClock,
@@ -24,7 +25,7 @@ from app.domain.delivery_errors import Scope
 from app.errors import FatalError, UnreachableError
 from app.pipeline.deliver import Delivery, DeliveryOptions, DestinationView
 from app.ports import UsersAnswer
-from schemas.audience import AudienceDefinition, AudienceSource, DeliveryMode, FacebookDestination
+from schemas.audience import AudienceDefinition, AudienceSource, DeliveryMode, FacebookDestination, SyncMode
 from schemas.dead_letter import Reason
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.sync import DestinationState, OffsetRange, SyncState
@@ -237,6 +238,18 @@ async def test_rows_without_external_id_go_in_a_request_of_their_own(worlds: Wor
         [{"EMAIL": "e2"}, {"EMAIL": "e3"}],
         [{"EXTERN_ID": "a", "EMAIL": "e1"}],
     ]
+
+
+async def test_a_change_that_the_sync_mode_leaves_out_takes_no_entry_back(worlds: Worlds) -> None:
+    world = worlds(audience("vips", sync_mode=SyncMode.UPSERT))
+    await world.start()
+    await world.live("ann")
+    left = replaced(world.change("ann", EXIT), rows={})
+    world.delivery.offer(0, [(1, left)], 2)
+    await world.pass_period()
+    assert [(call.kind, people(call)) for call in world.graph.calls_of("add", "remove")] == [("add", ["ann"])]
+    assert world.ledger.states["vips"].cursor == 2
+    assert world.delivery.idle()
 
 
 async def test_deltas_without_rows_send_nothing_and_move_the_cursor(worlds: Worlds) -> None:

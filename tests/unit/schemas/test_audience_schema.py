@@ -17,6 +17,7 @@ from schemas.audience import (
 )
 
 EVENT: dict[str, Any] = {"kind": "event", "event": "E", "count": {"kind": "at_least", "number": 1}}
+WHERE: dict[str, Any] = {"path": "a", "operator": "equals", "operand": 1}
 AUDIENCE: dict[str, Any] = {"key": "a", "name": "A", "when": EVENT}
 
 
@@ -30,6 +31,14 @@ AUDIENCE: dict[str, Any] = {"key": "a", "name": "A", "when": EVENT}
         ({"key": "a" * 201}, "pattern"),
         ({"when": None}, "`when` belongs to computed audiences"),
         ({"source": "engage"}, "`when` belongs to computed audiences"),
+        ({"source": "reverse_etl", "when": None}, "`rows` belongs to audiences of a warehouse"),
+        ({"rows": {"topic": "t"}}, "`rows` belongs to audiences of a warehouse"),
+        ({"source": "reverse_etl", "when": None, "rows": {}}, "by `topic` or by `where`, by one of them"),
+        ({"source": "reverse_etl", "when": None, "rows": {"topic": "t", "where": [WHERE]}}, "by one of them"),
+        (
+            {"destinations": [{"id": "a", "sync_mode": "both"}]},
+            "'mirror', 'upsert', 'add', 'update' or 'delete'",
+        ),
         ({"destinations": [{"id": "a"}, {"id": "a"}]}, "two destinations have one id"),
         ({"wen": EVENT}, "Extra inputs"),
         ({"when": {**EVENT, "kind": "events"}}, "does not match any of the expected tags"),
