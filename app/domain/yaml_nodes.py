@@ -120,6 +120,10 @@ class _RefusedError(Exception):
         self.line = line
 
 
+# YAML folds them to a blank within quotes; in JSON they are characters like any other.
+_FOREIGN_BREAK: Final = re.compile("[\x85\u2028\u2029]")
+
+
 def read_nodes(text: str, report: Report) -> Node | None:
     """The tree of a YAML or JSON text; every problem goes to `report`, and None is what cannot be read at all.
 
@@ -127,6 +131,14 @@ def read_nodes(text: str, report: Report) -> Node | None:
     """
     if len(text) > MAX_CHARACTERS:
         report(1, f"the text has more than {MAX_CHARACTERS:,} characters")
+        return None
+    foreign_break = _FOREIGN_BREAK.search(text)
+    if foreign_break is not None:
+        line = text.count("\n", 0, foreign_break.start()) + 1
+        report(
+            line,
+            f"a line break to YAML and none to JSON: write the character as \\u{ord(foreign_break[0]):04x}",
+        )
         return None
     try:
         return _Builder(report).build(_without_json_tabs(text))

@@ -151,6 +151,17 @@ def test_json_means_what_json_says(value: object, indent: int | str | None, asci
         assert plain(node) == value
 
 
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])
+def test_characters_that_yaml_takes_for_line_breaks_are_refused_where_they_are_not_escaped(
+    character: str,
+) -> None:
+    node, problems = read(f'[1,\n"{character}"]')
+    assert node is None
+    assert len(problems) == 1
+    assert f"\\u{ord(character):04x}" in str(problems[0])
+    assert plain(read(json.dumps([character]))[0]) == [character]
+
+
 @given(st.text(alphabet="{}[]:,-?&*!|>%@`\"'#\n\t ab0\\u~<.", max_size=40))
 def test_any_text_is_read_or_reported(text: str) -> None:
     node, problems = read(text)
