@@ -318,6 +318,15 @@ def normalize_value(value: object) -> Outcome:
     return Normalized(number, str(int(number)) if whole else repr(number))
 
 
+def guiding_country(own: Outcome, options: NormalizationOptions) -> str | None:
+    """The country (alpha-2, capitals) that guides a person's phone number, state and postal code.
+
+    `own` is what `normalize_country` made of the person's.
+    """
+    known = _COUNTRY_OF_HASH.get(str(own.value)) if isinstance(own, Normalized) else None
+    return known or options.default_country
+
+
 def normalize_fields(
     fields: Mapping[str, object], options: NormalizationOptions
 ) -> dict[MetaKey, Normalized | Unusable]:
@@ -327,8 +336,7 @@ def normalize_fields(
     """
     get = fields.get
     country = normalize_country(get("country"))
-    own = _COUNTRY_OF_HASH.get(str(country.value)) if isinstance(country, Normalized) else None
-    guide = own or options.default_country
+    guide = guiding_country(country, options)
     birth = normalize_birth(get("birth"), get("birthday"), options.today_year)
     last, first, initial = _names(get("name"), options)
     outcomes: dict[MetaKey, Outcome] = {

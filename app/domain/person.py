@@ -18,8 +18,12 @@ from app.domain.normalization import (
     NormalizationOptions,
     Normalized,
     Unusable,
+    guiding_country,
+    normalize_country,
+    normalize_email,
     normalize_fields,
     normalize_mobile_id,
+    normalize_phone,
 )
 from app.domain.reverse_etl import DELETED
 
@@ -75,15 +79,11 @@ _FIELDS: Final = (
     ),
     _COUNTRY,
 )
-# What finds a person alone, and what guides it.
-_CONTACTS: Final = (_EMAIL, _PHONE, _COUNTRY)
 _BLANK: Final = frozenset({"", "/", "-", "null", "n/a"})
 _MOBILE_SYSTEMS: Final = frozenset({"android", "ios"})
 
 
-def identifiers_in(
-    sources: Sequence[Any], options: NormalizationOptions, fields: Sequence[_Field] = _FIELDS
-) -> Identifiers | None:
+def identifiers_in(sources: Sequence[Any], options: NormalizationOptions) -> Identifiers | None:
     """Column -> value as sent, of the objects in `sources`, the first of which counts most; several values as a list.
 
     None as a value: a field of that column is in the call, and holds nothing that can be sent.
@@ -91,7 +91,7 @@ def identifiers_in(
     found: dict[str, Any] = {}
     columns: dict[MetaKey, bool] = {}
     further: list[tuple[_Field, Any]] = []
-    for field in fields:
+    for field in _FIELDS:
         present, value = _read(field, sources)
         if not present:
             continue
@@ -124,12 +124,24 @@ def identifiers_in(
 
 def contacts_in(traits: Any, options: NormalizationOptions) -> Identifiers | None:
     """The e-mail addresses and phone numbers of `context.traits`; what is missing or unusable there says nothing."""
-    found = identifiers_in([traits], options, _CONTACTS) or {}
-    return {
-        column: value
-        for column, value in found.items()
-        if value is not None and column != MetaKey.COUNTRY.value
-    } or None
+    sources = (traits,)
+    found: Identifiers = {}
+    for email in _values(_EMAIL, sources):
+        _add(found, MetaKey.EMAIL.value, _sent(normalize_email(email)))
+    phones = _values(_PHONE, sources)
+    if phones:
+        guide = guiding_country(normalize_country(_read(_COUNTRY, sources)[1]), options)
+        for phone in phones:
+            _add(found, MetaKey.PHONE.value, _sent(normalize_phone(phone, guide)))
+    return found or None
+
+
+def _values(field: _Field, sources: Sequence[Any]) -> list[Any]:
+    """Those of a field that may have several; blank ones left out."""
+    value = _read(field, sources)[1]
+    if type(value) is list:
+        return [item for item in value if not _is_blank(item)][:MAX_OF_ONE_KIND]
+    return [] if value is None else [value]
 
 
 def _sent(outcome: Normalized | Unusable | None) -> str | float | None:
@@ -138,7 +150,7 @@ def _sent(outcome: Normalized | Unusable | None) -> str | float | None:
 
 def _add(identifiers: Identifiers, column: str, value: str | float | None) -> None:
     """One more value of a column that may have several, each once."""
-    known = identifiers[column]
+    known = identifiers.get(column)
     if value is None or known == value or (type(known) is list and value in known):
         return
     if known is None:

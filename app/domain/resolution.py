@@ -36,7 +36,7 @@ from app.domain.reverse_etl import ROW_EVENTS
 from app.domain.sights import Sights
 from schemas.dead_letter import DropReason, Reason
 from schemas.profile import CALL, VERSION, FeedHit, ProfileEvent
-from schemas.segment import ABSENT, CallContext, SegmentEvent
+from schemas.segment import ABSENT, SegmentEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,7 +159,9 @@ class Resolver:
         if call_type == "track" and not self._sees and call.event not in self._tracked:
             # Most calls end here.
             plain = context is None or (
-                context.personas is ABSENT and context.device is ABSENT and context.traits is ABSENT
+                context.personas is ABSENT
+                and context.device is ABSENT
+                and (context.traits is ABSENT or _contacts_sight(call, context.traits) in self._contacts)
             )
             if plain and call.event and not call.event.isspace() and _has_id(call):
                 return Resolution(received, (), _NOT_NEEDED)
@@ -180,7 +182,7 @@ class Resolver:
         if call_type == "identify":
             return self._resolve_identify(call, profile, source)
         hits = self._hits_of(call, raw)
-        return self._finish(call, profile, source, hits, None, self._of_context(profile, context, source))
+        return self._finish(call, profile, source, hits, None, self._of_context(profile, call, source))
 
     # --- what a call gives ---
 
@@ -214,7 +216,7 @@ class Resolver:
     def _resolve_identify(self, call: SegmentEvent, profile: str, source: _Source) -> Resolution:
         traits = read_object(call.traits)
         identifiers = identifiers_in([traits], self._normalization(source))
-        of_context = self._of_context(profile, call.context, source)
+        of_context = self._of_context(profile, call, source)
         if of_context:
             own = {column: value for column, value in (identifiers or {}).items() if value is not None}
             identifiers = {**(identifiers or {}), **of_context, **own}
@@ -313,18 +315,17 @@ class Resolver:
         }
         return used or None
 
-    def _of_context(self, profile: str, context: CallContext | None, source: _Source) -> Identifiers | None:
+    def _of_context(self, profile: str, call: SegmentEvent, source: _Source) -> Identifiers | None:
         """The advertising id of the device, the e-mail addresses and phone numbers of `context.traits`.
 
         Libraries repeat them in every call: they are forwarded unless they have been for this profile lately.
         """
+        context = call.context
         if context is None or (context.device is ABSENT and context.traits is ABSENT):
             return None
         found: Identifiers = {}
-        if context.traits is not ABSENT:
-            digest = hashlib.blake2b(bytes(context.traits), digest_size=16).hexdigest()
-            if self._contacts.is_first(f"{digest}|{profile}"):
-                found.update(contacts_in(read_object(context.traits), self._normalization(source)) or {})
+        if context.traits is not ABSENT and self._contacts.is_first(_contacts_sight(call, context.traits)):
+            found.update(contacts_in(read_object(context.traits), self._normalization(source)) or {})
         device = device_identifier(read_object(context.device), trusted=False)
         if device is not None and self._devices.is_first(f"{device}|{profile}"):
             found[MetaKey.MADID.value] = device
@@ -381,6 +382,11 @@ def _message_id(text: str | None) -> str | None:
     if text is None or len(text) <= _MAX_MESSAGE_ID:
         return text if text and not text.isspace() else None
     return text[:_MAX_MESSAGE_ID] + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _contacts_sight(call: SegmentEvent, traits: msgspec.Raw) -> int:
+    """Stands for who says what of themselves in `context.traits`; 64 bits, so two are not confused in practice."""
+    return hash((call.user_id, call.anonymous_id, bytes(traits)))
 
 
 def _has_id(call: SegmentEvent) -> bool:

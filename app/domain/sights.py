@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 # At least so many are remembered, at most twice as many.
 REMEMBERED: Final = 100_000
@@ -14,10 +17,13 @@ class Sights:
     __slots__ = ("_new", "_old")
 
     def __init__(self) -> None:
-        self._new: set[str] = set()
-        self._old: set[str] = set()
+        self._new: set[Hashable] = set()
+        self._old: set[Hashable] = set()
 
-    def is_first(self, sight: str) -> bool:
+    def __contains__(self, sight: Hashable) -> bool:
+        return sight in self._new or sight in self._old
+
+    def is_first(self, sight: Hashable) -> bool:
         """Whether it has not been seen lately; from now on it has."""
         if sight in self._new:
             return False
