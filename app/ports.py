@@ -9,7 +9,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from app.domain.delivery import UsageMeter
 from schemas.dead_letter import DeadLetter
@@ -128,8 +128,7 @@ class Liveness(Protocol):
         """False once half a session has passed since the group coordinator last answered a heartbeat."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record to write; `value` None is a tombstone."""
 
     topic: str

@@ -85,8 +85,7 @@ class TransactionalWriter:
         producer = self._producer
         producer.begin_transaction()
         self._after_step("begin")
-        for record in records:
-            self._produce(record)
+        self._produce(records)
         self._after_step("produce")
         while producer.flush(_STEP_SECONDS) and self._refused is None:
             pass
@@ -102,16 +101,16 @@ class TransactionalWriter:
         self._until_done(lambda: producer.commit_transaction(_STEP_SECONDS))
         self._after_step("commit")
 
-    def _produce(self, record: Record) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic, record.value, record.key, record.partition, on_delivery=self._delivered
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                return
+    def _produce(self, records: Sequence[Record]) -> None:
+        produce, delivered = self._producer.produce, self._delivered
+        for topic, partition, key, value in records:
+            while True:
+                try:
+                    produce(topic, value, key, partition, delivered)
+                except BufferError:
+                    self._producer.poll(0.1)
+                else:
+                    break
 
     def _delivered(self, error: KafkaError | None, message: object) -> None:
         # A purge is the transaction's own abort, and a failed transaction says so itself at the next step.

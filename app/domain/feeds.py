@@ -27,6 +27,7 @@ _SOURCE_PATH: Final = "protocols.sourceId"
 # Beyond, sums could leave what a float can hold; nothing that is counted or paid is that large.
 _MAX_SUMMAND: Final = 1e100
 _MAX_INTEGER: Final = 2**63
+_NUMBERS: Final = (int, float)
 
 
 class KeptKind(StrEnum):
@@ -50,6 +51,7 @@ class Feed:
     """`passes(properties, context)` says whether an event of this name belongs to the feed.
 
     Both arguments may be None, and are, where the call has no such object or no feed of the event needs it.
+    `fits(values)` says whether these may be what the feed keeps of one event; if not, resolve did not write them.
     """
 
     id: str
@@ -59,17 +61,23 @@ class Feed:
     needs_context: bool
     passes: Callable[[Any, Any], bool] | None
     keep: Callable[[Any, Any], list[Any]] | None
+    fits: Callable[[Sequence[Any]], bool]
 
 
-def fits(feed: Feed, values: Sequence[Any]) -> bool:
-    """Whether these may be what the feed keeps of one event; if not, resolve did not write them."""
-    if len(values) != len(feed.kept):
-        return False
-    return all(
-        value is None or (type(value) in (int, float) and -_MAX_SUMMAND < value < _MAX_SUMMAND)
-        for kept, value in zip(feed.kept, values, strict=True)
-        if kept.kind is KeptKind.NUMBER
-    )
+def _fitting(kept: Sequence[Kept]) -> Callable[[Sequence[Any]], bool]:
+    length = len(kept)
+    numbers = [index for index, value in enumerate(kept) if value.kind is KeptKind.NUMBER]
+
+    def fits(values: Sequence[Any]) -> bool:
+        if len(values) != length:
+            return False
+        for index in numbers:
+            value = values[index]
+            if value is not None and not (type(value) in _NUMBERS and -_MAX_SUMMAND < value < _MAX_SUMMAND):
+                return False
+        return True
+
+    return fits
 
 
 def is_deferred(comparison: Comparison) -> bool:
@@ -107,6 +115,7 @@ def feed_of(condition: EventCondition) -> Feed:
         needs_context=bool(context or sources) or any(value.kind is KeptKind.CONTEXT for value in values),
         passes=_filter(where, context, sources),
         keep=_keeper(values),
+        fits=_fitting(values),
     )
 
 

@@ -75,7 +75,7 @@ def settle(state: ProfileState, needs: Mapping[str, Need], now: int) -> int:
         if not instants:
             continue
         need = needs[feed_id]
-        if need.totals and now > settled and instants[-1] > settled:
+        if need.totals and instants[-1] > settled < now >= instants[0]:
             _add_range(feed, bisect_right(instants, settled), bisect_right(instants, now))
         given_up += prune(feed, need, now)
     if now > settled:
@@ -125,6 +125,8 @@ def prune(feed: FeedState, need: Need, now: int) -> int:
     given up although needed.
     """
     instants = feed.instants
+    if not instants or (instants[0] > now - need.hold_ms and len(instants) <= MAX_INSTANTS):
+        return 0
     end = bisect_right(instants, now - need.hold_ms)
     drop = bisect_right(instants, now - need.span_ms)
     if need.newest is not None and end - need.newest > drop:

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 _ENTERED: Final = Change.ENTERED
 _EXITED: Final = Change.EXITED
 
+# Combinations of feeds whose audiences are remembered.
+_MAX_COMBINATIONS: Final = 10_000
+
 EVALUATE: Final = "evaluate"
 EXPIRE: Final = "expire"
 
@@ -95,6 +98,7 @@ class AudiencePartition:
         # Profiles whose states were made by another plan. They are due at once, and the clock of a partition that
         # has any has started: all of them fire before anything is written by this plan.
         self._overdue: set[bytes] = set()
+        self._audiences_of: dict[tuple[str, ...], tuple[CompiledAudience, ...]] = {}
 
     # --- recovery ---
 
@@ -188,9 +192,16 @@ class AudiencePartition:
             del self._touched[key]  # looked at for another plan's sake, and nothing came of it
 
     def _timed(self, state: ProfileState) -> tuple[CompiledAudience, ...]:
-        affected: tuple[CompiledAudience, ...] = ()
-        for feed in state.feeds:
-            affected = _joined(affected, self.plan.of_feed[feed])
+        """The audiences that the profile's feeds can change; most profiles have the feeds of many others."""
+        feeds = tuple(state.feeds)
+        affected = self._audiences_of.get(feeds)
+        if affected is None:
+            affected = ()
+            for feed in feeds:
+                affected = _joined(affected, self.plan.of_feed[feed])
+            if len(self._audiences_of) >= _MAX_COMBINATIONS:
+                self._audiences_of.clear()
+            self._audiences_of[feeds] = affected
         return affected
 
     # --- records ---
@@ -282,8 +293,7 @@ class AudiencePartition:
             if feed is None:
                 feed = state.feeds[feed_id] = FeedState([], [])
             add_event(feed, need, event.timestamp, hit.values, state.settled)
-            if feed.instants:
-                self._counters.forgotten_events += prune(feed, need, now)
+            self._counters.forgotten_events += prune(feed, need, now)
             audiences = plan.of_feed[feed_id]
             affected = _joined(affected, audiences) if affected else audiences
         return affected

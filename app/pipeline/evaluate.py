@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
-from app.domain.feeds import fits
 from app.ports import GroupOffset, Record
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
 from schemas.profile import CALL, MARKER, ProfileEvent
 from topics.partitioning import membership_key, partition_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from app.domain.counters import Counters
+    from app.domain.feeds import Feed
     from app.domain.partition import AudiencePartition
     from app.ports import Clock, RawRecord
     from topics.catalog import Catalog
@@ -43,6 +43,15 @@ class GroupCommit:
 
     records: list[Record]
     offsets: list[GroupOffset]
+
+
+def _fits(event: ProfileEvent, feeds: Mapping[str, Feed]) -> bool:
+    """Whether its values are those that the feeds keep; of a feed that is no longer there they are anything."""
+    for hit in event.hits:
+        feed = feeds.get(hit.feed)
+        if feed is not None and not feed.fits(hit.values):
+            return False
+    return True
 
 
 class EvaluateStage:
@@ -128,9 +137,7 @@ class EvaluateStage:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 event = None
             # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
-            if event is None or not all(
-                hit.feed not in feeds or fits(feeds[hit.feed], hit.values) for hit in event.hits
-            ):
+            if event is None or not _fits(event, feeds):
                 self._bury(number, record)
                 continue
             if event.kind == CALL:
@@ -196,7 +203,7 @@ class EvaluateStage:
                 records.append(
                     Record(memberships, self._partition_of(delta.audience), key, _encode_delta(delta))
                 )
-            records.extend(Record(changelog, number, key, value) for key, value in outcome.states)
+            records += [Record(changelog, number, key, value) for key, value in outcome.states]
         for letter in self._letters:
             key = letter.id.encode()
             value = orjson.dumps(letter.model_dump(mode="json"))

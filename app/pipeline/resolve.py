@@ -13,7 +13,7 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from schemas.dead_letter import DeadLetter, Origin, dead_letter_id
+from schemas.dead_letter import DeadLetter, DropReason, Origin, dead_letter_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ class ResolveStage:
         # Where the lane stands: what was received before what came before it moves no clock back, and must not
         # depend on which other profiles share its partition of the output.
         stands_at = self._lanes.progress(partition)
-        forwarded = 0
+        forwarded = not_needed = 0
         for record in records:
             outcome = resolve(record.value, record.timestamp, wall, lane, record.offset)
             if outcome.received is not None and outcome.received > stands_at:
@@ -69,12 +69,15 @@ class ResolveStage:
                     event = replace(event, received=stands_at)  # noqa: PLW2901 - the same call, at its lane's time
                 produce(output, _encode(event), profile.encode())
                 forwarded += 1
-            if outcome.dropped is not None:
+            if outcome.dropped is DropReason.NOT_NEEDED:
+                not_needed += 1
+            elif outcome.dropped is not None:
                 counters.dropped[outcome.dropped] += 1
             if outcome.refused is not None:
                 self._bury(partition, record, outcome.refused, wall)
             if outcome.unknown_audience is not None:
                 self._counters.count_unknown_audience(outcome.unknown_audience)
+        counters.dropped[DropReason.NOT_NEEDED] += not_needed
         counters.records_in += len(records)
         counters.records_out += forwarded
         self._lanes.processed(partition, records[-1].offset + 1, stands_at)
