@@ -14,7 +14,11 @@ from app.errors import FatalError, UnreachableError
 
 _POLL_SECONDS = 0.05
 _REQUEST_SECONDS = 10.0
-_BATCH = 10_000
+_BATCH = 2_000
+# What is fetched and not yet handed over, per reader: several destinations may read at once. librdkafka's own bounds
+# are 64 MiB each.
+_QUEUED_KILOBYTES = 8_192
+_FETCH_BYTES = 8 << 20
 
 
 class LogReader:
@@ -101,6 +105,8 @@ class LogReader:
                 isolation_level="read_committed",
                 enable_partition_eof=True,
                 fetch_wait_max_ms=50,
+                queued_max_messages_kbytes=_QUEUED_KILOBYTES,
+                fetch_max_bytes=_FETCH_BYTES,
             )
         )
         try:

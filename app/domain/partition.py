@@ -43,6 +43,7 @@ from app.domain.state import (
 from app.domain.timers import Timers
 from schemas.dead_letter import DropReason
 from schemas.membership import Cause, Change, never_entered
+from schemas.profile import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,7 +118,7 @@ class AudiencePartition:
         self._loaded = None
         if record is not None:
             self.clock.load(record.clock)
-            self._fired = self.clock.now
+            self._fired = record.fired
             self._members = dict(record.members)
             if record.plan != self.plan.digest:
                 self._overdue.update(self.states)
@@ -138,14 +139,12 @@ class AudiencePartition:
     # --- time ---
 
     def set_wall(self, now_ms: int) -> None:
-        """The real time; fires what becomes due if it is the wall that held the clock back."""
+        """The real time; what becomes due, as the wall held the clock back, fires with the next record."""
         self.clock.set_wall(now_ms)
-        self._advance()
 
     def set_expected(self, lanes: Iterable[str]) -> None:
-        """The live source lanes (see PartitionClock)."""
+        """The live source lanes (see PartitionClock); what becomes due fires with the next record."""
         self.clock.set_expected(lanes)
-        self._advance()
 
     def apply_marker(self, event: ProfileEvent) -> None:
         """The progress of lanes, as resolve writes it into every partition."""
@@ -159,18 +158,47 @@ class AudiencePartition:
         """Time changes nothing before this instant; None: it never will."""
         return self._timers.next_due
 
-    def _advance(self) -> None:
+    def may_fire(self, event: ProfileEvent) -> bool:
+        """Whether anything may be due by the time this record is applied."""
+        return event.kind == MARKER or event.received >= self._next_due or self._is_due()
+
+    def foresee(self, event: ProfileEvent, most: int) -> bool:
+        """Moves the clock to where this record will bring it, and fires at most so many timers.
+
+        False: more is due; drain, and call again. Who calls this before each record that `may_fire` never holds
+        more than so many states for one step of the clock, however far it goes.
+        """
+        if event.kind == MARKER:
+            for lane, instant in (event.progress or {}).items():
+                self.clock.progress(lane, instant)
+        else:
+            self.clock.progress(event.lane, event.received)
+        return self._advance(most)
+
+    def _is_due(self) -> bool:
         now = self.clock.now
-        if now is None or (now < self._next_due and self._fired is not None):
-            return
+        return now is not None and (now >= self._next_due or self._fired is None)
+
+    def _advance(self, most: int | None = None) -> bool:
+        """Fires what is due, at most so many (None: all); whether nothing is left."""
+        now = self.clock.now
+        if now is None or not self._is_due():
+            return True
         if self._fired is None:
             self._fired = now
         while (timer := self._timers.pop(now)) is not None:
             due, key = timer
             # What was armed at once, or before the clock started, is looked at where the clock stood last.
-            self._fire(key, max(due, self._fired), now, everything=due == AT_ONCE)
-        self._fired = now
+            self._fired = max(due, self._fired)
+            self._fire(key, self._fired, now, everything=due == AT_ONCE)
+            if most is not None:
+                most -= 1
+                if not most:
+                    break
+        else:
+            self._fired = now
         self._note_next_due()
+        return self._fired == now
 
     def _fire(self, key: bytes, at: int, clock: int, *, everything: bool) -> None:
         self._expired.records_in += 1
@@ -216,7 +244,7 @@ class AudiencePartition:
             return
         now = clock.now
         if now is not None and (now >= self._next_due or self._fired is None):
-            self._advance()
+            self._advance()  # unless whoever calls has foreseen the record
         key = profile.encode()
         state, is_new = self._touched.get(key), False
         if state is None:
@@ -326,7 +354,9 @@ class AudiencePartition:
         self.states.update(states)
         self._touched.clear()
         if self._record_changed or states:
-            record = PartitionRecord(1, self.clock.dump(), self.plan.digest, self._members)
+            now = self.clock.now
+            fired = now if now is None or now < self._next_due else self._fired
+            record = PartitionRecord(1, self.clock.dump(), self.plan.digest, self._members, fired)
             states.append((CLOCK_KEY, encode_record(record)))
             self._record_changed = False
         return Outcome(self.take_deltas(), states)

@@ -108,12 +108,16 @@ CLOCK_KEY: Final = b"\x00clock"
 
 
 class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """Where the partition stands, by which plan, and how many members each audience has in it."""
+    """Where the partition stands, by which plan, and how many members each audience has in it.
+
+    `fired` is the instant up to which everything due has fired; the clock is ahead of it in the midst of a long step.
+    """
 
     version: int
     clock: ClockRecord
     plan: str
     members: dict[str, int]
+    fired: int | None
 
 
 class _Wake(msgspec.Struct, array_like=True, gc=False):

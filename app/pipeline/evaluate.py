@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Records folded and not yet committed, over all partitions: bounds memory and the size of a transaction.
 MAX_UNCOMMITTED = 40_000
+# Timers that fire between two commits at most: a clock that jumps by days makes most profiles due at once.
+MAX_FIRED = 5_000
 # How long the clocks alone may run ahead of what is committed: a restart would only hear of them again.
 IDLE_COMMIT_SECONDS = 5.0
 
@@ -112,7 +114,7 @@ class EvaluateStage:
         while self._uncommitted >= MAX_UNCOMMITTED:
             self._room.clear()
             await self._room.wait()
-        calls = self._fold(number, records)
+        calls = await self._fold(number, records)
         self._offsets[number] = self.folded[number] = records[-1].offset + 1
         if calls or self._letters or self.partitions[number].has_changes:
             self._uncommitted += len(records)
@@ -124,7 +126,7 @@ class EvaluateStage:
             if self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_SECONDS:
                 self._changed.set()
 
-    def _fold(self, number: int, records: Sequence[RawRecord]) -> int:
+    async def _fold(self, number: int, records: Sequence[RawRecord]) -> int:
         partition = self.partitions[number]
         partition.set_wall(self._clock.now_ms())
         feeds = partition.plan.feeds
@@ -140,6 +142,10 @@ class EvaluateStage:
             if event is None or not _fits(event, feeds):
                 self._bury(number, record)
                 continue
+            if partition.may_fire(event):
+                while not partition.foresee(event, MAX_FIRED):
+                    self._offsets[number] = record.offset
+                    await self.flush()
             if event.kind == CALL:
                 partition.apply(profile, event)
                 calls += 1

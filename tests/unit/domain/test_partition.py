@@ -212,9 +212,39 @@ def test_the_wall_holds_time_driven_changes_back() -> None:
     assert engine.partition.next_due is not None
     assert engine.partition.next_due <= START + 30 * DAY
     engine.partition.set_wall(START + 30 * DAY - 1)
+    engine.marker(START + 40 * DAY)
     assert engine.deltas() == []
     engine.partition.set_wall(START + 30 * DAY)
+    engine.marker(START + 40 * DAY)
     assert short(engine.deltas()) == [("user_1", "exited", START + 30 * DAY)]
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+def test_a_long_step_of_the_clock_fires_in_pieces_as_in_one(restarting: bool) -> None:
+    """Each half entry and exit at its own instant, whatever happens between two pieces."""
+    waiting = {"when": {"event": "Order Completed", "between": ["20d", "10d"]}, "facebook": FACEBOOK}
+    whole, pieces = Engine(waiting), Engine(waiting)
+    for engine in (whole, pieces):
+        for number in range(20):
+            engine.order(START + number * HOUR, f"user_{number}")
+        assert engine.deltas() == []
+    whole.marker(START + 60 * DAY)
+    marker = ProfileEvent(VERSION, MARKER, LANE, 0, 0, START, START, progress={LANE: START + 60 * DAY})
+    deltas: list[MembershipDelta] = []
+    steps = 0
+    while not pieces.partition.foresee(marker, 3):
+        outcome = pieces.partition.drain()
+        assert len(outcome.deltas) == 3
+        assert len(outcome.states) <= 4
+        deltas += outcome.deltas
+        pieces.log.update(outcome.states)
+        steps += 1
+        if restarting:
+            pieces.restart()
+    deltas += pieces.deltas()
+    assert steps == 13
+    assert deltas == whole.deltas()
+    assert len(deltas) == 40
 
 
 # --- recovery ---
