@@ -60,7 +60,7 @@ Operand = Scalar | list[Scalar] | TraitReference | ParentReference
 
 
 class Comparison(Message):
-    """`path` OPERATOR `operand`; durations as operands (within_last ...) are milliseconds."""
+    """`path` OPERATOR `operand`; durations as operands (within_last ...) are milliseconds, dates are UTC."""
 
     path: str
     operator: Operator
@@ -111,6 +111,16 @@ class _Kind(Message):
     def _keep_kind(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
         return {"kind": self.kind, **written}
+
+
+class ThenCondition(Message):
+    """What must follow a funnel's parent event: events after it, and with `within_ms` less than that after it."""
+
+    event: str
+    count: CountBound
+    within_ms: Annotated[int, Field(gt=0)] | None = None
+    where: list[Comparison] = Field(default_factory=list)
+    context: list[Comparison] = Field(default_factory=list)
 
 
 class EventCondition(_Kind):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from app.domain.durations import format_duration
+from app.domain.operators import RELATIVE_OPERATORS
 from schemas.audience import (
     AllOf,
     Condition,
@@ -44,9 +45,6 @@ _WORDS: Final[dict[Operator, str]] = {
     Operator.WITHIN_NEXT: "is within the next",
     Operator.AFTER_NEXT: "is after the next",
 }
-_DURATIONS: Final = frozenset(
-    {Operator.WITHIN_LAST, Operator.BEFORE_LAST, Operator.WITHIN_NEXT, Operator.AFTER_NEXT}
-)
 
 
 def describe_condition(condition: Condition) -> str:
@@ -111,7 +109,7 @@ def _comparison(comparison: Comparison) -> str:
     path = _name(comparison.path)
     if comparison.operator is Operator.EXISTS:
         return f"{path} has a value" if comparison.operand is True else f"{path} has no value"
-    if comparison.operator in _DURATIONS and isinstance(comparison.operand, int):
+    if comparison.operator in RELATIVE_OPERATORS and isinstance(comparison.operand, int):
         return f"{path} {_WORDS[comparison.operator]} {format_duration(comparison.operand)}"
     return f"{path} {_WORDS[comparison.operator]} {_operand(comparison.operand)}"
 

@@ -1,11 +1,8 @@
 """Audience definitions compiled to a Plan: what to take from calls, what to keep of it, and what to ask of that.
 
-A condition becomes a closure `holds(state, now, horizon)` (see app.domain.event_conditions), and leaves in the
-plan which feeds and traits can change it, how much past of each feed it needs, and at which instants time alone
-can change it. What is still to come fits in without changing that form: a funnel is a closure over two feeds; a
-computed trait is a closure that gives a value, read where `trait_value` reads; a reference to an audience reads its
-membership, so audiences are then evaluated in the order of their references; a date operator adds edges that depend
-on a trait; an account is a profile whose feeds are its users' counts.
+A condition becomes a closure `holds(state, now, horizon)` (see app.domain.condition_tests), and leaves in the plan
+which feeds and traits can change it, how much past of each feed it needs, and at which instants time alone can change
+it: the edges of windows, which lie in a feed's instants, and those of dates, which lie in values.
 """
 
 from __future__ import annotations
@@ -15,34 +12,26 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.domain.event_conditions import Need, compared_with_trait, compile_event, trait_value
-from app.domain.feeds import feed_of
-from app.domain.operators import DATE_OPERATORS, predicate
+from app.domain.condition_tests import ConditionCompiler, all_of
 from app.domain.paths import parse_path
 from app.domain.reverse_etl import listeners, row_source
 from app.domain.state import ProfileState
-from app.domain.values import extractor, goes_into_items, kept, kept_items
+from app.domain.values import extractor, goes_into_items, kept, kept_items, restored
 from app.errors import InvalidInputError
-from schemas.audience import (
-    AllOf,
-    AnyOf,
-    AudienceSource,
-    Comparison,
-    EventCondition,
-    Not,
-    Operator,
-    ParentReference,
-    TraitCondition,
-    TraitReference,
-)
+from schemas.audience import AudienceSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from app.domain.event_conditions import Edge, Holds
+    from app.domain.comparing import Read
+    from app.domain.date_edges import Watch, Watches
+    from app.domain.event_conditions import Edge, FeedUse, Holds, Need
     from app.domain.feeds import Feed
     from app.domain.reverse_etl import Listeners, RowSource
-    from schemas.audience import AudienceDefinition, Condition
+    from schemas.audience import AudienceDefinition
+
+    # (state, now) -> the next instant after `now` at which time alone changes what is said of a date.
+    Due = Callable[[ProfileState, int], int]
 
 # Events kept of one profile in one feed: a state must fit into one record of the changelog, and be quick to read.
 MAX_INSTANTS = 20_000
@@ -53,8 +42,7 @@ class CompiledAudience:
     """One audience, ready to be asked.
 
     `holds` is the condition and `require` together; of an audience that is not computed here, `require` alone, and
-    `claimed` is True: the newest claim must say so too. `rows`: the claims are those of a warehouse's rows. `timed`:
-    time alone can change it. `told` says which destinations hear of what.
+    `claimed` is True: the newest claim must say so too. `rows`: the claims are those of a warehouse's rows. `told` says which destinations hear of what.
     """
 
     key: str
@@ -62,7 +50,6 @@ class CompiledAudience:
     claimed: bool
     enabled: bool
     include_anonymous: bool
-    timed: bool
     feeds: tuple[str, ...]
     destinations: tuple[str, ...]
     told: Listeners
@@ -92,7 +79,9 @@ class Plan:
     """Everything resolve and evaluate need of a set of definitions. The mappings are never changed.
 
     `initial` are the audiences that hold for a profile of which nothing but its existence is known. `digest`
-    differs between plans that may give different memberships for the same states.
+    differs between plans that may give different memberships for the same states. `watched` are the audiences that
+    dates of traits can change, `watches_of_traits` say when; `watches_of_feed` do so for dates of events, where the
+    audiences are those of the feed.
     """
 
     audiences: Mapping[str, CompiledAudience]
@@ -104,6 +93,9 @@ class Plan:
     traits: tuple[TraitUse, ...]
     of_trait: Mapping[str, tuple[CompiledAudience, ...]]
     initial: tuple[CompiledAudience, ...]
+    watches_of_feed: Mapping[str, tuple[Due, ...]]
+    watches_of_traits: tuple[Due, ...]
+    watched: tuple[CompiledAudience, ...]
     digest: str
 
     def holds_for_new(self, *, anonymous: bool) -> bool:
@@ -146,30 +138,48 @@ class _Builder:
         self._edges: dict[str, dict[tuple[object, ...], Edge]] = {}
         self._of_feed: dict[str, list[CompiledAudience]] = {}
         self._of_trait: dict[str, list[CompiledAudience]] = {}
+        self._watches: Watches = {}
+        self._watched: list[CompiledAudience] = []
 
     def add(self, definition: AudienceDefinition) -> None:
         parts = [part for part in (definition.when, definition.require) if part is not None]
-        use = _Use(definition.key)
-        tests = [self._condition(part, use) for part in parts]
+        whose = f"audience {definition.key}"
+        compiler = ConditionCompiler(whose, _trait_reader)
+        tests = [compiler.compile(part) for part in parts]
+        for use in compiler.uses:
+            self._use(whose, use)
+        feeds = sorted({use.feed.id for use in compiler.uses})
         audience = CompiledAudience(
             key=definition.key,
-            holds=_all_of(tests),
+            holds=all_of(tests),
             claimed=definition.source is not AudienceSource.COMPUTED,
             enabled=definition.enabled,
             include_anonymous=definition.include_anonymous,
-            timed=bool(use.feeds),
-            feeds=tuple(sorted(use.feeds)),
+            feeds=tuple(feeds),
             destinations=tuple(destination.id for destination in definition.destinations),
             told=listeners(definition),
             rows=row_source(definition),
         )
         self._audiences[audience.key] = audience
-        for feed in use.feeds:
+        for feed in feeds:
             self._of_feed.setdefault(feed, []).append(audience)
-        for trait in use.traits:
+        for trait in compiler.traits:
             self._of_trait.setdefault(trait, []).append(audience)
+        self._watches |= compiler.watches
+        if any(watch.traits for watch in compiler.watches.values()):
+            self._watched.append(audience)
+
+    def _use(self, whose: str, use: FeedUse) -> None:
+        if use.need.newest is not None and use.need.newest > MAX_INSTANTS:
+            raise InvalidInputError(f"{whose}: a count within a window may be at most {MAX_INSTANTS - 1:,}")
+        feed = use.feed.id
+        self._feeds[feed] = use.feed
+        known = self._needs.get(feed)
+        self._needs[feed] = use.need.and_of(known) if known else use.need
+        self._edges.setdefault(feed, {})[use.edge_key] = use.edge
 
     def plan(self, digest: str) -> Plan:
+        watches = self._watches.values()
         return Plan(
             audiences=self._audiences,
             feeds=self._feeds,
@@ -180,106 +190,27 @@ class _Builder:
             traits=tuple(_trait_use(path) for path in sorted(self._of_trait)),
             of_trait={trait: tuple(audiences) for trait, audiences in self._of_trait.items()},
             initial=tuple(_initial(self._audiences.values())),
+            watches_of_feed=_by_feed(watches),
+            watches_of_traits=tuple(watch.due for watch in watches if watch.traits),
+            watched=tuple(self._watched),
             digest=digest,
         )
 
-    def _condition(self, condition: Condition, use: _Use) -> Holds:
-        if isinstance(condition, AllOf):
-            return _all_of([self._condition(part, use) for part in condition.conditions])
-        if isinstance(condition, AnyOf):
-            return _any_of([self._condition(part, use) for part in condition.conditions])
-        if isinstance(condition, Not):
-            return _not(self._condition(condition.condition, use))
-        if isinstance(condition, TraitCondition):
-            return _trait_condition(condition, use)
-        return self._event(condition, use)
 
-    def _event(self, condition: EventCondition, use: _Use) -> Holds:
-        for comparison in (*condition.where, *condition.context):
-            use.check(comparison)
-        feed = feed_of(condition)
-        compiled = compile_event(condition, feed)
-        if compiled.need.newest is not None and compiled.need.newest > MAX_INSTANTS:
-            raise InvalidInputError(
-                f"audience {use.audience}: a count within a window may be at most {MAX_INSTANTS - 1:,}"
-            )
-        self._feeds[feed.id] = feed
-        known = self._needs.get(feed.id)
-        self._needs[feed.id] = compiled.need.and_of(known) if known else compiled.need
-        self._edges.setdefault(feed.id, {})[compiled.edge_key] = compiled.edge
-        use.feeds.add(feed.id)
-        use.traits |= compiled.traits
-        return compiled.holds
+def _trait_reader(trait: str) -> Read:
+    def read(state: ProfileState) -> Any:
+        kept = state.traits.get(trait)
+        return None if kept is None else restored(kept.value)
+
+    return read
 
 
-class _Use:
-    """What one audience uses."""
-
-    def __init__(self, audience: str) -> None:
-        self.audience = audience
-        self.feeds: set[str] = set()
-        self.traits: set[str] = set()
-
-    def check(self, comparison: Comparison) -> None:
-        """Raises InvalidInputError for a comparison that is not built."""
-        if comparison.operator in DATE_OPERATORS:
-            raise InvalidInputError(
-                f"audience {self.audience}: operator {comparison.operator.value} is not supported yet"
-            )
-        if isinstance(comparison.operand, ParentReference):
-            raise InvalidInputError(f"audience {self.audience}: same_as is not supported yet")
-
-
-def _trait_condition(condition: TraitCondition, use: _Use) -> Holds:
-    use.traits.add(condition.trait)
-    tests: list[Callable[[Any, ProfileState], bool]] = []
-    for comparison in condition.comparisons:
-        use.check(comparison)
-        if isinstance(comparison.operand, TraitReference):
-            use.traits.add(comparison.operand.trait)
-            tests.append(compared_with_trait(comparison.operator, comparison.operand.trait))
-        else:
-            tests.append(_with_constant(comparison.operator, comparison.operand))
-    several, trait = goes_into_items(condition.trait), condition.trait
-
-    def holds(state: ProfileState, now: int, horizon: int) -> bool:
-        del now, horizon
-        value = trait_value(state, trait)
-        if not several:
-            return all(test(value, state) for test in tests)
-        items = value or [None]
-        return all(any(test(item, state) for item in items) for test in tests)
-
-    return holds
-
-
-def _with_constant(operator: Operator, operand: Any) -> Callable[[Any, ProfileState], bool]:
-    holds = predicate(operator, operand)
-    return lambda value, _: holds(value)
-
-
-def _all_of(tests: Sequence[Holds]) -> Holds:
-    if len(tests) == 1:
-        return tests[0]
-
-    def holds(state: ProfileState, now: int, horizon: int) -> bool:
-        return all(test(state, now, horizon) for test in tests)
-
-    return holds
-
-
-def _any_of(tests: Sequence[Holds]) -> Holds:
-    if len(tests) == 1:
-        return tests[0]
-
-    def holds(state: ProfileState, now: int, horizon: int) -> bool:
-        return any(test(state, now, horizon) for test in tests)
-
-    return holds
-
-
-def _not(test: Holds) -> Holds:
-    return lambda state, now, horizon: not test(state, now, horizon)
+def _by_feed(watches: Iterable[Watch]) -> dict[str, tuple[Due, ...]]:
+    grouped: dict[str, list[Due]] = {}
+    for watch in watches:
+        if watch.feed is not None:
+            grouped.setdefault(watch.feed, []).append(watch.due)
+    return {feed: tuple(group) for feed, group in grouped.items()}
 
 
 def _by_event(feeds: Iterable[Feed]) -> dict[str, EventFeeds]:

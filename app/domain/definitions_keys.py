@@ -58,14 +58,6 @@ NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
     },
     "event condition": {"then": NotSupported("funnels")},
     "operand": {"same_as": NotSupported("properties of a funnel's parent event")},
-    "operator": {
-        "before": NotSupported("dates"),
-        "after": NotSupported("dates"),
-        "within_last": NotSupported("relative dates"),
-        "before_last": NotSupported("relative dates"),
-        "within_next": NotSupported("relative dates"),
-        "after_next": NotSupported("relative dates"),
-    },
 }
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.domain.definitions_keys import NOT_SUPPORTED, refuse_other_keys
+from app.domain.definitions_keys import refuse_other_keys
 from app.domain.definitions_values import (
     Value,
     check_path,
     read_boolean,
+    read_duration,
+    read_instant,
     read_number,
     read_path,
     read_scalar,
     read_text,
 )
+from app.domain.operators import DATE_OPERATORS, RELATIVE_OPERATORS
 from schemas.audience import Comparison, Operand, Operator, Scalar, TraitReference
 
-OPERATORS: Final = tuple(operator.value for operator in Operator if operator not in NOT_SUPPORTED["operator"])
+OPERATORS: Final = tuple(operator.value for operator in Operator)
 NUMERIC_OPERATORS: Final = frozenset(
     {Operator.GREATER_THAN, Operator.LESS_THAN, Operator.AT_LEAST, Operator.AT_MOST}
 )
@@ -79,7 +82,7 @@ def read_filter(path: str, value: Value) -> list[Comparison] | None:
 def read_comparisons(path: str, entries: dict[str, Value]) -> list[Comparison] | None:
     """One comparison of `path` for each operator; None as soon as one of them is wrong."""
     hint = "; a name within another is written with a dot, such as cart.total"
-    fine = refuse_other_keys(entries, ("operator",), OPERATORS, what="operator", otherwise=hint)
+    fine = refuse_other_keys(entries, (), OPERATORS, what="operator", otherwise=hint)
     comparisons = []
     for name, value in entries.items():
         if name in OPERATORS:
@@ -117,6 +120,10 @@ def _read_operand(operator: Operator, value: Value) -> Operand | None:
         return read_number(value)
     if operator in _TEXT:
         return read_text(value)
+    if operator in DATE_OPERATORS:
+        return read_instant(value)
+    if operator in RELATIVE_OPERATORS:
+        return read_duration(value)
     if value.is_list:
         value.refuse(f"`{operator}` takes one value; for several write any_of or none_of")
         return None

@@ -9,7 +9,7 @@ from app.domain.paths import ARRAY_ITEMS, parse_path
 from schemas.audience import Comparison, EventCondition, Operator, TraitCondition, TraitReference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from app.domain.definitions_values import Value
 
@@ -31,8 +31,7 @@ _IDENTIFIERS: Final = frozenset(
 
 def warn_about_trait(value: Value, condition: TraitCondition) -> None:
     """Warn at `value`, where the condition is written."""
-    _warn_about_missing(value, condition.comparisons)
-    _warn_about_identifiers(value, condition.comparisons)
+    _warn_about(value, condition.comparisons)
 
 
 def warn_about_event(value: Value, condition: EventCondition) -> None:
@@ -43,8 +42,15 @@ def warn_about_event(value: Value, condition: EventCondition) -> None:
     if bound.number == 0 and bound.kind != "at_least" and condition.aggregate is not None:
         value.warn(f"never true: there is no {condition.aggregate.function} of no events")
     for comparisons in (condition.where, condition.context):
-        _warn_about_missing(value, comparisons)
-        _warn_about_identifiers(value, comparisons)
+        _warn_about(value, comparisons)
+
+
+def _warn_about(value: Value, comparisons: Sequence[Comparison]) -> None:
+    _warn_about_missing(value, comparisons)
+    _warn_about_identifiers(value, comparisons)
+    for one in comparisons:
+        if one.operator in (Operator.WITHIN_LAST, Operator.WITHIN_NEXT) and one.operand == 0:
+            value.warn(f"never true: `{one.operator}` no time")
 
 
 def _warn_about_missing(value: Value, comparisons: Iterable[Comparison]) -> None:

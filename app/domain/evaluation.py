@@ -105,15 +105,24 @@ def announce(
     return deltas
 
 
-def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[str]) -> int:
-    """The next instant at which time alone could change what these feeds decide; NEVER: none."""
+def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[str], *, traits: bool) -> int:
+    """The next instant at which time alone could change what these feeds, and with `traits` also what dates of
+    traits decide; NEVER: none.
+    """
     due = NEVER
     known = state.feeds
+    watches = plan.watches_of_feed
     for feed_id in feeds:
         feed = known.get(feed_id)
         if feed is not None and feed.instants:
             for edge in plan.edges.get(feed_id, ()):
                 due = min(due, edge(feed, instant.now, instant.horizon))
+            if watches:
+                for watch in watches.get(feed_id, ()):
+                    due = min(due, watch(state, instant.now))
+    if traits:
+        for watch in plan.watches_of_traits:
+            due = min(due, watch(state, instant.now))
     return due
 
 

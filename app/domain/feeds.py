@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.comparing import is_deferred
 from app.domain.operators import predicate
 from app.domain.values import extractor, goes_into_items, kept, kept_items, number_of
-from schemas.audience import Comparison, EventCondition, TraitReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from app.domain.values import Extract
+    from schemas.audience import Comparison, EventCondition, ThenCondition
 
 _ID_DIGITS: Final = 12
 _SOURCE_PATH: Final = "protocols.sourceId"
@@ -80,28 +81,26 @@ def _fitting(kept: Sequence[Kept]) -> Callable[[Sequence[Any]], bool]:
     return fits
 
 
-def is_deferred(comparison: Comparison) -> bool:
-    """Whether the comparison needs the profile's state, and so cannot be made where calls come in."""
-    return isinstance(comparison.operand, TraitReference)
-
-
-def kept_by(condition: EventCondition) -> tuple[Kept, ...]:
-    """The values of its events that the condition needs later."""
+def values_compared(condition: EventCondition | ThenCondition) -> set[Kept]:
+    """The values of its events that are compared later than where they come in."""
     values = {Kept(KeptKind.PROPERTY, item.path) for item in condition.where if is_deferred(item)}
-    values |= {Kept(KeptKind.CONTEXT, item.path) for item in condition.context if is_deferred(item)}
-    if condition.aggregate is not None:
-        values.add(Kept(KeptKind.NUMBER, condition.aggregate.property_path))
-    return tuple(sorted(values))
+    return values | {Kept(KeptKind.CONTEXT, item.path) for item in condition.context if is_deferred(item)}
 
 
-def feed_of(condition: EventCondition) -> Feed:
-    """The feed whose events the condition counts."""
-    where = [item for item in condition.where if not is_deferred(item)]
-    context = [item for item in condition.context if not is_deferred(item)]
-    sources = sorted(set(condition.exclude_sources))
-    values = kept_by(condition)
+def make_feed(
+    event: str,
+    where: Sequence[Comparison],
+    context: Sequence[Comparison],
+    values: Iterable[Kept],
+    exclude_sources: Sequence[str] = (),
+) -> Feed:
+    """The feed of the events that pass those comparisons which can be made where they come in."""
+    where = [item for item in where if not is_deferred(item)]
+    context = [item for item in context if not is_deferred(item)]
+    sources = sorted(set(exclude_sources))
+    values = tuple(sorted(values))
     content = [
-        condition.event,
+        event,
         _content(where),
         _content(context),
         sources,
@@ -109,7 +108,7 @@ def feed_of(condition: EventCondition) -> Feed:
     ]
     return Feed(
         id=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS],
-        event=condition.event,
+        event=event,
         kept=values,
         needs_properties=bool(where) or any(value.kind is not KeptKind.CONTEXT for value in values),
         needs_context=bool(context or sources) or any(value.kind is KeptKind.CONTEXT for value in values),

@@ -185,7 +185,7 @@ class AudiencePartition:
         audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
         deltas = evaluate(key.decode(), state, audiences, instant, Cause.TIME)
         self._emit(deltas, self._expired)
-        state.wake = next_due(state, self.plan, instant, state.feeds)
+        state.wake = next_due(state, self.plan, instant, state.feeds, traits=True)
         if state.wake != NEVER:
             self._timers.arm(key, state.wake)
         if not deltas and not was_touched and state.wake == armed:
@@ -196,7 +196,7 @@ class AudiencePartition:
         feeds = tuple(state.feeds)
         affected = self._audiences_of.get(feeds)
         if affected is None:
-            affected = ()
+            affected = self.plan.watched
             for feed in feeds:
                 affected = _joined(affected, self.plan.of_feed[feed])
             if len(self._audiences_of) >= _MAX_COMBINATIONS:
@@ -242,8 +242,9 @@ class AudiencePartition:
                 self._emit(evaluate(profile, state, affected, instant, Cause.EVENT), self._evaluated)
         else:
             self._apply_facts(profile, state, event, instant, is_new=is_new)
-        if event.hits:
-            due = next_due(state, self.plan, instant, [hit.feed for hit in event.hits])
+        of_traits = event.traits is not None and bool(self.plan.watches_of_traits)
+        if event.hits or of_traits:
+            due = next_due(state, self.plan, instant, [hit.feed for hit in event.hits], traits=of_traits)
             if due < state.wake:
                 self._arm(key, state, due)
 

@@ -105,7 +105,6 @@ REFUSED_PARTS = {
     ("audience", "entity"): "account audiences",
     ("condition", "audience"): "references between audiences",
     ("event condition", "then"): "funnels",
-    ("operator", "before"): "date operators",
     ("facebook", "fields"): "mapped fields",
     ("facebook", "value_based"): "value-based audiences",
 }

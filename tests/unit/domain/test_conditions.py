@@ -15,7 +15,6 @@ from schemas.audience import (
     EventCondition,
     Operator,
     ParentReference,
-    TraitCondition,
     Window,
 )
 from tests.unit.domain.plans import DAY, plan_of
@@ -172,20 +171,12 @@ def test_the_digest_is_of_what_decides_memberships() -> None:
     assert len({digest, *(plan_of(audience).digest for audience in other)}) == len(other) + 1
 
 
-def computed(when: EventCondition | TraitCondition) -> AudienceDefinition:
+def computed(when: EventCondition) -> AudienceDefinition:
     return AudienceDefinition(key="k", name="k", when=when)
 
 
 ONE = CountBound(kind="at_least", number=1)
 REFUSED = [
-    (
-        computed(
-            TraitCondition(
-                trait="t", comparisons=[Comparison(path="t", operator=Operator.WITHIN_LAST, operand=5)]
-            )
-        ),
-        "within_last",
-    ),
     (
         computed(
             EventCondition(

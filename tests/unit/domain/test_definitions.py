@@ -167,6 +167,13 @@ def test_conditions(text: str, expected: Condition) -> None:
         ("{starts_with: 33}", Operator.STARTS_WITH, "33"),
         ("{ends_with: {trait: a}}", Operator.ENDS_WITH, TraitReference(trait="a")),
         ("{exists: false}", Operator.EXISTS, False),
+        ("{before: 2026-01-31}", Operator.BEFORE, "2026-01-31T00:00:00Z"),
+        ("{after: '2026-01-31T01:00:00.5+01:00'}", Operator.AFTER, "2026-01-31T00:00:00.500Z"),
+        ("{before: {trait: t}}", Operator.BEFORE, TraitReference(trait="t")),
+        ("{within_last: 7d}", Operator.WITHIN_LAST, 7 * DAY_MS),
+        ("{before_last: PT12H}", Operator.BEFORE_LAST, 12 * HOUR_MS),
+        ("{within_next: 1w}", Operator.WITHIN_NEXT, 7 * DAY_MS),
+        ("{after_next: {trait: t}}", Operator.AFTER_NEXT, TraitReference(trait="t")),
     ],
 )
 def test_comparisons(text: str, operator: Operator, operand: Any) -> None:
@@ -363,6 +370,8 @@ NEVER = "must be missing and have a value at once"
         ("{trait: work.Phone_Number, exists: true}", "`work.Phone_Number` identifies people"),
         ("{event: E, where: {ship_to: {trait: last_name}}}", "`last_name` identifies people"),
         ("{event: E, where: {email_campaign: x}}", None),
+        ("{trait: t, within_last: 0d}", "never true: `within_last` no time"),
+        ("{trait: t, before_last: 0d}", None),  # come by now
     ],
 )
 def test_warnings(text: str, said: str | None) -> None:

@@ -72,6 +72,8 @@ OPERATORS = mapping(
     not_contains=TEXTS,
     starts_with=TEXTS | REFERENCE,
     exists=st.booleans(),
+    before=st.just("2026-01-31") | REFERENCE,
+    within_next=st.just("30d") | REFERENCE,
 ).filter(bool)
 FILTERS = st.dictionaries(
     st.sampled_from(["a", "b.c", "d.$.e", "email", "é\u2028"]),

@@ -30,6 +30,19 @@ numbers = st.integers(0, 3)
 constants: st.SearchStrategy[Any] = st.sampled_from([0, 1, 2, 3, "1", "x", "xy", True])
 operand = st.one_of(constants, st.sampled_from([{"trait": "t"}, {"trait": "u"}]))
 number_operand = st.one_of(numbers, st.just({"trait": "t"}))
+# Hours after START, of dates that traits and properties have and that definitions name.
+moments = st.sampled_from([-40, -2, 0, 1, 2, 24, 30, 60]).map(lambda hour: instant(START + hour * HOUR))
+date_operand = st.one_of(moments, st.just({"trait": "d"}))
+relative_operand = st.one_of(st.sampled_from(["0h", "1h", "2h", "24h"]), st.just({"trait": "t"}))
+date_comparisons = st.one_of(
+    st.fixed_dictionaries({"before": date_operand}),
+    st.fixed_dictionaries({"after": date_operand}),
+    st.fixed_dictionaries({"within_last": relative_operand}),
+    st.fixed_dictionaries({"before_last": relative_operand}),
+    st.fixed_dictionaries({"within_next": relative_operand}),
+    st.fixed_dictionaries({"after_next": relative_operand}),
+    st.fixed_dictionaries({"within_next": relative_operand, "after": date_operand}),
+)
 comparisons = st.one_of(
     st.fixed_dictionaries({"equals": operand}),
     st.fixed_dictionaries({"not_equals": operand}),
@@ -61,8 +74,11 @@ def event_conditions(draw: st.DrawFn) -> dict[str, Any]:
     elif window == "between":
         near = draw(st.sampled_from([1, 3, 24]))
         condition["between"] = [f"{near + draw(st.sampled_from([1, 2, 30]))}h", f"{near}h"]
-    if draw(st.integers(0, 2)) == 0:
+    kind = draw(st.integers(0, 3))
+    if kind == 0:
         condition["where"] = {draw(st.sampled_from(["p", "q"])): draw(comparisons)}
+    elif kind == 1:
+        condition["where"] = {"d": draw(date_comparisons)}
     if draw(st.integers(0, 2)) == 0:
         condition[draw(st.sampled_from(["sum", "average", "min", "max"]))] = draw(aggregates)
     if draw(st.integers(0, 4)) == 0:
@@ -72,7 +88,7 @@ def event_conditions(draw: st.DrawFn) -> dict[str, Any]:
 
 trait_conditions = st.builds(
     lambda trait, compared: {"trait": trait, **compared}, st.sampled_from(["t", "u"]), comparisons
-)
+) | st.builds(lambda trait, compared: {"trait": trait, **compared}, st.just("d"), date_comparisons)
 conditions: st.SearchStrategy[dict[str, Any]] = st.recursive(
     event_conditions() | trait_conditions,
     lambda inner: st.one_of(
@@ -83,12 +99,24 @@ conditions: st.SearchStrategy[dict[str, Any]] = st.recursive(
     max_leaves=4,
 )
 audiences = st.lists(conditions, min_size=1, max_size=3).map(
-    lambda found: {f"audience_{number}": condition for number, condition in enumerate(found)}
+    lambda found: {f"audience_{number}": {"when": condition} for number, condition in enumerate(found)}
 )
 
 # --- calls ---
 
-scalars: st.SearchStrategy[Any] = st.sampled_from([None, 0, 1, 2, 3, 0.5, "1", "2.5", "x", "xy", True, False])
+scalars: st.SearchStrategy[Any] = st.sampled_from(
+    [None, 0, 1, 2, 3, 0.5, "1", "2.5", "x", "xy", True, False, "2h", "24h"]
+)
+# A date without a zone is none.
+dates: st.SearchStrategy[Any] = st.one_of(
+    moments, moments, moments, st.sampled_from([None, "2024-10-05", "2024-10-05T00:00:00.000", 1_728_000_000])
+)
+
+
+@st.composite
+def data(draw: st.DrawFn, *names: str) -> dict[str, Any]:
+    """Properties or traits; d is a date."""
+    return {name: draw(dates if name == "d" else scalars) for name in names if draw(st.booleans())}
 
 
 @st.composite
@@ -113,8 +141,8 @@ def histories(draw: st.DrawFn) -> list[Call]:
                 timestamp=received + ahead,
                 message_id=f"{draw(st.integers(0, 9))}{number}",
                 event=draw(st.sampled_from(EVENTS)),
-                properties={name: draw(scalars) for name in ("p", "q") if draw(st.booleans())},
-                traits={name: draw(scalars) for name in ("t", "u") if draw(st.booleans())},
+                properties=draw(data("p", "q", "d")),
+                traits=draw(data("t", "u", "d")),
                 source=draw(st.sampled_from([None, "s1", "s2"])),
             )
         )
@@ -141,14 +169,15 @@ def instant(milliseconds: int) -> str:
     days, rest = divmod(milliseconds, DAY)
     seconds, thousandths = divmod(rest, 1_000)
     minutes, second = divmod(seconds, 60)
-    # 20,000 days after 1970-01-01 is 2024-10-04; tests stay within that month and the next.
+    # 20,000 days after 1970-01-01 is 2024-10-04; tests stay within that month and those beside it.
     day = days - START // DAY + 4
-    month, day = (10, day) if day <= 31 else (11, day - 31)
+    month = 9 if day < 1 else 10 if day <= 31 else 11
+    day += {9: 30, 10: 0, 11: -31}[month]
     return f"2024-{month:02}-{day:02}T{minutes // 60:02}:{minutes % 60:02}:{second:02}.{thousandths:03}Z"
 
 
 def document(found: dict[str, dict[str, Any]]) -> list[Document]:
-    listed = [{"name": key, "key": key, "when": condition} for key, condition in found.items()]
+    listed = [{"name": key, "key": key, **definition} for key, definition in found.items()]
     return [Document("audiences.yaml", json.dumps({"audiences": listed}))]
 
 
@@ -183,7 +212,7 @@ def test_memberships_survive_restarts_and_redelivery(
     """After every record the memberships are those of brute force, whatever happened between them."""
     plan = compile_audiences(parse_definitions(document(found)).audiences)
     resolver = Resolver(plan, ResolveOptions())
-    oracle = Oracle(found, early)
+    oracle = Oracle(found, early=early)
     partition = AudiencePartition(plan, early, Counters())
     partition.finish_recovery()
     partition.set_wall(2**50)
