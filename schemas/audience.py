@@ -144,6 +144,13 @@ class TraitCondition(_Kind):
     comparisons: Annotated[list[Comparison], Field(min_length=1)]
 
 
+class AudienceReference(_Kind):
+    """The profile is a member of the audience with this key, whoever decides that."""
+
+    kind: Literal["audience"] = "audience"
+    audience: Annotated[str, Field(pattern=KEY_PATTERN)]
+
+
 class AllOf(_Kind):
     kind: Literal["all"] = "all"
     conditions: Annotated[list[TaggedCondition], Field(min_length=1)]
@@ -159,7 +166,7 @@ class Not(_Kind):
     condition: TaggedCondition
 
 
-Condition = EventCondition | TraitCondition | AllOf | AnyOf | Not
+Condition = EventCondition | TraitCondition | AudienceReference | AllOf | AnyOf | Not
 # Chosen by `kind`: trying one class after the other would take exponential time in the depth of a condition.
 TaggedCondition = Annotated[Condition, Field(discriminator="kind")]
 

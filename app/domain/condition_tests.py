@@ -14,7 +14,7 @@ from app.domain.event_conditions import compile_event
 from app.domain.operators import predicate
 from app.domain.values import goes_into_items
 from app.errors import InvalidInputError
-from schemas.audience import AllOf, AnyOf, Not, ParentReference, TraitCondition
+from schemas.audience import AllOf, AnyOf, AudienceReference, Not, ParentReference, TraitCondition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class ConditionCompiler:
     """Compiles the conditions of one definition, and collects what they use together.
 
-    `traits` are paths as definitions write them. Raises InvalidInputError for a condition that cannot be computed.
+    `traits` are paths as definitions write them, `audiences` are those whose membership is asked for. Raises InvalidInputError for a condition that cannot be computed.
     """
 
     def __init__(self, whose: str, readers: Readers) -> None:
@@ -38,6 +38,7 @@ class ConditionCompiler:
         self._readers = readers
         self.uses: list[FeedUse] = []
         self.traits: set[str] = set()
+        self.audiences: set[str] = set()
         self.watches: Watches = {}
 
     def compile(self, condition: Condition) -> Holds:
@@ -49,6 +50,9 @@ class ConditionCompiler:
             return _not(self.compile(condition.condition))
         if isinstance(condition, TraitCondition):
             return self._trait(condition)
+        if isinstance(condition, AudienceReference):
+            self.audiences.add(condition.audience)
+            return _is_member(condition.audience)
         return self._event(condition)
 
     def _read(self, trait: str) -> Read:
@@ -90,6 +94,17 @@ class ConditionCompiler:
             return all(any(map(test(state, now), items)) for test in tests)
 
         return holds
+
+
+def _is_member(audience: str) -> Holds:
+    """Whoever asks is asked after that audience."""
+
+    def holds(state: ProfileState, now: int, horizon: int) -> bool:
+        del now, horizon
+        known = state.memberships.get(audience)
+        return known is not None and known.member
+
+    return holds
 
 
 def all_of(tests: Sequence[Holds]) -> Holds:

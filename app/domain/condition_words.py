@@ -8,6 +8,7 @@ from app.domain.durations import format_duration
 from app.domain.operators import RELATIVE_OPERATORS
 from schemas.audience import (
     AllOf,
+    AudienceReference,
     Condition,
     EventCondition,
     Not,
@@ -53,6 +54,8 @@ def describe_condition(condition: Condition) -> str:
         return _event(condition)
     if isinstance(condition, TraitCondition):
         return _comparisons(condition.comparisons)
+    if isinstance(condition, AudienceReference):
+        return f"in {condition.audience}"
     if isinstance(condition, Not):
         return f"not ({describe_condition(condition.condition)})"
     word = " and " if isinstance(condition, AllOf) else " or "
@@ -66,7 +69,7 @@ def _part(condition: Condition) -> str:
     elif isinstance(condition, TraitCondition):
         alone = len(condition.comparisons) == 1
     else:
-        alone = isinstance(condition, Not) or len(condition.conditions) == 1
+        alone = isinstance(condition, Not | AudienceReference) or len(condition.conditions) == 1
     return words if alone else f"({words})"
 
 

@@ -5,26 +5,35 @@ The language is described in docs/audience-language.md. Reading is pure: files a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.definitions_conditions import ConditionReader
 from app.domain.definitions_facebook import read_destinations
 from app.domain.definitions_keys import AUDIENCE_KEYS, refuse_other_keys
+from app.domain.definitions_references import check_references
 from app.domain.definitions_rows import check_sync_modes, read_rows
-from app.domain.definitions_values import Findings, Value, read_boolean, read_choice, read_line, read_text
+from app.domain.definitions_values import (
+    Findings,
+    Value,
+    is_key,
+    read_boolean,
+    read_choice,
+    read_line,
+    read_text,
+)
 from app.domain.snake_case import snake_case
 from app.domain.yaml_nodes import read_nodes
 from app.errors import InvalidInputError
-from schemas.audience import KEY_PATTERN, AllOf, AudienceDefinition, AudienceSource, Condition, Rows
+from schemas.audience import AllOf, AudienceDefinition, AudienceSource, Condition, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from app.domain.definitions_references import Reference
+
 MAX_NAME_CHARACTERS = 500
 
-_KEY: Final = re.compile(KEY_PATTERN.removesuffix("$"))
 _SOURCES: Final = tuple(source.value for source in AudienceSource)
 # Who decides in place of a condition.
 _DECIDES: Final = {
@@ -69,6 +78,7 @@ def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
     accepted = _Accepted()
     for value in values:
         _read_audience(value, defaults, accepted)
+    check_references(accepted.references, accepted.keys)
     problems = findings.problems()
     if problems:
         raise InvalidInputError("\n".join(problems))
@@ -118,12 +128,14 @@ class _Accepted:
 
     def __init__(self) -> None:
         self.audiences: list[AudienceDefinition] = []
-        self._keys: dict[str, Value] = {}
+        # Of every audience with a key, also of one with problems.
+        self.keys: dict[str, Value] = {}
+        self.references: dict[str, list[Reference]] = {}
         self._meanings: dict[str, str] = {}
         self._facebook_ids: dict[str, str] = {}
 
     def claim(self, value: Value, key: str) -> None:
-        first = self._keys.setdefault(key, value)
+        first = self.keys.setdefault(key, value)
         if first is not value:
             value.refuse(f"the key `{key}` is taken by {first.place}: change the name or give another `key`")
 
@@ -162,6 +174,8 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
     destinations = read_destinations(key or "", own.get("facebook"), defaults.get("facebook"))
     if source is not None:
         check_sync_modes(entries.get("facebook", value), source, destinations)
+    if key is not None:
+        accepted.references.setdefault(key, []).extend(conditions.references)
     if key is None or name is None or source is None or value.findings.reports > before:
         return
     audience = AudienceDefinition(
@@ -190,7 +204,7 @@ def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str
     if not derived:
         own["name"].refuse("no key can be made of a name without Latin letters or digits: give a `key`")
         return name, None
-    if not _KEY.fullmatch(derived):
+    if not is_key(derived):
         own["name"].refuse("the key made of this name is longer than 200 characters: give a `key`")
         return name, None
     return name, derived
@@ -199,7 +213,7 @@ def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str
 def _read_key(value: Value) -> str | None:
     what = "a key of a-z, 0-9 and _, at most 200 of them"
     text = read_text(value, what)
-    if text is not None and not _KEY.fullmatch(text):
+    if text is not None and not is_key(text):
         value.expected(what)
         return None
     return text

@@ -14,6 +14,7 @@ from app.domain.definitions_operators import (
 from app.domain.definitions_values import (
     MAX_TEXT_CHARACTERS,
     Value,
+    is_key,
     nearest,
     read_duration,
     read_line,
@@ -26,6 +27,7 @@ from schemas.audience import (
     AggregateFunction,
     AllOf,
     AnyOf,
+    AudienceReference,
     Condition,
     CountBound,
     EventCondition,
@@ -43,7 +45,7 @@ MAX_CONDITIONS = 1_000
 # A profile keeps that many instants for `at_least`.
 MAX_COUNT = 1_000_000
 
-_KINDS: Final = ("event", "trait", "all", "any", "not")
+_KINDS: Final = ("event", "trait", "audience", "all", "any", "not")
 _ALL_KINDS: Final = (*_KINDS, *NOT_SUPPORTED["condition"])
 _AGGREGATES: Final = tuple(function.value for function in AggregateFunction)
 _EVENT_KEYS: Final = (
@@ -64,6 +66,8 @@ class ConditionReader:
 
     def __init__(self) -> None:
         self._conditions = 0
+        # Keys of other audiences, with where they are written.
+        self.references: list[tuple[Value, str]] = []
 
     def read(self, value: Value, depth: int = 1) -> Condition | None:
         """The condition at `value`, or None when a problem with it or within it was reported."""
@@ -89,7 +93,19 @@ class ConditionReader:
         built = [kind] if kind in _KINDS else []
         if not refuse_other_keys(entries, ("condition",), built):
             return None
+        if kind == "audience":
+            return self._read_reference(entries[kind])
         return self._read_compound(kind, entries[kind], depth)
+
+    def _read_reference(self, value: Value) -> AudienceReference | None:
+        key = read_line(value, "the key of an audience", MAX_TEXT_CHARACTERS)
+        if key is None:
+            return None
+        if not is_key(key):
+            value.expected("the key of an audience, of a-z, 0-9 and _")
+            return None
+        self.references.append((value, key))
+        return AudienceReference(audience=key)
 
     def _read_compound(self, kind: str, value: Value, depth: int) -> Condition | None:
         if kind == "not":

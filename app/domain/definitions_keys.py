@@ -53,7 +53,6 @@ NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
         "on_delete": NotSupported(),
     },
     "condition": {
-        "audience": NotSupported("membership of another audience"),
         "users": NotSupported("account audiences"),
     },
     "event condition": {"then": NotSupported("funnels")},

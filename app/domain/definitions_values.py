@@ -15,6 +15,7 @@ from app.domain.durations import parse_duration
 from app.domain.instants import format_instant, parse_instant
 from app.domain.paths import ARRAY_ITEMS, parse_path
 from app.domain.yaml_nodes import MAX_SHOWN, MappingNode, Node, ScalarNode, SequenceNode, shown, to_number
+from schemas.audience import KEY_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MAX_TEXT_CHARACTERS = 1_024
 MAX_LISTED_PROBLEMS = 200
 
+_KEY = re.compile(KEY_PATTERN.removesuffix("$"))
 _ORDINARY_KEY = re.compile(r"[\w $\\.:/-]{1,80}")
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -146,6 +148,11 @@ class Value:
         if self.node.is_number or self.node.boolean is not None:
             return self.node.text[:MAX_SHOWN]
         return shown(self.node.text)
+
+
+def is_key(text: str) -> bool:
+    """Whether it may be an audience's key."""
+    return _KEY.fullmatch(text) is not None
 
 
 def read_text(value: Value, what: str = "text") -> str | None:

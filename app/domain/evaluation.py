@@ -18,7 +18,7 @@ from schemas.membership import Cause, Change, MembershipDelta
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from app.domain.conditions import CompiledAudience, Plan
+    from app.domain.plan import CompiledAudience, Plan
     from app.domain.rows import Row
     from app.domain.state import ProfileState
 

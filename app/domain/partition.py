@@ -47,8 +47,8 @@ from schemas.membership import Cause, Change, never_entered
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from app.domain.conditions import CompiledAudience, Plan
     from app.domain.counters import Counters, StageCounters
+    from app.domain.plan import CompiledAudience, Plan
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
@@ -308,9 +308,9 @@ class AudiencePartition:
             if audiences is not None and fold_trait(state, path, value, event.timestamp, message_id):
                 affected = _joined(affected, audiences)
         for key, member in (event.claims or {}).items():
-            audience = self.plan.audiences.get(key)
-            if audience is not None and fold_claim(state, key, member, event.timestamp, message_id):
-                affected = _joined(affected, (audience,))
+            audiences = self.plan.of_audience.get(key)
+            if audiences is not None and fold_claim(state, key, member, event.timestamp, message_id):
+                affected = _joined(affected, audiences)
         identifiers = event.identifiers
         return identifiers is not None and fold_identifiers(state, identifiers, event.timestamp), affected
 
@@ -413,7 +413,14 @@ class AudiencePartition:
 def _joined(
     audiences: tuple[CompiledAudience, ...], further: tuple[CompiledAudience, ...]
 ) -> tuple[CompiledAudience, ...]:
-    """Each audience once."""
+    """Each audience once, in order of rank as both are."""
     if not audiences or not further:
         return audiences or further
-    return tuple({audience.key: audience for audience in (*audiences, *further)}.values())
+    joined = tuple({audience.key: audience for audience in (*audiences, *further)}.values())
+    if audiences[-1].rank or further[-1].rank:
+        return tuple(sorted(joined, key=_rank))
+    return joined
+
+
+def _rank(audience: CompiledAudience) -> int:
+    return audience.rank

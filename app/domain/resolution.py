@@ -41,8 +41,8 @@ from schemas.segment import ABSENT, SegmentEvent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.domain.conditions import Plan
     from app.domain.person import Identifiers
+    from app.domain.plan import Plan
 
 PAGE_EVENT: Final = "Page Viewed"
 SCREEN_EVENT: Final = "Screen Viewed"

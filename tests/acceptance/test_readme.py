@@ -103,7 +103,6 @@ MISSING_COMMANDS = {
 REFUSED_PARTS = {
     ("file", "traits"): "computed traits",
     ("audience", "entity"): "account audiences",
-    ("condition", "audience"): "references between audiences",
     ("event condition", "then"): "funnels",
     ("facebook", "fields"): "mapped fields",
     ("facebook", "value_based"): "value-based audiences",

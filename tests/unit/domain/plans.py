@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.domain.conditions import Plan, compile_audiences
+from app.domain.conditions import compile_audiences
 from app.domain.definitions import Document, parse_definitions
+from app.domain.plan import Plan
 
 START = 1_740_787_200_000  # 2025-03-01T00:00:00Z
 HOUR = 3_600_000

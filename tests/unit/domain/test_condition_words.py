@@ -29,6 +29,9 @@ from schemas.audience import Comparison, Operator, ParentReference, TraitConditi
         ("{trait: t, not_contains: x}", "t does not contain x"),
         (f"{{trait: t, any_of: {list(range(12))}}}", "t is one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"),
         ("{not: {event: E}}", "not (E at least 1 time)"),
+        ("{all: [{audience: b}, {not: {audience: b}}]}", "in b and not (in b)"),
+        ("{trait: t, before: 2026-01-31}", "t is before 2026-01-31T00:00:00Z"),
+        ("{trait: t, within_next: {trait: u}}", "t is within the next the trait u"),
         ("{all: [{event: E}, {event: F}]}", "E at least 1 time and F at least 1 time"),
         (
             "{all: [{event: E}, {any: [{event: F}, {trait: t, exists: true}]}, {not: {event: G}}]}",
@@ -43,7 +46,7 @@ from schemas.audience import Comparison, Operator, ParentReference, TraitConditi
     ],
 )
 def test_words(when: str, words: str) -> None:
-    text = f"audiences: [{{name: A, when: {when}}}]"
+    text = f"audiences: [{{name: A, when: {when}}}, {{name: B, source: engage}}]"
     condition = parse_definitions([Document("a.yaml", text)]).audiences[0].when
     assert condition is not None
     assert describe_condition(condition) == words

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.conditions import MAX_INSTANTS, Plan, compile_audiences
+from app.domain.conditions import MAX_INSTANTS, compile_audiences
 from app.domain.event_conditions import Need
+from app.domain.plan import Plan
 from app.domain.state import NEVER, ProfileState
 from app.errors import InvalidInputError
 from schemas.audience import (
@@ -153,6 +154,52 @@ def test_the_plan_knows_what_holds_of_a_new_profile(audience: dict[str, Any], in
     assert plan.holds_for_new(anonymous=False) is initial
     assert plan.holds_for_new(anonymous=True) is False
     assert plan_of({**audience, "include_anonymous": True}).holds_for_new(anonymous=True) is initial
+
+
+@pytest.mark.parametrize(
+    ("asked", "asking", "users", "anonymous"),
+    [
+        ({"when": {"event": "A"}}, {}, True, False),
+        ({"when": {"event": "A"}}, {"include_anonymous": True}, True, True),
+        (
+            event(count={"exactly": 0}),
+            {"include_anonymous": True},
+            True,
+            True,
+        ),  # anonymous ones are not in it
+        (event(count={"exactly": 0}) | {"include_anonymous": True}, {"include_anonymous": True}, True, True),
+        ({"source": "engage"}, {"include_anonymous": True}, True, True),
+        (event(count={"exactly": 0}) | {"enabled": False}, {}, True, False),
+    ],
+)
+def test_what_a_new_profile_is_in_may_be_asked_for(
+    asked: dict[str, Any], asking: dict[str, Any], users: bool, anonymous: bool
+) -> None:
+    plan = plan_of(
+        {**asking, "key": "asking", "when": {"not": {"audience": "asked"}}}, {"key": "asked", **asked}
+    )
+    assert [audience.key for audience in plan.audiences.values()] == ["asked", "asking"]
+    assert plan.holds_for_new(anonymous=False) is users
+    assert plan.holds_for_new(anonymous=True) is anonymous
+
+
+def test_with_an_audience_come_those_that_ask_for_it() -> None:
+    plan = plan_of(
+        {"key": "c", "when": {"all": [{"audience": "b"}, {"event": "C"}]}},
+        {"key": "a", "when": {"any": [{"event": "A"}, {"trait": "t", "within_last": "1d"}]}},
+        {"key": "b", "when": {"not": {"audience": "a"}}},
+    )
+    assert {name: [one.key for one in found] for name, found in plan.of_audience.items()} == {
+        "a": ["a", "b", "c"],
+        "b": ["b", "c"],
+        "c": ["c"],
+    }
+    by_event = {
+        name: [one.key for one in plan.of_feed[found.feeds[0].id]] for name, found in plan.events.items()
+    }
+    assert by_event == {"A": ["a", "b", "c"], "C": ["c"]}
+    assert [one.key for one in plan.of_trait["t"]] == [one.key for one in plan.watched] == ["a", "b", "c"]
+    assert set(plan.audiences["c"].feeds) == set(plan.feeds)
 
 
 def test_the_digest_is_of_what_decides_memberships() -> None:

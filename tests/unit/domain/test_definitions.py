@@ -15,6 +15,7 @@ from schemas.audience import (
     AllOf,
     AnyOf,
     AudienceDefinition,
+    AudienceReference,
     AudienceSource,
     Comparison,
     Condition,
@@ -37,9 +38,10 @@ def parse(*texts: str) -> DefinitionSet:
 
 
 def audience(text: str) -> AudienceDefinition:
-    """The one audience of `text`, which is written without the list around it."""
-    definitions = parse("audiences:\n  - " + text.replace("\n", "\n    "))
-    assert len(definitions.audiences) == 1
+    """The one audience of `text`, which is written without the list around it, beside one that it may refer to."""
+    other = "  - {name: Another, key: b_1, source: engage}\n"
+    definitions = parse("audiences:\n  - " + text.replace("\n", "\n    ") + "\n" + other)
+    assert len(definitions.audiences) == 2
     return definitions.audiences[0]
 
 
@@ -125,6 +127,10 @@ def event(**parts: Any) -> EventCondition:
                 trait="a.b",
                 comparisons=[compared("a.b", Operator.NOT_EQUALS, 5), compared("a.b", Operator.AT_LEAST, 1)],
             ),
+        ),
+        (
+            "{any: [{event: E}, {not: {audience: b_1}}]}",
+            AnyOf(conditions=[event(), Not(condition=AudienceReference(audience="b_1"))]),
         ),
         ("{all: [{event: E}]}", AllOf(conditions=[event()])),
         (
@@ -408,6 +414,7 @@ class TestPublishedForm:
             when:
               any:
                 - not: {all: [{event: E, within: 1d, sum: {property: p, at_least: 5, at_most: {trait: t}}}]}
+                - {audience: b}
                 - {event: F, between: [2d, 1d], where: {p: {trait: q}}, context: {c: x}, exclude_sources: [s]}
             facebook: [{ad_account_id: 1, mode: dry_run}, {ad_account_id: 2}]
           - {name: B, source: engage, enabled: false}

@@ -97,7 +97,7 @@ TRAITS = OPERATORS.map(
     lambda operators: {"trait": "t", **operators} if isinstance(operators, dict) else operators
 )
 CONDITIONS = st.recursive(
-    EVENTS | OLD_EVENTS | TRAITS,
+    EVENTS | OLD_EVENTS | TRAITS | st.sampled_from("abc").map(lambda key: {"audience": key}),
     lambda inner: (
         st.dictionaries(
             st.sampled_from(["all", "any"]), st.lists(inner, min_size=1, max_size=3), min_size=1, max_size=1

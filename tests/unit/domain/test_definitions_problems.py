@@ -30,14 +30,19 @@ def the_problem(when: str) -> str:
         ("[{event: E}]", ": several conditions go under `all:` or `any:`"),
         ("E", ": expected a condition such as {event: Order Completed}, got 'E'"),
         ("", ": expected a condition such as {event: Order Completed}, got nothing"),
-        ("{}", ": expected a condition: one of event, trait, all, any, not"),
-        ("{evnt: E}", ": expected a condition: one of event, trait, all, any, not; did you mean `event`?"),
+        ("{}", ": expected a condition: one of event, trait, audience, all, any, not"),
+        ("{evnt: E}", ": expected a condition: one of event, trait, audience, all, any, not; did you mean `event`?"),
         ("{event: E, trait: t}", ": one condition is here as `event` and `trait`: put each into a list"),
         ("{all: []}", ".all: expected at least one condition in the list"),
         ("{any: {event: E}}", ".any: expected a list of conditions, got a mapping"),
         ("{not: [{event: E}]}", ".not: several conditions go under"),
         ("{all: [{event: E}], within: 1d}", ".within: unknown key 'within'"),
         ("{not: {any: [{event: E}, {event: E, cnt: 1}]}}", ".not.any[1].cnt: unknown key 'cnt'; did you mean `count`?"),
+        ("{audience: other}", ".audience: there is no audience with the key 'other'"),
+        ("{audience: A}", ".audience: expected the key of an audience, of a-z, 0-9 and _, got 'A'"),
+        ("{audience: [a]}", ".audience: expected the key of an audience, got a list"),
+        ("{audience: a, within: 1d}", ".within: unknown key 'within'"),
+        ("{not: {audience: a}}", ".not.audience: whether someone is in `a` would depend on itself: a -> a"),
         ("{event: ''}", ".event: expected the name of an event, got ''"),
         ("{event: null}", ".event: expected the name of an event, got nothing"),
         ("{event: true}", ".event: expected the name of an event (put it in quotes), got true"),
@@ -130,7 +135,6 @@ def test_conditions(when: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("when", "said"),
     [
-        ("{audience: other}", ".audience: `audience` (membership of another audience) is not supported yet"),
         ("{users: {any: {event: E}}}", ".users: `users` (account audiences) is not supported yet"),
         ("{event: E, then: {event: F}}", ".then: `then` (funnels) is not supported yet"),
         (
@@ -248,6 +252,53 @@ def test_audiences(keys: str, said: str) -> None:
 )  # fmt: skip
 def test_files(text: str, found: list[str]) -> None:
     assert problems(text) == found
+
+
+def test_an_unknown_audience_is_refused_with_the_nearest() -> None:
+    text = """\
+audiences:
+  - {name: Big spenders, source: engage, require: {audience: churnd}}
+  - {name: Churned, when: {not: {audience: big_spender}}}
+"""
+    assert problems(text) == [
+        (
+            "audiences.yaml:2: audiences[0].require.audience: there is no audience with the key 'churnd'; "
+            "did you mean `churned`?"
+        ),
+        (
+            "audiences.yaml:3: audiences[1].when.not.audience: there is no audience with the key 'big_spender'; "
+            "did you mean `big_spenders`?"
+        ),
+    ]
+
+
+def test_a_cycle_is_refused_where_it_closes_and_named() -> None:
+    text = """\
+defaults: {require: {audience: consenting}}
+audiences:
+  - {name: Consenting, when: {trait: consent, equals: true}}
+"""
+    assert problems(text) == [
+        (
+            "audiences.yaml:1: defaults.require.audience: whether someone is in `consenting` would depend on itself: "
+            "consenting -> consenting"
+        )
+    ]
+    found = problems(
+        "audiences:\n  - {name: A, when: {audience: b}}\n  - {name: B, when: {any: [{event: E}, {audience: c}]}}",
+        "audiences: [{name: C, source: engage, require: {audience: a}}]",
+    )
+    assert found == [
+        (
+            "b.yaml:1: audiences[0].require.audience: whether someone is in `a` would depend on itself: "
+            "a -> b -> c -> a"
+        )
+    ]
+
+
+def test_an_audience_with_problems_of_its_own_is_there() -> None:
+    found = problems("audiences:\n  - {name: A, when: {audience: b}}\n  - {name: B, when: {event: ''}}")
+    assert found == ["audiences.yaml:3: audiences[1].when.event: expected the name of an event, got ''"]
 
 
 def test_everything_is_reported_together_in_order() -> None:

@@ -419,6 +419,29 @@ def test_a_call_by_other_definitions_does_no_harm() -> None:
     assert len(engine.deltas()) == 1
 
 
+# --- references ---
+
+
+def test_an_audience_follows_another_without_a_step_aside() -> None:
+    """In the same instant, and never by way of what is true only until the other has been looked at."""
+    other = {"name": "other", "when": {"event": "Order Completed", "count": {"exactly": 1}}}
+    engine = Engine(
+        {"when": {"any": [{"audience": "other"}, {"event": "Order Completed", "count": {"at_least": 2}}]}},
+        other,
+        {"name": "follower", "when": {"not": {"audience": "audience_0"}}},
+    )
+    engine.call(START, traits={"unused": 1})
+    engine.order(START)
+    engine.order(START + 1)
+    assert [(delta.audience, delta.change.value, delta.at - START) for delta in engine.deltas()] == [
+        ("follower", "entered", 0),
+        ("other", "entered", 0),
+        ("audience_0", "entered", 0),
+        ("follower", "exited", 0),
+        ("other", "exited", 1),
+    ]
+
+
 # --- memory ---
 
 
