@@ -124,7 +124,10 @@ class ThenCondition(Message):
 
 
 class EventCondition(_Kind):
-    """Events named `event` that pass every comparison, inside `window` (None: ever), in number and sum."""
+    """Events named `event` that pass every comparison, inside `window` (None: ever), in number and sum.
+
+    With `then` only those which it holds of are counted and aggregated.
+    """
 
     kind: Literal["event"] = "event"
     event: str
@@ -134,6 +137,7 @@ class EventCondition(_Kind):
     context: list[Comparison] = Field(default_factory=list)
     exclude_sources: list[str] = Field(default_factory=list)
     aggregate: Aggregate | None = None
+    then: ThenCondition | None = None
 
 
 class TraitCondition(_Kind):

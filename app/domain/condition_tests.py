@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from app.domain.comparing import bound, is_deferred
 from app.domain.date_edges import trait_watches
 from app.domain.event_conditions import compile_event
+from app.domain.funnels import compile_funnel
 from app.domain.operators import predicate
 from app.domain.values import goes_into_items
 from app.errors import InvalidInputError
@@ -62,7 +63,10 @@ class ConditionCompiler:
     def _event(self, condition: EventCondition) -> Holds:
         if any(isinstance(item.operand, ParentReference) for item in (*condition.where, *condition.context)):
             raise InvalidInputError(f"{self._whose}: same_as belongs to what follows an event, under `then`")
-        compiled = compile_event(condition, self._read)
+        if condition.then is not None:
+            compiled = compile_funnel(condition, condition.then, self._read)
+        else:
+            compiled = compile_event(condition, self._read)
         self.uses += compiled.uses
         self.watches |= compiled.watches
         return compiled.holds

@@ -16,6 +16,7 @@ from schemas.audience import (
     Operator,
     ParentReference,
     Scalar,
+    ThenCondition,
     TraitCondition,
     TraitReference,
 )
@@ -65,7 +66,7 @@ def describe_condition(condition: Condition) -> str:
 def _part(condition: Condition) -> str:
     words = describe_condition(condition)
     if isinstance(condition, EventCondition):
-        alone = not (condition.where or condition.context or condition.aggregate)
+        alone = not (condition.where or condition.context or condition.aggregate or condition.then)
     elif isinstance(condition, TraitCondition):
         alone = len(condition.comparisons) == 1
     else:
@@ -83,8 +84,21 @@ def _event(condition: EventCondition) -> str:
         parts.append(f"with context {_comparisons(condition.context)}")
     if condition.exclude_sources:
         parts.append(f"not from {', '.join(map(_name, condition.exclude_sources))}")
+    if condition.then is not None:
+        parts.append(_then(condition.then))
     if condition.aggregate is not None:
         parts.append(_aggregate(condition.aggregate))
+    return " ".join(parts)
+
+
+def _then(then: ThenCondition) -> str:
+    parts = ["each followed by", _name(then.event), _count(then.count)]
+    if then.within_ms is not None:
+        parts.append(f"within {format_duration(then.within_ms)}")
+    if then.where:
+        parts.append(f"where {_comparisons(then.where)}")
+    if then.context:
+        parts.append(f"with context {_comparisons(then.context)}")
     return " ".join(parts)
 
 

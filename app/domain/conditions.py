@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.domain.condition_tests import ConditionCompiler, all_of
+from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
 from app.domain.plan import CompiledAudience, EventFeeds, Plan, TraitUse
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from schemas.audience import AudienceDefinition
 
     _Grouped = dict[str, list[CompiledAudience]]
-
-# Events kept of one profile in one feed: a state must fit into one record of the changelog, and be quick to read.
-MAX_INSTANTS = 20_000
 
 
 def compile_audiences(definitions: Sequence[AudienceDefinition]) -> Plan:

@@ -21,7 +21,7 @@ from app.domain.definitions_values import (
     read_path,
     read_whole_number,
 )
-from app.domain.definitions_warnings import warn_about_event, warn_about_trait
+from app.domain.definitions_warnings import warn_about_event, warn_about_then, warn_about_trait
 from schemas.audience import (
     Aggregate,
     AggregateFunction,
@@ -33,6 +33,7 @@ from schemas.audience import (
     EventCondition,
     Not,
     Operator,
+    ThenCondition,
     TraitCondition,
     Window,
 )
@@ -56,8 +57,10 @@ _EVENT_KEYS: Final = (
     "where",
     "context",
     "exclude_sources",
+    "then",
     *_AGGREGATES,
 )
+_THEN_KEYS: Final = ("event", "count", "within", "where", "context")
 _BETWEEN_AGES: Final = 2
 
 
@@ -151,7 +154,7 @@ def _read_trait(value: Value, entries: dict[str, Value]) -> TraitCondition | Non
 def _read_event(value: Value, entries: dict[str, Value]) -> EventCondition | None:
     """None when a problem was reported on the way."""
     before = value.findings.reports
-    refuse_other_keys(entries, ("event condition",), _EVENT_KEYS)
+    refuse_other_keys(entries, (), _EVENT_KEYS)
     event = read_line(entries["event"], "the name of an event", MAX_TEXT_CHARACTERS)
     count = _read_count(entries["count"]) if "count" in entries else CountBound(kind="at_least", number=1)
     window = _read_window(entries)
@@ -159,6 +162,7 @@ def _read_event(value: Value, entries: dict[str, Value]) -> EventCondition | Non
     where = _read_optional_filters(entries, "where")
     context = _read_optional_filters(entries, "context")
     sources = _read_sources(entries["exclude_sources"]) if "exclude_sources" in entries else []
+    then = _read_then(entries["then"]) if "then" in entries else None
     if event is None or count is None or value.findings.reports > before:
         return None
     condition = EventCondition(
@@ -169,13 +173,39 @@ def _read_event(value: Value, entries: dict[str, Value]) -> EventCondition | Non
         context=context,
         exclude_sources=sources,
         aggregate=aggregate,
+        then=then,
     )
     warn_about_event(value, condition)
     return condition
 
 
-def _read_optional_filters(entries: dict[str, Value], key: str) -> list[Comparison]:
-    return (read_filters(entries[key]) or []) if key in entries else []
+def _read_then(value: Value) -> ThenCondition | None:
+    """None when a problem was reported on the way."""
+    entries = value.entries("what follows, such as {event: Order Completed, within: 1d}")
+    if entries is None:
+        return None
+    before = value.findings.reports
+    hint = "; what follows has its event, count, within, where and context"
+    refuse_other_keys(entries, (), _THEN_KEYS, otherwise=hint)
+    if "event" not in entries:
+        value.refuse("`event` is missing: the event that follows, or does not")
+        return None
+    event = read_line(entries["event"], "the name of an event", MAX_TEXT_CHARACTERS)
+    count = _read_count(entries["count"]) if "count" in entries else CountBound(kind="at_least", number=1)
+    window = _read_window({key: entries[key] for key in ("within",) if key in entries})
+    where = _read_optional_filters(entries, "where", child=True)
+    context = _read_optional_filters(entries, "context", child=True)
+    if event is None or count is None or value.findings.reports > before:
+        return None
+    then = ThenCondition(
+        event=event, count=count, within_ms=window.far_ms if window else None, where=where, context=context
+    )
+    warn_about_then(value, then)
+    return then
+
+
+def _read_optional_filters(entries: dict[str, Value], key: str, *, child: bool = False) -> list[Comparison]:
+    return (read_filters(entries[key], child=child) or []) if key in entries else []
 
 
 def _read_count(value: Value) -> CountBound | None:

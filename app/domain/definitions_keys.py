@@ -55,8 +55,6 @@ NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
     "condition": {
         "users": NotSupported("account audiences"),
     },
-    "event condition": {"then": NotSupported("funnels")},
-    "operand": {"same_as": NotSupported("properties of a funnel's parent event")},
 }
 
 

@@ -6,7 +6,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from app.domain.paths import ARRAY_ITEMS, parse_path
-from schemas.audience import Comparison, EventCondition, Operator, TraitCondition, TraitReference
+from schemas.audience import (
+    Comparison,
+    EventCondition,
+    Operator,
+    ParentReference,
+    ThenCondition,
+    TraitCondition,
+    TraitReference,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,6 +53,14 @@ def warn_about_event(value: Value, condition: EventCondition) -> None:
         _warn_about(value, comparisons)
 
 
+def warn_about_then(value: Value, then: ThenCondition) -> None:
+    """Warn at `value`, where what follows is written."""
+    if then.count.number == 0 and then.count.kind == "at_least":
+        value.warn("`at_least: 0` holds whatever follows")
+    for comparisons in (then.where, then.context):
+        _warn_about(value, comparisons)
+
+
 def _warn_about(value: Value, comparisons: Sequence[Comparison]) -> None:
     _warn_about_missing(value, comparisons)
     _warn_about_identifiers(value, comparisons)
@@ -78,6 +94,8 @@ def _warn_about_identifiers(value: Value, comparisons: Iterable[Comparison]) -> 
         paths = [comparison.path]
         if isinstance(comparison.operand, TraitReference):
             paths.append(comparison.operand.trait)
+        if isinstance(comparison.operand, ParentReference):
+            paths.append(comparison.operand.same_as)
         for path in paths:
             if _identifies(path):
                 value.warn(f"`{path}` identifies people; what is compared is kept as it is, without hashing")

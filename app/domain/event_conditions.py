@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     Filtered = EventCondition | ThenCondition
     Placed = tuple[int, Comparison]
 
+# Events kept of one profile in one feed: a state must fit into one record of the changelog, and be quick to read.
+MAX_INSTANTS: Final = 20_000
+
 _NO_NUMBERS: Final = NumberTotals()
 
 
@@ -50,13 +53,15 @@ class Need:
     """What a condition needs of its feed's past, in events at or before the clock.
 
     Of events older than `hold_ms` only the `newest` so many (None: all), and none older than `span_ms`; of
-    everything ever, `totals`. The need of several conditions is the larger of each.
+    everything ever, `totals`. The need of several conditions is the larger of each, but for `most`, the number of
+    events that there is room for: whoever sets a smaller one could not bear more.
     """
 
     newest: int | None
     span_ms: int
     hold_ms: int
     totals: bool
+    most: int = MAX_INSTANTS
 
     def and_of(self, other: Need) -> Need:
         """What serves both."""
@@ -65,6 +70,7 @@ class Need:
             span_ms=max(self.span_ms, other.span_ms),
             hold_ms=max(self.hold_ms, other.hold_ms),
             totals=self.totals or other.totals,
+            most=min(self.most, other.most),
         )
 
 

@@ -11,7 +11,6 @@ import hashlib
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
-from app.domain.conditions import MAX_INSTANTS
 from app.domain.state import (
     ClaimState,
     FeedState,
@@ -131,7 +130,7 @@ def prune(feed: FeedState, need: Need, now: int) -> int:
     drop = bisect_right(instants, now - need.span_ms)
     if need.newest is not None and end - need.newest > drop:
         drop = end - need.newest
-    given_up = max(0, len(instants) - drop - MAX_INSTANTS)
+    given_up = max(0, len(instants) - drop - need.most)
     drop += given_up
     if drop:
         del instants[:drop]

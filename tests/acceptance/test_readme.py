@@ -103,7 +103,6 @@ MISSING_COMMANDS = {
 REFUSED_PARTS = {
     ("file", "traits"): "computed traits",
     ("audience", "entity"): "account audiences",
-    ("event condition", "then"): "funnels",
     ("facebook", "fields"): "mapped fields",
     ("facebook", "value_based"): "value-based audiences",
 }

@@ -29,6 +29,14 @@ from schemas.audience import Comparison, Operator, ParentReference, TraitConditi
         ("{trait: t, not_contains: x}", "t does not contain x"),
         (f"{{trait: t, any_of: {list(range(12))}}}", "t is one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"),
         ("{not: {event: E}}", "not (E at least 1 time)"),
+        (
+            "{all: [{event: E, within: 7d, then: {event: F, count: {exactly: 0}, within: 1d, where: {a: {same_as: b}}}}, {audience: b}]}",
+            "(E at least 1 time within 7d each followed by F exactly 0 times within 1d where a is the first event's b) and in b",
+        ),
+        (
+            "{event: E, then: {event: F, context: {c: x}}, max: {property: p, equals: 1}}",
+            "E at least 1 time each followed by F at least 1 time with context c is x and the max of p is 1",
+        ),
         ("{all: [{audience: b}, {not: {audience: b}}]}", "in b and not (in b)"),
         ("{trait: t, before: 2026-01-31}", "t is before 2026-01-31T00:00:00Z"),
         ("{trait: t, within_next: {trait: u}}", "t is within the next the trait u"),

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.domain.conditions import MAX_INSTANTS, compile_audiences
-from app.domain.event_conditions import Need
+from app.domain.conditions import compile_audiences
+from app.domain.event_conditions import MAX_INSTANTS, Need
+from app.domain.funnels import MAX_PAIRED_INSTANTS
 from app.domain.plan import Plan
 from app.domain.state import NEVER, ProfileState
 from app.errors import InvalidInputError
@@ -73,6 +75,10 @@ def test_feed_ids_never_change() -> None:
     assert plain == "902ff7bd42c3"
 
 
+# The parent is one of its own children's feed, so both needs are one.
+ITSELF = {"event": "Order Completed", "count": {"exactly": 0}}
+
+
 @pytest.mark.parametrize(
     ("when", "need"),
     [
@@ -86,10 +92,26 @@ def test_feed_ids_never_change() -> None:
         (event(between=["30d", "10d"]), Need(1, 30 * DAY, 10 * DAY, totals=False)),
         (event(within="30d", sum={"property": "p", "at_least": 5}), Need(None, 30 * DAY, 0, totals=False)),
         (event(where={"a": {"trait": "t"}}), Need(None, NEVER, 0, totals=False)),
+        (event(where={"a": {"within_last": "1d"}}, within="2d"), Need(None, 2 * DAY, 0, totals=False)),
+        (event(then=ITSELF), Need(None, NEVER, 0, totals=False)),
+        (event(then=ITSELF, between=["9d", "7d"]), Need(None, 9 * DAY, 7 * DAY, totals=False)),
     ],
 )
 def test_a_feed_keeps_what_its_condition_needs(when: dict[str, Any], need: Need) -> None:
     assert only_need(plan_of(when)) == need
+
+
+def test_a_funnel_keeps_what_is_younger_than_its_parents_and_few_where_all_are_compared_with_all() -> None:
+    def needs(**comparison: Any) -> dict[str, Need]:
+        then = {"event": "B", "where": {"a": comparison}}
+        plan = plan_of({"when": {"event": "A", "between": ["9d", "7d"], "then": then}})
+        return {plan.feeds[feed].event: need for feed, need in plan.needs.items()}
+
+    parent, child = Need(None, 9 * DAY, 7 * DAY, totals=False), Need(None, 9 * DAY, 0, totals=False)
+    assert needs(same_as="a") == {"A": parent, "B": child}
+    few = {"A": replace(parent, most=MAX_PAIRED_INSTANTS), "B": replace(child, most=MAX_PAIRED_INSTANTS)}
+    assert needs(at_least={"same_as": "a"}) == few
+    assert needs(same_as="a.$") == few
 
 
 def test_a_shared_feed_keeps_what_all_its_conditions_need() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ from schemas.audience import (
     FacebookDestination,
     Not,
     Operator,
+    ParentReference,
+    ThenCondition,
     TraitCondition,
     TraitReference,
     Window,
@@ -117,6 +120,22 @@ def event(**parts: Any) -> EventCondition:
             ),
         ),
         ("{event: E, context: {page.url: x}}", event(context=[compared("page.url", Operator.EQUALS, "x")])),
+        (
+            "{event: E, then: {event: F, within: 1d, where: {a: {same_as: b}}, context: {c: {not_equals: {same_as: d}}}}}",
+            event(
+                then=ThenCondition(
+                    event="F",
+                    count=ONCE,
+                    within_ms=DAY_MS,
+                    where=[compared("a", Operator.EQUALS, ParentReference(same_as="b"))],
+                    context=[compared("c", Operator.NOT_EQUALS, ParentReference(same_as="d"))],
+                )
+            ),
+        ),
+        (
+            "{event: E, then: {event: F, count: {exactly: 0}}}",
+            event(then=ThenCondition(event="F", count=CountBound(kind="exactly", number=0))),
+        ),
         (
             "{trait: t, exists: true}",
             TraitCondition(trait="t", comparisons=[compared("t", Operator.EXISTS, True)]),
@@ -376,6 +395,10 @@ NEVER = "must be missing and have a value at once"
         ("{trait: work.Phone_Number, exists: true}", "`work.Phone_Number` identifies people"),
         ("{event: E, where: {ship_to: {trait: last_name}}}", "`last_name` identifies people"),
         ("{event: E, where: {email_campaign: x}}", None),
+        ("{event: E, then: {event: F, where: {email: {same_as: x}}}}", "`email` identifies people"),
+        ("{event: E, then: {event: F, where: {x: {same_as: email}}}}", "`email` identifies people"),
+        ("{event: E, then: {event: F, where: {x: {exists: false, equals: 1}}}}", NEVER),
+        ("{event: E, then: {event: F, count: {at_least: 0}}}", "`at_least: 0` holds whatever follows"),
         ("{trait: t, within_last: 0d}", "never true: `within_last` no time"),
         ("{trait: t, before_last: 0d}", None),  # come by now
     ],
@@ -386,7 +409,7 @@ def test_warnings(text: str, said: str | None) -> None:
         assert warnings == ()
     else:
         assert len(warnings) == 1
-        assert warnings[0].startswith("0.yaml:3: audiences[0].when: ")
+        assert re.match(r"0\.yaml:3: audiences\[0\]\.when(\.then)?: ", warnings[0])
         assert said in warnings[0]
 
 
@@ -415,6 +438,7 @@ class TestPublishedForm:
               any:
                 - not: {all: [{event: E, within: 1d, sum: {property: p, at_least: 5, at_most: {trait: t}}}]}
                 - {audience: b}
+                - {event: F, then: {event: G, within: 1d, where: {a: {same_as: b}, c: {within_last: 2d}}}}
                 - {event: F, between: [2d, 1d], where: {p: {trait: q}}, context: {c: x}, exclude_sources: [s]}
             facebook: [{ad_account_id: 1, mode: dry_run}, {ad_account_id: 2}]
           - {name: B, source: engage, enabled: false}

@@ -92,12 +92,24 @@ EVENTS = mapping(
     context=FILTERS,
     sum=AMOUNT,
 )
+RELATED = st.dictionaries(
+    st.sampled_from(["a", "b.$"]),
+    mostly(st.just({"same_as": "p"}) | st.just({"at_most": {"same_as": "p.$"}})),
+    min_size=1,
+    max_size=2,
+)
+FUNNELS = mapping(
+    {
+        "event": st.just("E"),
+        "then": mapping({"event": st.just("F")}, within=st.just("1d"), where=RELATED | FILTERS),
+    }
+)
 OLD_EVENTS = mapping({"event": st.just("E"), "between": st.just(["7d", "1d"])}, average=AMOUNT)
 TRAITS = OPERATORS.map(
     lambda operators: {"trait": "t", **operators} if isinstance(operators, dict) else operators
 )
 CONDITIONS = st.recursive(
-    EVENTS | OLD_EVENTS | TRAITS | st.sampled_from("abc").map(lambda key: {"audience": key}),
+    EVENTS | OLD_EVENTS | FUNNELS | TRAITS | st.sampled_from("abc").map(lambda key: {"audience": key}),
     lambda inner: (
         st.dictionaries(
             st.sampled_from(["all", "any"]), st.lists(inner, min_size=1, max_size=3), min_size=1, max_size=1

@@ -111,6 +111,33 @@ def the_problem(when: str) -> str:
         ("{event: E, where: {a: {at_most: [1]}}}", ".where.a.at_most: expected a number, got a list"),
         ("{event: E, where: {a: {exists: 1}}}", ".where.a.exists: expected true or false, got 1"),
         ("{event: E, where: {a: {exists: {trait: t}}}}", ".where.a.exists: expected true or false, got a mapping"),
+        ("{event: E, then: F}", ".then: expected what follows, such as {event: Order Completed, within: 1d}, got 'F'"),
+        ("{event: E, then: {within: 1d}}", ".then: `event` is missing: the event that follows, or does not"),
+        ("{event: E, then: {event: F, between: [2d, 1d]}}", ".then.between: unknown key 'between'; what follows has its"),
+        ("{event: E, then: {event: F, then: {event: G}}}", ".then.then: unknown key 'then'"),
+        ("{event: E, then: {event: F, sum: {property: p, at_least: 1}}}", ".then.sum: unknown key 'sum'"),
+        ("{event: E, then: {event: F, exclude_sources: [s]}}", ".then.exclude_sources: unknown key"),
+        ("{event: E, then: {event: ''}}", ".then.event: expected the name of an event, got ''"),
+        ("{event: E, then: {event: F, count: {at_least: x}}}", ".then.count.at_least: expected a whole number"),
+        ("{event: E, then: {event: F, within: 0s}}", ".then.within: a window needs a length"),
+        ("{event: E, then: {event: F, where: {}}}", ".then.where: expected at least one path"),
+        ("{event: E, where: {a: {same_as: b}}}", ".where.a.same_as: `same_as` belongs to what follows an event"),
+        ("{event: E, where: {a: {equals: {same_as: b}}}}", ".where.a.equals.same_as: `same_as` belongs"),
+        ("{trait: t, equals: {same_as: b}}", ".equals.same_as: `same_as` belongs to what follows"),
+        ("{event: E, then: {event: F, where: {a: {same_as: ''}}}}", ".then.where.a.same_as: a path may not be empty"),
+        ("{event: E, then: {event: F, where: {a: {same_as: b, trait: c}}}}", ".then.where.a: `trait` does not go beside"),
+        (
+            "{event: E, then: {event: F, where: {a: {equals: {same_as: b, trait: c}}}}}",
+            ".then.where.a.equals.trait: unknown key 'trait'",
+        ),
+        (
+            "{event: E, then: {event: F, where: {a: {within_last: {same_as: b}}}}}",
+            ".then.where.a.within_last: `within_last` takes a duration such as 30d or {trait: KEY}",
+        ),
+        (
+            "{event: E, sum: {property: p, at_least: {same_as: b}}}",
+            ".sum.at_least.same_as: unknown key 'same_as'; known are trait",
+        ),
         ("{trait: t, before: soon}", ".before: expected a date such as 2026-01-31 or an instant with a zone such as"),
         ("{trait: t, before: 2026-01-31T00:00:00}", ".before: expected a date"),
         ("{trait: t, after: 2026-02-30}", ".after: expected a date"),
@@ -136,12 +163,6 @@ def test_conditions(when: str, said: str) -> None:
     ("when", "said"),
     [
         ("{users: {any: {event: E}}}", ".users: `users` (account audiences) is not supported yet"),
-        ("{event: E, then: {event: F}}", ".then: `then` (funnels) is not supported yet"),
-        (
-            "{event: E, where: {a: {same_as: b}}}",
-            ".where.a.same_as: `same_as` (properties of a funnel's parent event)",
-        ),
-        ("{event: E, where: {a: {equals: {same_as: b}}}}", ".where.a.equals.same_as: `same_as`"),
     ],
 )
 def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> None:

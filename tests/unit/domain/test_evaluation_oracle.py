@@ -83,7 +83,32 @@ def event_conditions(draw: st.DrawFn) -> dict[str, Any]:
         condition[draw(st.sampled_from(["sum", "average", "min", "max"]))] = draw(aggregates)
     if draw(st.integers(0, 4)) == 0:
         condition["exclude_sources"] = ["s1"]
+    if draw(st.integers(0, 2)) == 0:
+        condition["then"] = draw(followers())
     return condition
+
+
+@st.composite
+def followers(draw: st.DrawFn) -> dict[str, Any]:
+    then: dict[str, Any] = {"event": draw(st.sampled_from(EVENTS))}
+    if draw(st.booleans()):
+        bound = draw(st.sampled_from(["at_least", "at_most", "exactly"]))
+        then["count"] = {bound: draw(st.sampled_from([0, 0, 1, 2]))}
+    if draw(st.booleans()):
+        then["within"] = draw(st.sampled_from(["1h", "2h", "24h"]))
+    same = st.sampled_from([{"same_as": "p"}, {"same_as": "q"}])
+    compared = st.sampled_from(
+        ["equals", "equals", "equals", "not_equals", "at_most", "any_of", "not_contains"]
+    )
+    related = st.builds(lambda operator, parent: {operator: parent}, compared, same)
+    kind = draw(st.integers(0, 4))
+    if kind == 0:
+        then["where"] = {draw(st.sampled_from(["p", "q"])): draw(comparisons)}
+    elif kind == 1:
+        then["where"] = {"d": draw(date_comparisons | st.just({"after": {"same_as": "d"}}))}
+    elif kind in (2, 3):
+        then["where"] = {name: draw(related) for name in draw(st.sampled_from([["p"], ["q"], ["p", "q"]]))}
+    return then
 
 
 trait_conditions = st.builds(

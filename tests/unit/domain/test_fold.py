@@ -8,8 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.conditions import MAX_INSTANTS
-from app.domain.event_conditions import Need
+from app.domain.event_conditions import MAX_INSTANTS, Need
 from app.domain.fold import (
     REMEMBERED_MS,
     add_event,
