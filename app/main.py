@@ -294,7 +294,7 @@ class Worker:
             await self._pipeline.bury_delta(partition, offset)
 
         evaluate = EvaluateStage(
-            lambda: AudiencePartition(plan, EARLY_MS, counters),
+            lambda: AudiencePartition(plan, EARLY_MS, counters, clock.now_ms()),
             commit,
             clock,
             counters,

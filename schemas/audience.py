@@ -242,6 +242,10 @@ class AudienceDefinition(Message):
     `rows` is there exactly for a warehouse's.
 
     `require` must hold too for membership, whatever the source. No destinations: computed, delivered nowhere.
+
+    Nobody is a member before `created_at`, epoch milliseconds. Without `include_history`, events received before it
+    do not count, nor is anybody a member before the audience is first applied where no `created_at` is given.
+    `lookback_ms` bounds the age of every event that counts.
     """
 
     key: Annotated[str, Field(pattern=KEY_PATTERN)]
@@ -252,6 +256,9 @@ class AudienceDefinition(Message):
     rows: Rows | None = None
     require: TaggedCondition | None = None
     include_anonymous: bool = False
+    include_history: bool = True
+    created_at: int | None = None
+    lookback_ms: Annotated[int, Field(gt=0)] | None = None
     enabled: bool = True
     destinations: list[FacebookDestination] = Field(default_factory=list)
 

@@ -6,16 +6,17 @@ and decides only whether an event has happened.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.domain.comparing import bound, is_deferred
 from app.domain.date_edges import trait_watches
-from app.domain.event_conditions import compile_event
+from app.domain.event_conditions import compile_event, count_bound
 from app.domain.funnels import compile_funnel
 from app.domain.operators import predicate
 from app.domain.values import goes_into_items
 from app.errors import InvalidInputError
-from schemas.audience import AllOf, AnyOf, AudienceReference, Not, ParentReference, TraitCondition
+from schemas.audience import AllOf, AnyOf, AudienceReference, Not, ParentReference, TraitCondition, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +24,17 @@ if TYPE_CHECKING:
     from app.domain.comparing import Read, Readers
     from app.domain.date_edges import Watches
     from app.domain.event_conditions import FeedUse, Holds
+    from app.domain.feeds import Since
     from app.domain.state import ProfileState
     from schemas.audience import Condition, EventCondition
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which events the conditions of a definition see: received `since`, and not older than `lookback_ms`."""
+
+    since: Since | None = None
+    lookback_ms: int | None = None
 
 
 class ConditionCompiler:
@@ -33,9 +43,10 @@ class ConditionCompiler:
     `traits` are paths as definitions write them, `audiences` are those whose membership is asked for. Raises InvalidInputError for a condition that cannot be computed.
     """
 
-    def __init__(self, whose: str, readers: Readers) -> None:
-        """`whose` the conditions are, as errors say it."""
+    def __init__(self, whose: str, readers: Readers, scope: Scope) -> None:
+        """`whose` the conditions are, as errors say it; `scope` is what they see of the events."""
         self._whose = whose
+        self._scope = scope
         self._readers = readers
         self.uses: list[FeedUse] = []
         self.traits: set[str] = set()
@@ -63,10 +74,17 @@ class ConditionCompiler:
     def _event(self, condition: EventCondition) -> Holds:
         if any(isinstance(item.operand, ParentReference) for item in (*condition.where, *condition.context)):
             raise InvalidInputError(f"{self._whose}: same_as belongs to what follows an event, under `then`")
+        window, lookback = condition.window, self._scope.lookback_ms
+        if lookback is not None:
+            if window is not None and window.near_ms >= lookback:
+                return _constant(count_bound(condition.count)(0) and condition.aggregate is None)
+            near, far = (window.near_ms, window.far_ms) if window else (0, lookback)
+            limited = Window(near_ms=near, far_ms=min(far, lookback))
+            condition = condition.model_copy(update={"window": limited})
         if condition.then is not None:
-            compiled = compile_funnel(condition, condition.then, self._read)
+            compiled = compile_funnel(condition, condition.then, self._read, self._scope.since)
         else:
-            compiled = compile_event(condition, self._read)
+            compiled = compile_event(condition, self._read, self._scope.since)
         self.uses += compiled.uses
         self.watches |= compiled.watches
         return compiled.holds
@@ -98,6 +116,10 @@ class ConditionCompiler:
             return all(any(map(test(state, now), items)) for test in tests)
 
         return holds
+
+
+def _constant(truth: bool) -> Holds:
+    return lambda _state, _now, _horizon: truth
 
 
 def _is_member(audience: str) -> Holds:

@@ -12,8 +12,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.domain.condition_tests import ConditionCompiler, all_of
+from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
+from app.domain.feeds import Since
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
 from app.domain.plan import CompiledAudience, EventFeeds, Plan, TraitUse
@@ -24,7 +25,7 @@ from app.errors import InvalidInputError
 from schemas.audience import AudienceSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from app.domain.comparing import Read
     from app.domain.date_edges import Watch, Watches
@@ -39,10 +40,15 @@ if TYPE_CHECKING:
 
 def compile_audiences(definitions: Sequence[AudienceDefinition]) -> Plan:
     """Raises InvalidInputError for a definition that asks for what is not built, or for itself."""
-    builder = _Builder()
-    for definition in definitions:
-        builder.add(definition)
-    return builder.plan(_digest(definitions))
+    digest = _digest(definitions)
+
+    def compiled(instants: Mapping[str, int]) -> Plan:
+        builder = _Builder()
+        for definition in definitions:
+            builder.add(definition, instants.get(definition.key))
+        return builder.plan(digest, compiled)
+
+    return compiled({})
 
 
 def _digest(definitions: Sequence[AudienceDefinition]) -> str:
@@ -54,6 +60,9 @@ def _digest(definitions: Sequence[AudienceDefinition]) -> str:
             definition.when.model_dump(mode="json") if definition.when else None,
             definition.require.model_dump(mode="json") if definition.require else None,
             definition.include_anonymous,
+            definition.include_history,
+            definition.created_at,
+            definition.lookback_ms,
             definition.enabled,
             sorted(destination.id for destination in definition.destinations),
         )
@@ -83,12 +92,25 @@ class _Builder:
         self._needs: dict[str, Need] = {}
         self._edges: dict[str, dict[tuple[object, ...], Edge]] = {}
         self._watches: Watches = {}
+        self._births: set[int] = set()
+        self._unapplied: list[str] = []
 
-    def add(self, definition: AudienceDefinition) -> None:
+    def add(self, definition: AudienceDefinition, applied: int | None) -> None:
+        """`applied` is when the audience was first applied, where that is known and of interest."""
         whose = f"audience {definition.key}"
-        compiler = ConditionCompiler(whose, _trait_reader)
+        created = definition.created_at
+        if created is None and not definition.include_history:
+            created = applied
+            self._unapplied.append(definition.key)
+        since = None
+        if not definition.include_history:
+            since = Since(definition.key, definition.created_at, created)
+        compiler = ConditionCompiler(whose, _trait_reader, Scope(since, definition.lookback_ms))
         conditions = [part for part in (definition.when, definition.require) if part is not None]
         holds = all_of([compiler.compile(condition) for condition in conditions])
+        if created is not None:
+            holds = _from(created, holds)
+            self._births.add(created)
         for use in compiler.uses:
             self._use(whose, use)
         self._watches |= compiler.watches
@@ -98,7 +120,7 @@ class _Builder:
             feeds={use.feed.id for use in compiler.uses},
             traits=compiler.traits,
             audiences=compiler.audiences,
-            watched=any(watch.traits for watch in compiler.watches.values()),
+            watched=created is not None or any(watch.traits for watch in compiler.watches.values()),
         )
 
     def _use(self, whose: str, use: FeedUse) -> None:
@@ -110,7 +132,7 @@ class _Builder:
         self._needs[feed] = use.need.and_of(known) if known else use.need
         self._edges.setdefault(feed, {})[use.edge_key] = use.edge
 
-    def plan(self, digest: str) -> Plan:
+    def plan(self, digest: str, apply: Callable[[Mapping[str, int]], Plan]) -> Plan:
         audiences = self._in_order()
         watches = self._watches.values()
         of_feed: _Grouped = {}
@@ -129,7 +151,7 @@ class _Builder:
             of_audience[key].append(audience)
             if part.watched:
                 watched.append(audience)
-        initial = initial_audiences(audiences.values())
+        initial = initial_audiences(audiences.values(), self._births)
         return Plan(
             audiences=audiences,
             feeds=self._feeds,
@@ -146,7 +168,15 @@ class _Builder:
             watches_of_feed=_by_feed(watches),
             watches_of_traits=tuple(watch.due for watch in watches if watch.traits),
             watched=tuple(watched),
+            births=tuple(sorted(self._births)),
+            since={
+                feed.id: feed.since.instant
+                for feed in self._feeds.values()
+                if feed.since is not None and feed.since.instant is not None
+            },
             digest=digest,
+            unapplied=tuple(self._unapplied),
+            _apply=apply,
         )
 
     def _in_order(self) -> dict[str, CompiledAudience]:
@@ -174,6 +204,10 @@ class _Builder:
                 rows=row_source(definition),
             )
         return audiences
+
+
+def _from(created: int, holds: Holds) -> Holds:
+    return lambda state, now, horizon: now >= created and holds(state, now, horizon)
 
 
 def _frozen(groups: _Grouped) -> dict[str, tuple[CompiledAudience, ...]]:

@@ -19,9 +19,13 @@ from app.domain.definitions_values import (
     is_key,
     read_boolean,
     read_choice,
+    read_instant,
+    read_length,
     read_line,
     read_text,
 )
+from app.domain.definitions_warnings import warn_about_lookback
+from app.domain.instants import parse_instant
 from app.domain.snake_case import snake_case
 from app.domain.yaml_nodes import read_nodes
 from app.errors import InvalidInputError
@@ -189,6 +193,7 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
         **options,
     )
     accepted.add(value, audience)
+    warn_about_lookback(value, audience)
 
 
 def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str | None]:
@@ -223,9 +228,13 @@ def _read_options(entries: dict[str, Value]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if "description" in entries:
         options["description"] = read_text(entries["description"])
-    for name in ("include_anonymous", "enabled"):
+    for name in ("include_anonymous", "include_history", "enabled"):
         if name in entries:
             options[name] = read_boolean(entries[name])
+    if "created_at" in entries:
+        options["created_at"] = parse_instant(read_instant(entries["created_at"]) or "")
+    if "lookback" in entries:
+        options["lookback_ms"] = read_length(entries["lookback"])
     return options
 
 

@@ -17,6 +17,7 @@ from app.domain.definitions_values import (
     is_key,
     nearest,
     read_duration,
+    read_length,
     read_line,
     read_path,
     read_whole_number,
@@ -233,9 +234,7 @@ def _read_window(entries: dict[str, Value]) -> Window | None:
         return _read_between(entries["between"])
     if "within" not in entries:
         return None
-    far = read_duration(entries["within"])
-    if far == 0:
-        entries["within"].refuse("a window needs a length: expected more than 0")
+    far = read_length(entries["within"])
     return Window(far_ms=far) if far else None
 
 

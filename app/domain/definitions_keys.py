@@ -20,6 +20,9 @@ AUDIENCE_KEYS: Final = (
     "rows",
     "require",
     "include_anonymous",
+    "include_history",
+    "created_at",
+    "lookback",
     "enabled",
     "facebook",
 )
@@ -42,9 +45,6 @@ NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
     "file": {"traits": NotSupported("computed traits", accepted="")},
     "audience": {
         "entity": NotSupported("account audiences", accepted="user"),
-        "include_history": NotSupported("audiences without history", accepted="true"),
-        "created_at": NotSupported(),
-        "lookback": NotSupported(),
     },
     "facebook": {
         "fields": NotSupported("mapped fields"),

@@ -244,6 +244,15 @@ def read_duration(value: Value) -> int | None:
     return None
 
 
+def read_length(value: Value) -> int | None:
+    """Milliseconds, more than 0."""
+    length = read_duration(value)
+    if length == 0:
+        value.refuse("a window needs a length: expected more than 0")
+        return None
+    return length
+
+
 def read_instant(value: Value) -> str | None:
     """An instant as text in UTC; a date without a time is its first moment in UTC."""
     text = value.node.text if isinstance(value.node, ScalarNode) else ""

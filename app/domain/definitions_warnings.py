@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from app.domain.durations import format_duration
 from app.domain.paths import ARRAY_ITEMS, parse_path
 from schemas.audience import (
+    AllOf,
+    AnyOf,
     Comparison,
     EventCondition,
+    Not,
     Operator,
     ParentReference,
     ThenCondition,
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from app.domain.definitions_values import Value
+    from schemas.audience import AudienceDefinition
 
 # Names of traits and properties that tell who someone is, without case, dots and underscores.
 _IDENTIFIERS: Final = frozenset(
@@ -51,6 +56,24 @@ def warn_about_event(value: Value, condition: EventCondition) -> None:
         value.warn(f"never true: there is no {condition.aggregate.function} of no events")
     for comparisons in (condition.where, condition.context):
         _warn_about(value, comparisons)
+
+
+def warn_about_lookback(value: Value, audience: AudienceDefinition) -> None:
+    """Warn at `value`, where the audience is written."""
+    lookback = audience.lookback_ms
+    ahead = [part for part in (audience.when, audience.require) if part is not None]
+    while ahead and lookback is not None:
+        condition = ahead.pop()
+        if isinstance(condition, AllOf | AnyOf):
+            ahead += condition.conditions
+        elif isinstance(condition, Not):
+            ahead.append(condition.condition)
+        elif isinstance(condition, EventCondition) and condition.window is not None:
+            near = condition.window.near_ms
+            if near >= lookback:
+                value.warn(
+                    f"no event ever counts that is older than {format_duration(near)}, as `lookback` ends before"
+                )
 
 
 def warn_about_then(value: Value, then: ThenCondition) -> None:

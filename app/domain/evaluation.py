@@ -105,9 +105,10 @@ def announce(
     return deltas
 
 
-def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[str], *, traits: bool) -> int:
-    """The next instant at which time alone could change what these feeds, and with `traits` also what dates of
-    traits decide; NEVER: none.
+def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[str], *, facts: bool) -> int:
+    """The next instant at which time alone could change what these feeds decide; NEVER: none.
+
+    With `facts` also what dates of traits and the creation of audiences decide.
     """
     due = NEVER
     known = state.feeds
@@ -120,9 +121,11 @@ def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[
             if watches:
                 for watch in watches.get(feed_id, ()):
                     due = min(due, watch(state, instant.now))
-    if traits:
+    if facts:
         for watch in plan.watches_of_traits:
             due = min(due, watch(state, instant.now))
+        for birth in plan.births[bisect_right(plan.births, instant.now) :][:1]:
+            due = min(due, birth)
     return due
 
 

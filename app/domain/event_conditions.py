@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from app.domain.comparing import Readers, Test
     from app.domain.date_edges import Watches
-    from app.domain.feeds import Feed
+    from app.domain.feeds import Feed, Since
     from app.domain.state import FeedState, ProfileState
     from schemas.audience import Aggregate, Comparison, CountBound, EventCondition, ThenCondition, Window
 
@@ -93,9 +93,9 @@ class CompiledEvent:
     watches: Watches
 
 
-def compile_event(condition: EventCondition, readers: Readers) -> CompiledEvent:
+def compile_event(condition: EventCondition, readers: Readers, since: Since | None) -> CompiledEvent:
     """A condition without `then`."""
-    feed = _feed_of(condition)
+    feed = _feed_of(condition, since)
     deferred = [item for item in (*condition.where, *condition.context) if is_deferred(item)]
     aggregate, window = condition.aggregate, condition.window
     in_number = count_bound(condition.count)
@@ -119,11 +119,13 @@ def compile_event(condition: EventCondition, readers: Readers) -> CompiledEvent:
     return CompiledEvent(holds, (FeedUse(feed, need, edge_key, edge),), watches)
 
 
-def _feed_of(condition: EventCondition) -> Feed:
+def _feed_of(condition: EventCondition, since: Since | None) -> Feed:
     values = values_compared(condition)
     if condition.aggregate is not None:
         values.add(Kept(KeptKind.NUMBER, condition.aggregate.property_path))
-    return make_feed(condition.event, condition.where, condition.context, values, condition.exclude_sources)
+    return make_feed(
+        condition.event, condition.where, condition.context, values, condition.exclude_sources, since
+    )
 
 
 def count_bound(count: CountBound) -> Bound:

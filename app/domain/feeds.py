@@ -48,8 +48,20 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Since:
+    """Only events received from `instant` on belong to the feed; None: it is not known here, and none is left out.
+
+    `whose` and `given`, an audience and the instant in its definition, tell such feeds apart and never change.
+    """
+
+    whose: str
+    given: int | None
+    instant: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Feed:
-    """`passes(properties, context)` says whether an event of this name belongs to the feed.
+    """`passes(properties, context)` says whether an event of this name belongs to the feed, if `since` lets it.
 
     Both arguments may be None, and are, where the call has no such object or no feed of the event needs it.
     `fits(values)` says whether these may be what the feed keeps of one event; if not, resolve did not write them.
@@ -63,6 +75,7 @@ class Feed:
     passes: Callable[[Any, Any], bool] | None
     keep: Callable[[Any, Any], list[Any]] | None
     fits: Callable[[Sequence[Any]], bool]
+    since: Since | None = None
 
 
 def _fitting(kept: Sequence[Kept]) -> Callable[[Sequence[Any]], bool]:
@@ -93,6 +106,7 @@ def make_feed(
     context: Sequence[Comparison],
     values: Iterable[Kept],
     exclude_sources: Sequence[str] = (),
+    since: Since | None = None,
 ) -> Feed:
     """The feed of the events that pass those comparisons which can be made where they come in."""
     where = [item for item in where if not is_deferred(item)]
@@ -105,6 +119,7 @@ def make_feed(
         _content(context),
         sources,
         [[value.kind.value, value.path] for value in values],
+        *([["since", since.whose, since.given]] if since else []),
     ]
     return Feed(
         id=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS],
@@ -115,6 +130,7 @@ def make_feed(
         passes=_filter(where, context, sources),
         keep=_keeper(values),
         fits=_fitting(values),
+        since=since,
     )
 
 

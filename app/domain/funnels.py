@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from app.domain.comparing import Readers
     from app.domain.event_conditions import BindPasses
-    from app.domain.feeds import Feed
+    from app.domain.feeds import Feed, Since
     from app.domain.state import ProfileState
     from schemas.audience import Comparison, CountBound, EventCondition, ThenCondition
 
@@ -51,9 +51,11 @@ if TYPE_CHECKING:
 MAX_PAIRED_INSTANTS: Final = 1_000
 
 
-def compile_funnel(condition: EventCondition, then: ThenCondition, readers: Readers) -> CompiledEvent:
+def compile_funnel(
+    condition: EventCondition, then: ThenCondition, readers: Readers, since: Since | None
+) -> CompiledEvent:
     """`then` is that of the condition."""
-    feed, child_feed = _parent_feed(condition, then), _child_feed(then)
+    feed, child_feed = _parent_feed(condition, then, since), _child_feed(then, since)
     tests = deferred_tests(condition, feed, readers)
     children = _children(then, feed, child_feed, deferred_tests(then, child_feed, readers))
     in_number, follows = count_bound(condition.count), count_bound(then.count)
@@ -90,16 +92,18 @@ def compile_funnel(condition: EventCondition, then: ThenCondition, readers: Read
     return CompiledEvent(holds, uses, watches)
 
 
-def _parent_feed(condition: EventCondition, then: ThenCondition) -> Feed:
+def _parent_feed(condition: EventCondition, then: ThenCondition, since: Since | None) -> Feed:
     values = values_compared(condition)
     values |= {Kept(KeptKind.PROPERTY, path) for _, path in _related(then)}
     if condition.aggregate is not None:
         values.add(Kept(KeptKind.NUMBER, condition.aggregate.property_path))
-    return make_feed(condition.event, condition.where, condition.context, values, condition.exclude_sources)
+    return make_feed(
+        condition.event, condition.where, condition.context, values, condition.exclude_sources, since
+    )
 
 
-def _child_feed(then: ThenCondition) -> Feed:
-    return make_feed(then.event, then.where, then.context, values_compared(then))
+def _child_feed(then: ThenCondition, since: Since | None) -> Feed:
+    return make_feed(then.event, then.where, then.context, values_compared(then), since=since)
 
 
 def _related(then: ThenCondition) -> list[_Relation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class Plan:
     `initial` are the audiences that may have a profile of which nothing but its existence is known; whether some do
     is `has_new_users` and `has_new_anonymous`. `watched` are the audiences that dates of traits can change,
     `watches_of_traits` say when; `watches_of_feed` do so for dates of events, where the audiences are those of the
-    feed. `digest` differs between plans that may give different memberships for the same states.
+    feed. `births` are the instants at which audiences are created, in order; every profile is looked at then, and
+    these audiences are `watched` too. `since` is the received time from which on the events of a feed count, for the
+    feeds that have one. `digest` differs between plans that may give different memberships for the same states.
     """
 
     audiences: Mapping[str, CompiledAudience]
@@ -84,8 +86,33 @@ class Plan:
     watches_of_feed: Mapping[str, tuple[Due, ...]]
     watches_of_traits: tuple[Due, ...]
     watched: tuple[CompiledAudience, ...]
+    births: tuple[int, ...]
+    since: Mapping[str, int]
     digest: str
+    # Audiences created when they are first applied; until `applied` says when, they are as if they had always been.
+    unapplied: tuple[str, ...]
+    _apply: Callable[[Mapping[str, int]], Plan] = field(repr=False, compare=False)
+
+    def applied(self, instants: Mapping[str, int]) -> Plan:
+        """The same plan for a place where the `unapplied` audiences were first applied at these instants."""
+        return self._apply(instants) if self.unapplied else self
 
     def holds_for_new(self, *, anonymous: bool) -> bool:
         """Whether a profile can be a member before anything but its existence is known."""
         return self.has_new_anonymous if anonymous else self.has_new_users
+
+
+def joined(
+    audiences: tuple[CompiledAudience, ...], further: tuple[CompiledAudience, ...]
+) -> tuple[CompiledAudience, ...]:
+    """Each audience once, in order of rank as both are."""
+    if not audiences or not further:
+        return audiences or further
+    both = tuple({audience.key: audience for audience in (*audiences, *further)}.values())
+    if audiences[-1].rank or further[-1].rank:
+        return tuple(sorted(both, key=_rank))
+    return both
+
+
+def _rank(audience: CompiledAudience) -> int:
+    return audience.rank

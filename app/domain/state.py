@@ -108,12 +108,16 @@ CLOCK_KEY: Final = b"\x00clock"
 
 
 class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """Where the partition stands, by which plan, and how many members each audience has in it."""
+    """Where the partition stands, by which plan, and how many members each audience has in it.
+
+    `applied` is when audiences that need to know it were first applied here, by key.
+    """
 
     version: int
     clock: ClockRecord
     plan: str
     members: dict[str, int]
+    applied: dict[str, int] = {}
 
 
 class _Wake(msgspec.Struct, array_like=True, gc=False):

@@ -53,6 +53,9 @@ DIFFERENT = [
     event(exclude_sources=["s"]),
     event(sum={"property": "revenue", "at_least": 1}),
     {"when": {"event": "Order Refunded"}},
+    event() | {"key": "a", "include_history": False},
+    event() | {"key": "b", "include_history": False},
+    event() | {"key": "c", "include_history": False, "created_at": "2025-03-01"},
 ]
 
 
@@ -93,6 +96,11 @@ ITSELF = {"event": "Order Completed", "count": {"exactly": 0}}
         (event(within="30d", sum={"property": "p", "at_least": 5}), Need(None, 30 * DAY, 0, totals=False)),
         (event(where={"a": {"trait": "t"}}), Need(None, NEVER, 0, totals=False)),
         (event(where={"a": {"within_last": "1d"}}, within="2d"), Need(None, 2 * DAY, 0, totals=False)),
+        (event() | {"lookback": "9d"}, Need(1, 9 * DAY, 0, totals=False)),
+        (event(within="30d") | {"lookback": "9d"}, Need(1, 9 * DAY, 0, totals=False)),
+        (event(within="3d") | {"lookback": "9d"}, Need(1, 3 * DAY, 0, totals=False)),
+        (event(between=["30d", "2d"]) | {"lookback": "9d"}, Need(1, 9 * DAY, 2 * DAY, totals=False)),
+        (event(then=ITSELF) | {"lookback": "9d"}, Need(None, 9 * DAY, 0, totals=False)),
         (event(then=ITSELF), Need(None, NEVER, 0, totals=False)),
         (event(then=ITSELF, between=["9d", "7d"]), Need(None, 9 * DAY, 7 * DAY, totals=False)),
     ],
@@ -224,6 +232,18 @@ def test_with_an_audience_come_those_that_ask_for_it() -> None:
     assert set(plan.audiences["c"].feeds) == set(plan.feeds)
 
 
+def test_when_an_audience_is_first_applied_changes_neither_feeds_nor_digest() -> None:
+    """They are the same in every partition, as resolve knows only one plan."""
+    plan = plan_of(event() | {"include_history": False, "key": "a"}, event() | {"created_at": "2025-03-01"})
+    assert plan.unapplied == ("a",)
+    applied = plan.applied({"a": 5})
+    assert (applied.feeds.keys(), applied.digest) == (plan.feeds.keys(), plan.digest)
+    [feed] = [feed for feed in plan.of_feed if plan.of_feed[feed][0].key == "a"]
+    assert (plan.since, applied.since) == ({}, {feed: 5})
+    assert [audience.key for audience in applied.watched] == ["a", "audience_1"]
+    assert plan_of(event()).applied({"a": 5}).since == {}
+
+
 def test_the_digest_is_of_what_decides_memberships() -> None:
     base = {"key": "k", "name": "One", **event(within="30d")}
     same = [{**base, "name": "Two"}, {**base, "description": "..."}]
@@ -232,6 +252,9 @@ def test_the_digest_is_of_what_decides_memberships() -> None:
         {**base, **event(within="31d")},
         {**base, "enabled": False},
         {**base, "include_anonymous": True},
+        {**base, "include_history": False},
+        {**base, "created_at": "2025-03-01"},
+        {**base, "lookback": "20d"},
         {**base, "require": {"trait": "t", "exists": True}},
         {**base, "facebook": []},
     ]

@@ -233,6 +233,9 @@ key: vip_no
 description: Those who count
 source: engage
 include_anonymous: true
+include_history: false
+created_at: 2026-01-31T01:00:00+01:00
+lookback: 90d
 enabled: false
 require: {trait: opt_in, equals: true}
 facebook:
@@ -249,6 +252,9 @@ facebook:
         description="Those who count",
         source=AudienceSource.ENGAGE,
         include_anonymous=True,
+        include_history=False,
+        created_at=1_769_817_600_000,
+        lookback_ms=90 * DAY_MS,
         enabled=False,
         require=TraitCondition(trait="opt_in", comparisons=[compared("opt_in", Operator.EQUALS, True)]),
         destinations=[
@@ -413,6 +419,20 @@ def test_warnings(text: str, said: str | None) -> None:
         assert said in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("when: {not: {any: [{event: E, between: [9d, 7d]}, {event: E}]}}, lookback: 7d", True),
+        ("when: {event: E, between: [9d, 6d]}, lookback: 7d", False),
+        ("source: engage, require: {all: [{event: E, between: [9d, 8d]}]}, lookback: 7d", True),
+        ("when: {event: E, between: [9d, 8d]}", False),
+    ],
+)
+def test_a_window_that_the_lookback_empties_is_warned_about(text: str, warned: bool) -> None:
+    found = parse(f"audiences: [{{name: A, {text}}}]").warnings
+    assert ["as `lookback` ends before" in warning for warning in found] == [True] * warned
+
+
 def test_twins_are_warned_about() -> None:
     text = """
         audiences:
@@ -441,7 +461,7 @@ class TestPublishedForm:
                 - {event: F, then: {event: G, within: 1d, where: {a: {same_as: b}, c: {within_last: 2d}}}}
                 - {event: F, between: [2d, 1d], where: {p: {trait: q}}, context: {c: x}, exclude_sources: [s]}
             facebook: [{ad_account_id: 1, mode: dry_run}, {ad_account_id: 2}]
-          - {name: B, source: engage, enabled: false}
+          - {name: B, source: engage, enabled: false, include_history: false, created_at: 2026-01-31, lookback: 1d}
         """
         for definition in parse(text).audiences:
             read = AudienceDefinition.model_validate(published_form(definition))

@@ -174,12 +174,6 @@ def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> Non
     [
         ("entity: account", "entity: `entity` (account audiences) is not supported yet"),
         (
-            "include_history: false",
-            "include_history: `include_history` (audiences without history) is not supported",
-        ),
-        ("created_at: 2026-01-01", "created_at: `created_at` is not supported yet"),
-        ("lookback: 90d", "lookback: `lookback` is not supported yet"),
-        (
             "facebook: {fields: {email: $.traits.mail}}",
             "facebook.fields: `fields` (mapped fields) is not supported yet",
         ),
@@ -227,6 +221,11 @@ def test_traits_that_are_not_supported() -> None:
         ("name: A, source: engaged", "audiences[0].source: expected computed or engage or reverse_etl, got 'engaged'; did you mean `engage`?"),
         ("name: A, source: engage, enabled: yes", "audiences[0].enabled: expected true or false, got 'yes'"),
         ("name: A, source: engage, include_anonymous: 1", "audiences[0].include_anonymous: expected true or false"),
+        ("name: A, source: engage, include_history: 1", "audiences[0].include_history: expected true or false, got 1"),
+        ("name: A, source: engage, created_at: soon", "audiences[0].created_at: expected a date such as 2026-01-31 or"),
+        ("name: A, source: engage, created_at: 1738281600000", "audiences[0].created_at: expected a date"),
+        ("name: A, source: engage, lookback: 90", "audiences[0].lookback: expected a duration such as 30d, got 90"),
+        ("name: A, source: engage, lookback: 0d", "audiences[0].lookback: a window needs a length"),
         ("name: A, source: engage, description: [x]", "audiences[0].description: expected text, got a list"),
         ("name: A, source: engage, require: {trait: t}", "audiences[0].require: a trait needs an operator"),
         ("name: A, source: engage, facebook: act_1", "audiences[0].facebook: expected a mapping such as {ad_account_id"),
@@ -267,7 +266,7 @@ def test_audiences(keys: str, said: str) -> None:
         ("audience: []", ["audiences.yaml:1: audience: unknown key 'audience'; did you mean `audiences`?"]),
         ("defaults: []", ["audiences.yaml:1: defaults: expected a mapping of audience keys, got a list"]),
         ("defaults: {name: A}", ["audiences.yaml:1: defaults.name: `name` has no default: each audience has its own"]),
-        ("defaults:\n  lookback: 3d", ["audiences.yaml:2: defaults.lookback: `lookback` is not supported yet"]),
+        ("defaults:\n  rows: {}", ["audiences.yaml:2: defaults.rows: `rows` (reverse ETL) is not supported yet"]),
         ("a: 1\n a: 1", ["audiences.yaml:2: not valid YAML: mapping values are not allowed here"]),
     ],
 )  # fmt: skip

@@ -148,6 +148,12 @@ def definitions(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
             audience["include_anonymous"] = True
         if draw(st.integers(0, 6)) == 0:
             audience["enabled"] = False
+        if draw(st.integers(0, 3)) == 0:
+            audience["created_at"] = draw(moments)
+        if draw(st.integers(0, 3)) == 0:
+            audience["include_history"] = False
+        if draw(st.integers(0, 3)) == 0:
+            audience["lookback"] = draw(spans)
         found[key] = audience
     return found
 
@@ -267,11 +273,15 @@ def test_simulate_makes_the_transitions_of_brute_force(
 def test_memberships_survive_restarts_and_redelivery(
     found: dict[str, dict[str, Any]], calls: list[Call], early: int, what: list[str]
 ) -> None:
-    """After every record the memberships are those of brute force, whatever happened between them."""
+    """After every record the memberships are those of brute force, whatever happened between them.
+
+    Audiences without history stay applied when they were first, though each restart is at a later time.
+    """
     plan = compile_audiences(parse_definitions(document(found)).audiences)
     resolver = Resolver(plan, ResolveOptions())
-    oracle = Oracle(found, early=early)
-    partition = AudiencePartition(plan, early, Counters())
+    applied = START + HOUR
+    oracle = Oracle(found, early=early, applied=applied)
+    partition = AudiencePartition(plan, early, Counters(), applied)
     partition.finish_recovery()
     partition.set_wall(2**50)
     partition.set_expected(["lane"])
@@ -304,7 +314,8 @@ def test_memberships_survive_restarts_and_redelivery(
             for name in found:
                 assert partition.members(name) == sum(audience == name for audience, _ in oracle.members)
         if then == "restart":
-            partition = AudiencePartition(plan, early, Counters())
+            applied += HOUR
+            partition = AudiencePartition(plan, early, Counters(), applied)
             for key_bytes, value in log.items():
                 partition.load(key_bytes, value)
             partition.finish_recovery()

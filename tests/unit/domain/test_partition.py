@@ -8,7 +8,7 @@ import pytest
 from app.domain.counters import Counters
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED
 from app.domain.partition import AudiencePartition
-from app.domain.state import CLOCK_KEY, NEVER, decode_state, wake_of
+from app.domain.state import CLOCK_KEY, NEVER, decode_record, decode_state, wake_of
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import CALL, MARKER, VERSION, FeedHit, ProfileEvent
 from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, plan_of
@@ -33,13 +33,14 @@ class Engine:
         self.lanes = lanes
         self.counters = Counters()
         self.offset = 0
+        self.applied_at = 0
         self.log: dict[bytes, bytes] = {}
         self.partition = self._new()
         if started:
             self.marker(START)
 
     def _new(self) -> AudiencePartition:
-        made = AudiencePartition(self.plan, self.early, self.counters)
+        made = AudiencePartition(self.plan, self.early, self.counters, self.applied_at)
         for key, value in self.log.items():
             made.load(key, value)
         made.finish_recovery()
@@ -300,6 +301,39 @@ def test_a_removed_audience_leaves_no_trace_in_new_deltas() -> None:
     engine.restart({"name": "another", "when": {"event": "Something"}})
     engine.marker(START + 90 * DAY)
     assert engine.deltas() == []
+
+
+def test_an_audience_without_history_begins_where_it_is_first_applied_and_goes_on_after_a_restart() -> None:
+    fresh = {**ORDERED, "name": "fresh", "include_history": False}
+    engine = Engine(ORDERED)
+    engine.order(START)
+    engine.order(START, "user_2")
+    assert [delta.audience for delta in engine.deltas()] == ["audience_0"] * 2
+    engine.applied_at = START + HOUR
+    engine.restart(ORDERED, fresh)
+    engine.order(START + HOUR - 1, "user_2")
+    engine.marker(START + HOUR)
+    assert engine.deltas() == []
+    engine.applied_at = START + DAY
+    engine.restart()
+    engine.order(START + HOUR, "user_2")
+    deltas = engine.deltas()
+    assert [(delta.audience, *short([delta])[0]) for delta in deltas] == [
+        ("fresh", "user_2", "entered", START + HOUR)
+    ]
+    assert decode_record(engine.log[CLOCK_KEY]).applied == {"fresh": START + HOUR}
+
+
+def test_a_new_audience_takes_its_members_in_when_it_is_first_applied() -> None:
+    """By their traits and by what they have not done: neither is history."""
+    engine = Engine({"when": {"trait": "plan", "equals": "x"}})
+    engine.call(START, traits={"plan": "x"})
+    engine.deltas()
+    engine.applied_at = START + HOUR
+    new = {"name": "new", "include_history": False, "when": {"trait": "plan", "equals": "x"}}
+    engine.restart({"when": {"trait": "plan", "equals": "x"}}, new)
+    engine.marker(START + DAY)
+    assert [(delta.audience, delta.at) for delta in engine.deltas()] == [("new", START + HOUR)]
 
 
 # --- what is sent ---
