@@ -175,6 +175,45 @@ Condition = EventCondition | TraitCondition | AudienceReference | AllOf | AnyOf 
 TaggedCondition = Annotated[Condition, Field(discriminator="kind")]
 
 
+class ComputedFunction(StrEnum):
+    """How the value of a computed trait is made of events."""
+
+    COUNT = "count"
+    SUM = "sum"
+    AVERAGE = "average"
+    MIN = "min"
+    MAX = "max"
+    MOST_FREQUENT = "most_frequent"
+    FIRST = "first"
+    LAST = "last"
+    UNIQUE_LIST = "unique_list"
+    UNIQUE_LIST_COUNT = "unique_list_count"
+
+
+class ComputedTraitDefinition(Message):
+    """One computed trait. `property_path` is None for COUNT and no other function.
+
+    Of the events not older than `within_ms`, and with `session_ms` only of the latest run of them in which each is
+    less than that after the one before. `at_least` is how often the most frequent value must be there.
+    """
+
+    key: str
+    event: str
+    function: ComputedFunction
+    property_path: str | None = None
+    where: list[Comparison] = Field(default_factory=list)
+    context: list[Comparison] = Field(default_factory=list)
+    within_ms: Annotated[int, Field(gt=0)] | None = None
+    session_ms: Annotated[int, Field(gt=0)] | None = None
+    at_least: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _property_fits_function(self) -> Self:
+        if (self.property_path is None) != (self.function is ComputedFunction.COUNT):
+            raise ValueError("all functions but count are of a property")
+        return self
+
+
 class AudienceSource(StrEnum):
     """Who decides membership: our conditions, Segment Engage's calls, or a warehouse's rows."""
 

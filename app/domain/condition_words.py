@@ -9,6 +9,7 @@ from app.domain.operators import RELATIVE_OPERATORS
 from schemas.audience import (
     AllOf,
     AudienceReference,
+    ComputedFunction,
     Condition,
     EventCondition,
     Not,
@@ -22,7 +23,7 @@ from schemas.audience import (
 )
 
 if TYPE_CHECKING:
-    from schemas.audience import Aggregate, Comparison, CountBound, Window
+    from schemas.audience import Aggregate, Comparison, ComputedTraitDefinition, CountBound, Window
 
 MAX_LISTED_VALUES = 10
 
@@ -49,6 +50,20 @@ _WORDS: Final[dict[Operator, str]] = {
 }
 
 
+_FUNCTIONS: Final = {
+    ComputedFunction.COUNT: "the number of",
+    ComputedFunction.SUM: "the sum of",
+    ComputedFunction.AVERAGE: "the average of",
+    ComputedFunction.MIN: "the min of",
+    ComputedFunction.MAX: "the max of",
+    ComputedFunction.MOST_FREQUENT: "the most frequent",
+    ComputedFunction.FIRST: "the first",
+    ComputedFunction.LAST: "the last",
+    ComputedFunction.UNIQUE_LIST: "the different values of",
+    ComputedFunction.UNIQUE_LIST_COUNT: "the number of different values of",
+}
+
+
 def describe_condition(condition: Condition) -> str:
     """For example `Order Completed at least 1 time within 30d`; on one line, whatever names hold."""
     if isinstance(condition, EventCondition):
@@ -61,6 +76,28 @@ def describe_condition(condition: Condition) -> str:
         return f"not ({describe_condition(condition.condition)})"
     word = " and " if isinstance(condition, AllOf) else " or "
     return word.join(_part(part) for part in condition.conditions)
+
+
+def describe_trait(trait: ComputedTraitDefinition) -> str:
+    """For example `the sum of revenue of Order Completed within 30d`."""
+    parts = [_FUNCTIONS[trait.function]]
+    if trait.property_path is not None:
+        parts.append(_name(trait.property_path))
+        if trait.function is ComputedFunction.MOST_FREQUENT:
+            parts.append(f"(at least {trait.at_least} {'time' if trait.at_least == 1 else 'times'})")
+        parts.append("of")
+    parts.append(_name(trait.event))
+    if trait.within_ms is not None:
+        parts.append(f"within {format_duration(trait.within_ms)}")
+    if trait.where:
+        parts.append(f"where {_comparisons(trait.where)}")
+    if trait.context:
+        parts.append(f"with context {_comparisons(trait.context)}")
+    if trait.session_ms is not None:
+        parts.append(
+            f"in the latest session, which ends {format_duration(trait.session_ms)} after its last event"
+        )
+    return " ".join(parts)
 
 
 def _part(condition: Condition) -> str:

@@ -10,40 +10,44 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.feeds import Since
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
-from app.domain.plan import CompiledAudience, EventFeeds, Plan, TraitUse
+from app.domain.plan import CompiledAudience, ComputedTrait, EventFeeds, Plan, TraitUse
 from app.domain.references import ranks_of
 from app.domain.reverse_etl import listeners, row_source
-from app.domain.values import extractor, goes_into_items, kept, kept_items, restored
+from app.domain.trait_sources import TraitSources
+from app.domain.values import extractor, goes_into_items, kept, kept_items
 from app.errors import InvalidInputError
 from schemas.audience import AudienceSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from app.domain.comparing import Read
     from app.domain.date_edges import Watch, Watches
     from app.domain.event_conditions import Edge, FeedUse, Holds, Need
     from app.domain.feeds import Feed
     from app.domain.plan import Due
-    from app.domain.state import ProfileState
-    from schemas.audience import AudienceDefinition
+    from schemas.audience import AudienceDefinition, ComputedTraitDefinition
 
     _Grouped = dict[str, list[CompiledAudience]]
 
 
-def compile_audiences(definitions: Sequence[AudienceDefinition]) -> Plan:
-    """Raises InvalidInputError for a definition that asks for what is not built, or for itself."""
-    digest = _digest(definitions)
+def compile_audiences(
+    definitions: Sequence[AudienceDefinition], traits: Sequence[ComputedTraitDefinition] = ()
+) -> Plan:
+    """Audiences, and the computed traits beside them.
+
+    Raises InvalidInputError for a definition that asks for what is not built, or for itself.
+    """
+    digest = _digest(definitions, traits)
 
     def compiled(instants: Mapping[str, int]) -> Plan:
-        builder = _Builder()
+        builder = _Builder(TraitSources(traits))
         for definition in definitions:
             builder.add(definition, instants.get(definition.key))
         return builder.plan(digest, compiled)
@@ -51,7 +55,7 @@ def compile_audiences(definitions: Sequence[AudienceDefinition]) -> Plan:
     return compiled({})
 
 
-def _digest(definitions: Sequence[AudienceDefinition]) -> str:
+def _digest(definitions: Sequence[AudienceDefinition], traits: Sequence[ComputedTraitDefinition]) -> str:
     """Names, descriptions and Facebook settings decide nothing here, apart from which destinations there are."""
     parts = sorted(
         (
@@ -68,7 +72,8 @@ def _digest(definitions: Sequence[AudienceDefinition]) -> str:
         )
         for definition in definitions
     )
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    computed = sorted((trait.model_dump(mode="json") for trait in traits), key=json.dumps)
+    return hashlib.sha256(json.dumps([parts, computed]).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -81,19 +86,23 @@ class _Part:
     traits: set[str]
     audiences: set[str]
     watched: bool
+    created: int | None
 
 
 class _Builder:
-    """Collects what the conditions of all audiences need together."""
+    """Collects what the conditions of all audiences and the computed traits need together."""
 
-    def __init__(self) -> None:
+    def __init__(self, traits: TraitSources) -> None:
+        self._traits = traits
         self._parts: dict[str, _Part] = {}
         self._feeds: dict[str, Feed] = {}
         self._needs: dict[str, Need] = {}
         self._edges: dict[str, dict[tuple[object, ...], Edge]] = {}
-        self._watches: Watches = {}
+        self._watches: Watches = dict(traits.watches)
         self._births: set[int] = set()
         self._unapplied: list[str] = []
+        for use in traits.uses:
+            self._use("computed traits", use)
 
     def add(self, definition: AudienceDefinition, applied: int | None) -> None:
         """`applied` is when the audience was first applied, where that is known and of interest."""
@@ -105,7 +114,7 @@ class _Builder:
         since = None
         if not definition.include_history:
             since = Since(definition.key, definition.created_at, created)
-        compiler = ConditionCompiler(whose, _trait_reader, Scope(since, definition.lookback_ms))
+        compiler = ConditionCompiler(whose, self._traits.reader, Scope(since, definition.lookback_ms))
         conditions = [part for part in (definition.when, definition.require) if part is not None]
         holds = all_of([compiler.compile(condition) for condition in conditions])
         if created is not None:
@@ -117,10 +126,11 @@ class _Builder:
         self._parts[definition.key] = _Part(
             definition=definition,
             holds=holds,
-            feeds={use.feed.id for use in compiler.uses},
-            traits=compiler.traits,
+            feeds={use.feed.id for use in compiler.uses} | self._traits.feeds(compiler.traits),
+            traits=set(self._traits.traits(compiler.traits)),
             audiences=compiler.audiences,
             watched=created is not None or any(watch.traits for watch in compiler.watches.values()),
+            created=created,
         )
 
     def _use(self, whose: str, use: FeedUse) -> None:
@@ -135,8 +145,9 @@ class _Builder:
     def plan(self, digest: str, apply: Callable[[Mapping[str, int]], Plan]) -> Plan:
         audiences = self._in_order()
         watches = self._watches.values()
-        of_feed: _Grouped = {}
-        of_trait: _Grouped = {}
+        computed = self._traits
+        of_feed: _Grouped = {feed: [] for feed in self._feeds}
+        of_trait: _Grouped = {trait: [] for key in computed.computed for trait in computed.traits_of[key]}
         of_audience: _Grouped = {key: [] for key in audiences}
         watched: list[CompiledAudience] = []
         for key, audience in audiences.items():
@@ -165,9 +176,12 @@ class _Builder:
             initial=initial.audiences,
             has_new_users=initial.has_users,
             has_new_anonymous=initial.has_anonymous,
-            watches_of_feed=_by_feed(watches),
-            watches_of_traits=tuple(watch.due for watch in watches if watch.traits),
+            watches_of_feed=_by_feed(watches, computed),
+            watches_of_traits=tuple(watch.due for watch in watches if computed.traits(watch.traits)),
             watched=tuple(watched),
+            computed=computed.computed,
+            computed_of_feed=_computed_by(computed, computed.feeds_of),
+            computed_of_trait=_computed_by(computed, computed.traits_of),
             births=tuple(sorted(self._births)),
             since={
                 feed.id: feed.since.instant
@@ -197,6 +211,7 @@ class _Builder:
                 holds=part.holds,
                 claimed=definition.source is not AudienceSource.COMPUTED,
                 enabled=definition.enabled,
+                created=part.created or 0,
                 include_anonymous=definition.include_anonymous,
                 feeds=tuple(sorted(part.feeds)),
                 destinations=tuple(destination.id for destination in definition.destinations),
@@ -214,19 +229,22 @@ def _frozen(groups: _Grouped) -> dict[str, tuple[CompiledAudience, ...]]:
     return {name: tuple(group) for name, group in groups.items()}
 
 
-def _trait_reader(trait: str) -> Read:
-    def read(state: ProfileState) -> Any:
-        kept = state.traits.get(trait)
-        return None if kept is None else restored(kept.value)
+def _computed_by(
+    traits: TraitSources, sources: Mapping[str, Iterable[str]]
+) -> dict[str, tuple[ComputedTrait, ...]]:
+    grouped: dict[str, list[ComputedTrait]] = {}
+    for key, trait in traits.computed.items():
+        for source in sources[key]:
+            grouped.setdefault(source, []).append(trait)
+    return {source: tuple(group) for source, group in grouped.items()}
 
-    return read
 
-
-def _by_feed(watches: Iterable[Watch]) -> dict[str, tuple[Due, ...]]:
+def _by_feed(watches: Iterable[Watch], traits: TraitSources) -> dict[str, tuple[Due, ...]]:
     grouped: dict[str, list[Due]] = {}
     for watch in watches:
-        if watch.feed is not None:
-            grouped.setdefault(watch.feed, []).append(watch.due)
+        own = () if watch.feed is None else (watch.feed,)
+        for feed in traits.feeds(watch.traits).union(own):
+            grouped.setdefault(feed, []).append(watch.due)
     return {feed: tuple(group) for feed, group in grouped.items()}
 
 

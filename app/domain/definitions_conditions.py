@@ -160,8 +160,8 @@ def _read_event(value: Value, entries: dict[str, Value]) -> EventCondition | Non
     count = _read_count(entries["count"]) if "count" in entries else CountBound(kind="at_least", number=1)
     window = _read_window(entries)
     aggregate = _read_aggregate(value, entries)
-    where = _read_optional_filters(entries, "where")
-    context = _read_optional_filters(entries, "context")
+    where = read_optional_filters(entries, "where")
+    context = read_optional_filters(entries, "context")
     sources = _read_sources(entries["exclude_sources"]) if "exclude_sources" in entries else []
     then = _read_then(entries["then"]) if "then" in entries else None
     if event is None or count is None or value.findings.reports > before:
@@ -194,8 +194,8 @@ def _read_then(value: Value) -> ThenCondition | None:
     event = read_line(entries["event"], "the name of an event", MAX_TEXT_CHARACTERS)
     count = _read_count(entries["count"]) if "count" in entries else CountBound(kind="at_least", number=1)
     window = _read_window({key: entries[key] for key in ("within",) if key in entries})
-    where = _read_optional_filters(entries, "where", child=True)
-    context = _read_optional_filters(entries, "context", child=True)
+    where = read_optional_filters(entries, "where", child=True)
+    context = read_optional_filters(entries, "context", child=True)
     if event is None or count is None or value.findings.reports > before:
         return None
     then = ThenCondition(
@@ -205,7 +205,8 @@ def _read_then(value: Value) -> ThenCondition | None:
     return then
 
 
-def _read_optional_filters(entries: dict[str, Value], key: str, *, child: bool = False) -> list[Comparison]:
+def read_optional_filters(entries: dict[str, Value], key: str, *, child: bool = False) -> list[Comparison]:
+    """The comparisons under `key`, none when it is not there or a problem with them was reported."""
     return (read_filters(entries[key], child=child) or []) if key in entries else []
 
 

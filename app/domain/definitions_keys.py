@@ -42,7 +42,6 @@ class NotSupported:
 
 # Place -> name -> what it is. What is built leaves this table and enters the reader of its place.
 NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
-    "file": {"traits": NotSupported("computed traits", accepted="")},
     "audience": {
         "entity": NotSupported("account audiences", accepted="user"),
     },

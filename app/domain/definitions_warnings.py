@@ -44,7 +44,7 @@ _IDENTIFIERS: Final = frozenset(
 
 def warn_about_trait(value: Value, condition: TraitCondition) -> None:
     """Warn at `value`, where the condition is written."""
-    _warn_about(value, condition.comparisons)
+    warn_about_comparisons(value, condition.comparisons)
 
 
 def warn_about_event(value: Value, condition: EventCondition) -> None:
@@ -55,7 +55,7 @@ def warn_about_event(value: Value, condition: EventCondition) -> None:
     if bound.number == 0 and bound.kind != "at_least" and condition.aggregate is not None:
         value.warn(f"never true: there is no {condition.aggregate.function} of no events")
     for comparisons in (condition.where, condition.context):
-        _warn_about(value, comparisons)
+        warn_about_comparisons(value, comparisons)
 
 
 def warn_about_lookback(value: Value, audience: AudienceDefinition) -> None:
@@ -81,10 +81,11 @@ def warn_about_then(value: Value, then: ThenCondition) -> None:
     if then.count.number == 0 and then.count.kind == "at_least":
         value.warn("`at_least: 0` holds whatever follows")
     for comparisons in (then.where, then.context):
-        _warn_about(value, comparisons)
+        warn_about_comparisons(value, comparisons)
 
 
-def _warn_about(value: Value, comparisons: Sequence[Comparison]) -> None:
+def warn_about_comparisons(value: Value, comparisons: Sequence[Comparison]) -> None:
+    """Warn at `value`, where they are written."""
     _warn_about_missing(value, comparisons)
     _warn_about_identifiers(value, comparisons)
     for one in comparisons:

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from app.domain.date_edges import Watches
     from app.domain.feeds import Feed, Since
     from app.domain.state import FeedState, ProfileState
-    from schemas.audience import Aggregate, Comparison, CountBound, EventCondition, ThenCondition, Window
+    from schemas.audience import (
+        Aggregate,
+        Comparison,
+        ComputedTraitDefinition,
+        CountBound,
+        EventCondition,
+        ThenCondition,
+        Window,
+    )
 
     Holds = Callable[[ProfileState, int, int], bool]
     # (feed's state, now, horizon) -> the next instant after `now` at which truth could change by time alone.
@@ -39,7 +47,7 @@ if TYPE_CHECKING:
     # (state, now) -> that, for this state and clock.
     BindPasses = Callable[[ProfileState, int], Passes]
     AggregateTest = Callable[[float | None, ProfileState, int], bool]
-    Filtered = EventCondition | ThenCondition
+    Filtered = EventCondition | ThenCondition | ComputedTraitDefinition
     Placed = tuple[int, Comparison]
 
 # Events kept of one profile in one feed: a state must fit into one record of the changelog, and be quick to read.
@@ -54,7 +62,9 @@ class Need:
 
     Of events older than `hold_ms` only the `newest` so many (None: all), and none older than `span_ms`; of
     everything ever, `totals`. The need of several conditions is the larger of each, but for `most`, the number of
-    events that there is room for: whoever sets a smaller one could not bear more.
+    events that there is room for: whoever sets a smaller one could not bear more. The `oldest` so many are kept
+    whatever their age. `ordered`: events of one instant are kept in the order of their last value, a message id; it is
+    the same for all conditions of a feed.
     """
 
     newest: int | None
@@ -62,6 +72,8 @@ class Need:
     hold_ms: int
     totals: bool
     most: int = MAX_INSTANTS
+    oldest: int = 0
+    ordered: bool = False
 
     def and_of(self, other: Need) -> Need:
         """What serves both."""
@@ -71,6 +83,8 @@ class Need:
             hold_ms=max(self.hold_ms, other.hold_ms),
             totals=self.totals or other.totals,
             most=min(self.most, other.most),
+            oldest=max(self.oldest, other.oldest),
+            ordered=self.ordered,
         )
 
 

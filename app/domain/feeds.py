@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from app.domain.values import Extract
-    from schemas.audience import Comparison, EventCondition, ThenCondition
+    from schemas.audience import Comparison, ComputedTraitDefinition, EventCondition, ThenCondition
 
 _ID_DIGITS: Final = 12
 _SOURCE_PATH: Final = "protocols.sourceId"
@@ -76,25 +76,28 @@ class Feed:
     keep: Callable[[Any, Any], list[Any]] | None
     fits: Callable[[Sequence[Any]], bool]
     since: Since | None = None
+    # The message id is kept too, after the values, and orders the events of one instant.
+    ordered: bool = False
 
 
-def _fitting(kept: Sequence[Kept]) -> Callable[[Sequence[Any]], bool]:
-    length = len(kept)
+def _fitting(kept: Sequence[Kept], *, ordered: bool) -> Callable[[Sequence[Any]], bool]:
+    length = len(kept) + ordered
     numbers = [index for index, value in enumerate(kept) if value.kind is KeptKind.NUMBER]
+    lists = [index for index, value in enumerate(kept) if goes_into_items(value.path)]
 
     def fits(values: Sequence[Any]) -> bool:
-        if len(values) != length:
+        if len(values) != length or (ordered and type(values[-1]) is not str):
             return False
         for index in numbers:
             value = values[index]
             if value is not None and not (type(value) in _NUMBERS and -_MAX_SUMMAND < value < _MAX_SUMMAND):
                 return False
-        return True
+        return not lists or all(values[index] is None or type(values[index]) is list for index in lists)
 
     return fits
 
 
-def values_compared(condition: EventCondition | ThenCondition) -> set[Kept]:
+def values_compared(condition: EventCondition | ThenCondition | ComputedTraitDefinition) -> set[Kept]:
     """The values of its events that are compared later than where they come in."""
     values = {Kept(KeptKind.PROPERTY, item.path) for item in condition.where if is_deferred(item)}
     return values | {Kept(KeptKind.CONTEXT, item.path) for item in condition.context if is_deferred(item)}
@@ -107,6 +110,8 @@ def make_feed(
     values: Iterable[Kept],
     exclude_sources: Sequence[str] = (),
     since: Since | None = None,
+    *,
+    ordered: bool = False,
 ) -> Feed:
     """The feed of the events that pass those comparisons which can be made where they come in."""
     where = [item for item in where if not is_deferred(item)]
@@ -120,6 +125,7 @@ def make_feed(
         sources,
         [[value.kind.value, value.path] for value in values],
         *([["since", since.whose, since.given]] if since else []),
+        *(["ordered"] if ordered else []),
     ]
     return Feed(
         id=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS],
@@ -129,8 +135,9 @@ def make_feed(
         needs_context=bool(context or sources) or any(value.kind is KeptKind.CONTEXT for value in values),
         passes=_filter(where, context, sources),
         keep=_keeper(values),
-        fits=_fitting(values),
+        fits=_fitting(values, ordered=ordered),
         since=since,
+        ordered=ordered,
     )
 
 

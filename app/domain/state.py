@@ -87,7 +87,8 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     `wake` is the instant it is armed for in the timers, at or before its next due change. `settled` is the clock
     up to which events have gone into totals. `further` are the values of identifiers that a person may have
     several of, other than the current one. `recent_ids` and `recent_at` are digests of message ids and the clock
-    at which they were applied, oldest first.
+    at which they were applied, oldest first. `computed` are the values of computed traits, without those that are
+    what they are without any event.
     """
 
     version: int = VERSION
@@ -101,6 +102,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     memberships: dict[str, MembershipState] = {}
     recent_ids: list[int] = []
     recent_at: list[int] = []
+    computed: dict[str, Any] = {}
 
 
 # Key of the partition's own record; profile ids never begin with NUL.

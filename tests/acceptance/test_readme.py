@@ -101,7 +101,6 @@ MISSING_COMMANDS = {
     "forget": "Nobody can be forgotten",
 }
 REFUSED_PARTS = {
-    ("file", "traits"): "computed traits",
     ("audience", "entity"): "account audiences",
     ("facebook", "fields"): "mapped fields",
     ("facebook", "value_based"): "value-based audiences",

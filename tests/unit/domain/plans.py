@@ -17,11 +17,12 @@ FAR_WALL = 2**50
 FACEBOOK = {"ad_account_id": "act_1"}
 
 
-def plan_of(*audiences: dict[str, Any]) -> Plan:
-    """Each audience is named audience_0 ... unless it has a name."""
+def plan_of(*audiences: dict[str, Any], traits: dict[str, Any] | None = None) -> Plan:
+    """Each audience is named audience_0 ... unless it has a name; `traits` are computed ones by key."""
     listed = [{"name": f"audience_{number}", **audience} for number, audience in enumerate(audiences)]
-    text = json.dumps({"audiences": listed})
-    return compile_audiences(parse_definitions([Document("audiences.yaml", text)]).audiences)
+    text = json.dumps({"audiences": listed, "traits": traits or {}})
+    definitions = parse_definitions([Document("audiences.yaml", text)])
+    return compile_audiences(definitions.audiences, definitions.traits)
 
 
 def call(**fields: Any) -> bytes:

@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.condition_words import describe_condition
+from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.definitions import Document, parse_definitions
-from schemas.audience import Comparison, Operator, ParentReference, TraitCondition
+from schemas.audience import (
+    Comparison,
+    ComputedFunction,
+    ComputedTraitDefinition,
+    Operator,
+    ParentReference,
+    TraitCondition,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,29 @@ def test_words(when: str, words: str) -> None:
     condition = parse_definitions([Document("a.yaml", text)]).audiences[0].when
     assert condition is not None
     assert describe_condition(condition) == words
+
+
+@pytest.mark.parametrize(
+    ("trait", "words"),
+    [
+        ("{event: E, count: true, within: 30d}", "the number of E within 30d"),
+        ("{event: E, sum: revenue, where: {a: 1}}", "the sum of revenue of E where a is 1"),
+        ("{event: E, most_frequent: p}", "the most frequent p (at least 2 times) of E"),
+        ("{event: E, most_frequent: p, at_least: 1}", "the most frequent p (at least 1 time) of E"),
+        ("{event: E, last: p, context: {c: x}}", "the last p of E with context c is x"),
+        ("{event: E, unique_list: p, session: 30m}", "the different values of p of E in the latest session, which ends 30m after its last event"),
+    ],
+)  # fmt: skip
+def test_words_of_traits(trait: str, words: str) -> None:
+    read = parse_definitions([Document("a.yaml", f"traits: {{t: {trait}}}")])
+    assert describe_trait(read.traits[0]) == words
+
+
+@pytest.mark.parametrize("function", list(ComputedFunction))
+def test_every_function_has_words(function: ComputedFunction) -> None:
+    path = None if function is ComputedFunction.COUNT else "p"
+    trait = ComputedTraitDefinition(key="k", event="E", function=function, property_path=path)
+    assert describe_trait(trait).startswith("the ")
 
 
 @pytest.mark.parametrize("operator", list(Operator))

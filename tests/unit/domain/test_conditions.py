@@ -14,10 +14,13 @@ from app.errors import InvalidInputError
 from schemas.audience import (
     AudienceDefinition,
     Comparison,
+    ComputedFunction,
+    ComputedTraitDefinition,
     CountBound,
     EventCondition,
     Operator,
     ParentReference,
+    TraitReference,
     Window,
 )
 from tests.unit.domain.plans import DAY, plan_of
@@ -244,6 +247,67 @@ def test_when_an_audience_is_first_applied_changes_neither_feeds_nor_digest() ->
     assert plan_of(event()).applied({"a": 5}).since == {}
 
 
+@pytest.mark.parametrize(
+    ("trait", "need"),
+    [
+        ({"count": True}, Need(0, 0, 0, totals=True)),
+        ({"sum": "p"}, Need(0, 0, 0, totals=True)),
+        ({"sum": "p", "within": "9d"}, Need(None, 9 * DAY, 0, totals=False)),
+        ({"max": "p", "where": {"q": {"trait": "t"}}}, Need(None, NEVER, 0, totals=False)),
+        ({"count": True, "session": "1h"}, Need(None, NEVER, 0, totals=False)),
+        ({"most_frequent": "p"}, Need(None, NEVER, 0, totals=False)),
+        ({"last": "p"}, Need(1, NEVER, 0, totals=False, ordered=True)),
+        ({"last": "p", "within": "9d"}, Need(1, 9 * DAY, 0, totals=False, ordered=True)),
+        ({"last": "p", "session": "1h"}, Need(None, NEVER, 0, totals=False, ordered=True)),
+        ({"first": "p"}, Need(0, 0, 0, totals=False, oldest=1, ordered=True)),
+        ({"first": "p", "within": "9d"}, Need(None, 9 * DAY, 0, totals=False, ordered=True)),
+    ],
+)
+def test_a_computed_trait_keeps_what_it_needs(trait: dict[str, Any], need: Need) -> None:
+    assert only_need(plan_of(traits={"k": {"event": "A", **trait}})) == need
+
+
+def test_the_plan_says_which_computed_traits_an_event_or_a_trait_can_change() -> None:
+    traits = {
+        "a": {"event": "A", "count": True, "where": {"p": {"at_least": {"trait": "b"}}}},
+        "b": {"event": "B", "last": "p", "where": {"q": {"trait": "t"}}},
+    }
+    plan = plan_of(
+        {"when": {"trait": "a", "at_least": 1}}, {"when": {"trait": "u", "equals": 1}}, traits=traits
+    )
+    assert list(plan.computed) == ["b", "a"]
+    feeds = {
+        plan.feeds[feed].event: [one.key for one in found] for feed, found in plan.computed_of_feed.items()
+    }
+    assert feeds == {"A": ["a"], "B": ["b", "a"]}
+    assert [one.key for one in plan.computed_of_trait["t"]] == ["b", "a"]
+    assert {plan.feeds[feed].event: [one.key for one in found] for feed, found in plan.of_feed.items()} == {
+        "A": ["audience_0"],
+        "B": ["audience_0"],
+    }
+    assert [one.key for one in plan.of_trait["t"]] == ["audience_0"]
+    assert {use.path for use in plan.traits} == {"t", "u"}
+
+
+def test_a_computed_trait_without_events_has_its_empty_value() -> None:
+    traits = {"n": {"event": "A", "count": True}, "s": {"event": "A", "sum": "p"}}
+    plan = plan_of(
+        {"when": {"trait": "n", "equals": 0}}, {"when": {"trait": "s", "exists": True}}, traits=traits
+    )
+    assert [audience.key for audience in plan.initial] == ["audience_0"]
+
+
+def test_a_cycle_of_computed_traits_is_refused() -> None:
+    trait = ComputedTraitDefinition(
+        key="a",
+        event="E",
+        function=ComputedFunction.COUNT,
+        where=[Comparison(path="p", operator=Operator.EQUALS, operand=TraitReference(trait="a"))],
+    )
+    with pytest.raises(InvalidInputError, match="a -> a"):
+        compile_audiences([], [trait])
+
+
 def test_the_digest_is_of_what_decides_memberships() -> None:
     base = {"key": "k", "name": "One", **event(within="30d")}
     same = [{**base, "name": "Two"}, {**base, "description": "..."}]
@@ -261,6 +325,8 @@ def test_the_digest_is_of_what_decides_memberships() -> None:
     digest = plan_of(base).digest
     assert {plan_of(audience).digest for audience in same} == {digest}
     assert len({digest, *(plan_of(audience).digest for audience in other)}) == len(other) + 1
+    computed = {"k": {"event": "A", "count": True}}
+    assert plan_of(base, traits=computed).digest == plan_of(base, traits=dict(computed)).digest != digest
 
 
 def computed(when: EventCondition) -> AudienceDefinition:

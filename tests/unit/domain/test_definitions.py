@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.definitions import DefinitionSet, Document, parse_definitions, published_form
+from app.domain.definitions import DefinitionSet, Document, parse_definitions, published_form, published_forms
 from app.domain.durations import DAY_MS, HOUR_MS
 from app.errors import InvalidInputError
 from schemas.audience import (
@@ -19,6 +19,7 @@ from schemas.audience import (
     AudienceReference,
     AudienceSource,
     Comparison,
+    ComputedTraitDefinition,
     Condition,
     CountBound,
     DeliveryMode,
@@ -296,6 +297,67 @@ def test_destination_ids(text: str, ids: list[str]) -> None:
 )
 def test_what_is_done_anyway_may_be_said(text: str) -> None:
     assert audience(f"name: A\nwhen: {{event: E}}\n{text}") == audience("name: A\nwhen: {event: E}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{event: E, count: true}", {"function": "count"}),
+        ("{event: E, sum: cart.total, within: 30d}", {"function": "sum", "property_path": "cart.total", "within_ms": 30 * DAY_MS}),
+        ("{event: E, average: p, session: 30m}", {"function": "average", "property_path": "p", "session_ms": HOUR_MS // 2}),
+        ("{event: E, min: p}", {"function": "min", "property_path": "p"}),
+        ("{event: E, max: p}", {"function": "max", "property_path": "p"}),
+        ("{event: E, most_frequent: a.$.b}", {"function": "most_frequent", "property_path": "a.$.b", "at_least": 2}),
+        ("{event: E, most_frequent: p, at_least: 1}", {"function": "most_frequent", "property_path": "p", "at_least": 1}),
+        ("{event: E, first: p}", {"function": "first", "property_path": "p"}),
+        (
+            "{event: E, last: p, where: {a: 1}, context: {c: {trait: t}}}",
+            {
+                "function": "last",
+                "property_path": "p",
+                "where": [compared("a", Operator.EQUALS, 1)],
+                "context": [compared("c", Operator.EQUALS, TraitReference(trait="t"))],
+            },
+        ),
+        ("{event: E, unique_list: p}", {"function": "unique_list", "property_path": "p"}),
+        ("{event: E, unique_list_count: p}", {"function": "unique_list_count", "property_path": "p"}),
+    ],
+)  # fmt: skip
+def test_computed_traits(text: str, expected: dict[str, Any]) -> None:
+    read = parse(f"audiences: [{{name: A, source: engage}}]\ntraits: {{k-1: {text}}}")
+    assert read.traits == (ComputedTraitDefinition.model_validate({"key": "k-1", "event": "E", **expected}),)
+    assert read.warnings == ()
+    [trait] = read.traits
+    assert ComputedTraitDefinition.model_validate(published_form(trait)) == trait
+    assert published_forms(read)["traits.k-1"] == published_form(trait)
+
+
+@pytest.mark.parametrize(
+    ("when", "warned"),
+    [
+        ("{trait: vip, equals: true}", True),
+        ("{not: {any: [{trait: x, equals: {trait: vip.$}}]}}", True),
+        ("{event: E, where: {p: {trait: vip}}}", True),
+        ("{event: E, context: {p: {at_least: {trait: vip}}}}", True),
+        ("{event: E, sum: {property: p, at_least: {trait: vip}}}", True),
+        ("{event: E, then: {event: F, where: {p: {trait: vip}}}}", True),
+        (r"{trait: vip\.x, exists: true}", False),
+        ("{event: vip, where: {vip: vip}}", False),
+    ],
+)
+def test_an_identify_trait_that_a_computed_one_hides_is_warned_about(when: str, warned: bool) -> None:
+    traits = "traits:\n  vip: {event: E, last: vip}\n  unused: {event: E, last: p}"
+    found = parse(f"audiences: [{{name: A, when: {when}}}]\n{traits}").warnings
+    said = "0.yaml:3: traits.vip: `trait: vip` is this computed trait; a trait of that name in identify calls is ignored"
+    assert found == ((said,) if warned else ())
+    require = f"audiences: [{{name: A, source: engage, require: {when}}}]\n{traits}"
+    assert bool(parse(require).warnings) is warned
+
+
+def test_a_computed_trait_that_another_asks_for_hides_one_too() -> None:
+    traits = "traits:\n  a: {event: E, count: true, where: {p: {trait: b}}}\n  b: {event: E, last: p}"
+    found = parse(f"audiences: [{{name: A, source: engage}}]\n{traits}").warnings
+    assert [line.partition(": `")[0] for line in found] == ["0.yaml:4: traits.b"]
 
 
 class TestDefaults:

@@ -193,9 +193,52 @@ def test_keys_that_are_not_supported(keys: str, said: str) -> None:
     assert [line.startswith(f"audiences.yaml:4: audiences[0].{said}") for line in found] == [True]
 
 
-def test_traits_that_are_not_supported() -> None:
-    found = problems("audiences:\n  - {name: A, source: engage}\ntraits: {a: {event: E, count: true}}")
-    assert found == ["audiences.yaml:3: traits: `traits` (computed traits) is not supported yet"]
+@pytest.mark.parametrize(
+    ("trait", "said"),
+    [
+        ("a: x", "a: expected a computed trait such as {event: Order Completed, sum: revenue}, got 'x'"),
+        ("a: {}", "a: `event` is missing: the event that the trait is computed from"),
+        ("a b: {event: E, count: true}", "a b: expected a trait's key of A-Z, a-z, 0-9, _ and -, at most 200"),
+        ("a.b: {event: E, count: true}", "a.b: expected a trait's key"),
+        (f"{'a' * 201}: {{event: E, count: true}}", "'" + "a" * 57),
+        ("a: {event: '', count: true}", "a.event: expected the name of an event, got ''"),
+        ("a: {event: E}", "a: a computed trait has one of count, sum, average, min, max, most_frequent, first, last,"),
+        ("a: {event: E, sum: p, max: p}", "a: a computed trait has one of count, sum"),
+        ("a: {event: E, total: p, sum: p}", "a.total: unknown key 'total'"),
+        ("a: {event: E, count: false}", "a.count: expected true, got false"),
+        ("a: {event: E, count: p}", "a.count: expected true or false, got 'p'"),
+        ("a: {event: E, sum: }", "a.sum: expected a path such as cart.total, got nothing"),
+        ("a: {event: E, sum: a..b}", "a.sum: a path may not begin or end with a dot"),
+        ("a: {event: E, last: p.$}", "a.last: a path to one value is needed here"),
+        ("a: {event: E, count: true, within: 0d}", "a.within: a window needs a length"),
+        ("a: {event: E, count: true, session: soon}", "a.session: expected a duration such as 30d, got 'soon'"),
+        ("a: {event: E, count: true, between: [2d, 1d]}", "a.between: unknown key 'between'"),
+        ("a: {event: E, count: true, at_least: 2}", "a.at_least: `at_least` belongs to most_frequent"),
+        ("a: {event: E, most_frequent: p, at_least: 0}", "a.at_least: what is not there is not the most frequent"),
+        ("a: {event: E, most_frequent: p, at_least: x}", "a.at_least: expected a whole number from 0 to 1,000,000"),
+        ("a: {event: E, count: true, where: {}}", "a.where: expected at least one path"),
+        ("a: {event: E, count: true, where: {p: {same_as: q}}}", "a.where.p.same_as: `same_as` belongs to what follows"),
+        ("a: {event: E, count: true, where: {p: {trait: a}}}", "a: `a` would be computed from itself: a -> a"),
+        ("a: {event: E, count: true, where: {p: {within_last: {trait: a.$}}}}", "a: `a` would be computed from itself"),
+    ],
+)  # fmt: skip
+def test_computed_traits(trait: str, said: str) -> None:
+    found = problems(f"audiences: []\ntraits:\n  {trait}")
+    assert [line.startswith(f"audiences.yaml:3: traits.{said}") for line in found] == [True]
+
+
+def test_computed_traits_are_one_set_and_none_is_computed_from_itself() -> None:
+    found = problems(
+        "traits:\n  a: {event: E, count: true, where: {p: {trait: b}}}\n  c: {event: E, sum: p}",
+        "traits:\n  b: {event: E, last: p, where: {q: {at_least: {trait: a}}}}\n  c: {event: E, max: p}",
+    )
+    assert found == [
+        "audiences.yaml:2: traits.a: `a` would be computed from itself: a -> b -> a",
+        "b.yaml:3: traits.c: the trait `c` is also defined in audiences.yaml:3",
+    ]
+    assert problems("traits: [a]") == [
+        "audiences.yaml:1: traits: expected a mapping of computed traits, got a list"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +309,7 @@ def test_audiences(keys: str, said: str) -> None:
         ("audience: []", ["audiences.yaml:1: audience: unknown key 'audience'; did you mean `audiences`?"]),
         ("defaults: []", ["audiences.yaml:1: defaults: expected a mapping of audience keys, got a list"]),
         ("defaults: {name: A}", ["audiences.yaml:1: defaults.name: `name` has no default: each audience has its own"]),
-        ("defaults:\n  rows: {}", ["audiences.yaml:2: defaults.rows: `rows` (reverse ETL) is not supported yet"]),
+        ("defaults:\n  entity: x", ["audiences.yaml:2: defaults.entity: `entity` (account audiences) is not supported yet"]),
         ("a: 1\n a: 1", ["audiences.yaml:2: not valid YAML: mapping values are not allowed here"]),
     ],
 )  # fmt: skip

@@ -5,13 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.domain.computed_traits import computed_value
 from app.domain.counters import Counters
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED
 from app.domain.partition import AudiencePartition
+from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.state import CLOCK_KEY, NEVER, decode_record, decode_state, wake_of
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import CALL, MARKER, VERSION, FeedHit, ProfileEvent
-from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, plan_of
+from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, call, plan_of
 
 LANE = "source-0"
 EARLY = 5_000
@@ -27,8 +29,9 @@ class Engine:
         early: int = 0,
         lanes: tuple[str, ...] = (LANE,),
         started: bool = True,
+        traits: dict[str, Any] | None = None,
     ) -> None:
-        self.plan = plan_of(*(audiences or (ORDERED,)))
+        self.plan = plan_of(*(audiences or (ORDERED,)), traits=traits)
         self.early = early
         self.lanes = lanes
         self.counters = Counters()
@@ -48,10 +51,10 @@ class Engine:
         made.set_expected(self.lanes)
         return made
 
-    def restart(self, *audiences: dict[str, Any]) -> None:
+    def restart(self, *audiences: dict[str, Any], traits: dict[str, Any] | None = None) -> None:
         """From the log alone, perhaps by other definitions."""
         if audiences:
-            self.plan = plan_of(*audiences)
+            self.plan = plan_of(*audiences, traits=traits)
         self.counters = Counters()
         self.partition = self._new()
 
@@ -474,6 +477,49 @@ def test_an_audience_follows_another_without_a_step_aside() -> None:
         ("follower", "exited", 0),
         ("other", "exited", 1),
     ]
+
+
+# --- computed traits ---
+
+
+def test_the_value_of_a_computed_trait_is_kept_and_made_anew_by_other_definitions() -> None:
+    def counted(within: str) -> dict[str, Any]:
+        return {"orders": {"event": "Order Completed", "count": True, "within": within}}
+
+    asked = {"when": {"trait": "orders", "at_least": 2}}
+    engine = Engine(asked, traits=counted("30d"))
+    engine.order(START)
+    engine.order(START + DAY)
+    assert short(engine.deltas()) == [("user_1", "entered", START + DAY)]
+    state = decode_state(engine.log[b"user_1"])
+    assert computed_value(state, engine.plan.computed["orders"]) == 2
+    engine.restart(asked, traits=counted("20d"))
+    engine.marker(START + 20 * DAY)
+    assert short(engine.deltas()) == [("user_1", "exited", START + 20 * DAY)]
+    engine.restart(asked, traits={"other": {"event": "Something", "count": True}})
+    engine.marker(START + 21 * DAY)
+    engine.deltas()
+    assert decode_state(engine.log[b"user_1"]).computed == {}
+
+
+def test_values_as_they_are_for_others() -> None:
+    functions = ("last", "first", "unique_list", "unique_list_count", "most_frequent")
+    traits = {name: {"event": "Order Completed", name: "p"} for name in functions}
+    engine = Engine(traits=traits)
+    resolver = Resolver(engine.plan, ResolveOptions())
+    for number, value in enumerate([5, "a", "5", {"k": [1]}]):
+        line = call(messageId=str(number), properties={"p": value})
+        for profile, event in resolver.resolve(line, START, 2**50, LANE, number).records:
+            engine.partition.apply(profile, event)
+    engine.deltas()
+    state = decode_state(engine.log[b"user_1"])
+    assert {name: computed_value(state, trait) for name, trait in engine.plan.computed.items()} == {
+        "last": '{"k":[1]}',
+        "first": 5,
+        "unique_list": ["5", "a", '{"k":[1]}'],
+        "unique_list_count": 3,
+        "most_frequent": "5",
+    }
 
 
 # --- memory ---
