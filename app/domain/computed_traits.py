@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 
     from app.domain.comparing import Read, Readers
     from app.domain.date_edges import Watches
+    from app.domain.evaluation import Instant
     from app.domain.event_conditions import BindPasses
     from app.domain.feeds import Feed
-    from app.domain.plan import ComputedTrait
+    from app.domain.plan import ComputedTrait, Plan
     from app.domain.state import ProfileState
     from schemas.audience import ComputedTraitDefinition
+    from schemas.profile import ProfileEvent
 
     # (state, now, horizon) -> the value, as states keep values; None: there is none.
     TraitValue = Callable[[ProfileState, int, int], Any]
@@ -220,14 +222,19 @@ def _most_frequent(texts: Iterable[str], at_least: int) -> str | None:
 # --- in a state ---------------------------------------------------------------------------------------------------
 
 
-def refresh(state: ProfileState, traits: Iterable[ComputedTrait], now: int, horizon: int) -> None:
+def refresh(state: ProfileState, traits: Iterable[ComputedTrait], instant: Instant) -> None:
     """Makes the values of these traits anew, in the order of their references."""
     for trait in traits:
-        value = trait.value(state, now, horizon)
+        value = trait.value(state, instant.now, instant.horizon)
         if value == trait.empty:
             state.computed.pop(trait.key, None)
         else:
             state.computed[trait.key] = value
+
+
+def refresh_after(event: ProfileEvent, state: ProfileState, plan: Plan, instant: Instant) -> None:
+    """Makes the values anew that the event, which has been folded into the state, can have changed."""
+    refresh(state, plan.computed_by((hit.feed for hit in event.hits), event.traits or ()), instant)
 
 
 def computed_value(state: ProfileState, trait: ComputedTrait) -> Any:

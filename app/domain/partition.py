@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app.domain.clock import PartitionClock
-from app.domain.computed_traits import refresh
+from app.domain.computed_traits import refresh, refresh_after
 from app.domain.counters import AudienceCounters
 from app.domain.evaluation import Instant, announce, evaluate, next_due
 from app.domain.fold import (
@@ -193,7 +193,7 @@ class AudiencePartition:
             state.computed = {}
         self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
-        refresh(state, self.plan.computed.values(), instant.now, instant.horizon)
+        refresh(state, self.plan.computed.values(), instant)
         audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
         deltas = evaluate(key.decode(), state, audiences, instant, Cause.TIME)
         self._emit(deltas, self._expired)
@@ -247,7 +247,7 @@ class AudiencePartition:
         if event.traits is None and event.identifiers is None and event.claims is None:
             affected = self._fold_hits(state, event, now)
             if self.plan.computed:
-                self._compute(state, event, instant)
+                refresh_after(event, state, self.plan, instant)
             if event.timestamp > instant.horizon:
                 affected = ()  # looked at when the clock comes near it; until then it changes nothing
             if is_new:
@@ -271,7 +271,7 @@ class AudiencePartition:
         affected = self._fold_hits(state, event, instant.now)
         rows_changed, by_facts = self._fold(state, event)
         if self.plan.computed:
-            self._compute(state, event, instant)
+            refresh_after(event, state, self.plan, instant)
         affected = joined(affected, by_facts)
         if is_new:
             affected = joined(affected, self.plan.initial)
@@ -283,11 +283,6 @@ class AudiencePartition:
         if rows_changed:
             done = {delta.audience for delta in deltas}
             self._emit(announce(profile, state, self.plan, instant, done), self._evaluated)
-
-    def _compute(self, state: ProfileState, event: ProfileEvent, instant: Instant) -> None:
-        """The computed traits that the event can change."""
-        traits = self.plan.computed_by((hit.feed for hit in event.hits), event.traits or ())
-        refresh(state, traits, instant.now, instant.horizon)
 
     def _fold_hits(self, state: ProfileState, event: ProfileEvent, now: int) -> tuple[CompiledAudience, ...]:
         """The audiences that the event's feeds decide; none when its message id has been seen.
