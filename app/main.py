@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
-from app.domain.definitions import published_form
+from app.domain.definitions import DefinitionSet, published_forms
 from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.reverse_etl import refuse_unread_topics
@@ -43,7 +43,7 @@ from app.settings import Settings
 from app.web.routes import not_found_route, routes
 from app.web.stats import Stats
 from app.web.worker_view import WorkerView
-from schemas.audience import AudienceDefinition, DeliveryMode
+from schemas.audience import DeliveryMode
 from topics.partitioning import partition_for
 
 # How long before its timestamp the worker may count an event: the clocks of the source's partitions never agree
@@ -85,11 +85,13 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        definitions: Sequence[AudienceDefinition],
+        definitions: DefinitionSet,
         after_step: Step = no_step,
     ) -> None:
         self._settings = settings
-        self._definitions = tuple(definitions)
+        self._published_forms = published_forms(definitions)
+        self._definitions = definitions.audiences
+        self._traits = definitions.traits
         self._catalog = settings.catalog
         self._clock = SystemClock()
         self._counters = Counters()
@@ -166,7 +168,7 @@ class Worker:
         producer = DurableProducer(self._settings.kafka_bootstrap_servers)
         published = PublishedDefinitions(self._log, producer, self._catalog.control.name)
         theirs = published.read()
-        ours = {definition.key: published_form(definition) for definition in self._definitions}
+        ours = self._published_forms
         if not theirs:
             published.publish(ours, self._clock.now_ms())
             # Another worker may have published at the same moment.
@@ -174,7 +176,7 @@ class Worker:
         differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
         if differing:
             raise InvalidInputError(
-                f"{self._settings.audiences}: these audiences are not as they were published to "
+                f"{self._settings.audiences}: these definitions are not as they were published to "
                 f"{self._catalog.control.name}: {', '.join(differing)}. Definitions cannot change yet: start the "
                 "worker with the published ones, or a new installation with another AUDIENCE_SYNC_TOPIC_PREFIX"
             )
@@ -268,7 +270,7 @@ class Worker:
     ) -> Pipeline:
         settings, catalog, clock, counters = self._settings, self._catalog, self._clock, self._counters
         refuse_unread_topics(self._definitions, settings.source_topic)
-        plan = compile_audiences(self._definitions)
+        plan = compile_audiences(self._definitions, self._traits)
         writer = DurableProducer(settings.kafka_bootstrap_servers)
         letters = KafkaDeadLetters(writer, catalog.dead_letters.name)
         lanes = LaneProgress()
@@ -294,7 +296,7 @@ class Worker:
             await self._pipeline.bury_delta(partition, offset)
 
         evaluate = EvaluateStage(
-            lambda: AudiencePartition(plan, EARLY_MS, counters),
+            lambda: AudiencePartition(plan, EARLY_MS, counters, clock.now_ms()),
             commit,
             clock,
             counters,

@@ -60,7 +60,7 @@ Operand = Scalar | list[Scalar] | TraitReference | ParentReference
 
 
 class Comparison(Message):
-    """`path` OPERATOR `operand`; durations as operands (within_last ...) are milliseconds."""
+    """`path` OPERATOR `operand`; durations as operands (within_last ...) are milliseconds, dates are UTC."""
 
     path: str
     operator: Operator
@@ -113,8 +113,21 @@ class _Kind(Message):
         return {"kind": self.kind, **written}
 
 
+class ThenCondition(Message):
+    """What must follow a funnel's parent event: events after it, and with `within_ms` less than that after it."""
+
+    event: str
+    count: CountBound
+    within_ms: Annotated[int, Field(gt=0)] | None = None
+    where: list[Comparison] = Field(default_factory=list)
+    context: list[Comparison] = Field(default_factory=list)
+
+
 class EventCondition(_Kind):
-    """Events named `event` that pass every comparison, inside `window` (None: ever), in number and sum."""
+    """Events named `event` that pass every comparison, inside `window` (None: ever), in number and sum.
+
+    With `then` only those which it holds of are counted and aggregated.
+    """
 
     kind: Literal["event"] = "event"
     event: str
@@ -124,6 +137,7 @@ class EventCondition(_Kind):
     context: list[Comparison] = Field(default_factory=list)
     exclude_sources: list[str] = Field(default_factory=list)
     aggregate: Aggregate | None = None
+    then: ThenCondition | None = None
 
 
 class TraitCondition(_Kind):
@@ -132,6 +146,13 @@ class TraitCondition(_Kind):
     kind: Literal["trait"] = "trait"
     trait: str
     comparisons: Annotated[list[Comparison], Field(min_length=1)]
+
+
+class AudienceReference(_Kind):
+    """The profile is a member of the audience with this key, whoever decides that."""
+
+    kind: Literal["audience"] = "audience"
+    audience: Annotated[str, Field(pattern=KEY_PATTERN)]
 
 
 class AllOf(_Kind):
@@ -149,9 +170,48 @@ class Not(_Kind):
     condition: TaggedCondition
 
 
-Condition = EventCondition | TraitCondition | AllOf | AnyOf | Not
+Condition = EventCondition | TraitCondition | AudienceReference | AllOf | AnyOf | Not
 # Chosen by `kind`: trying one class after the other would take exponential time in the depth of a condition.
 TaggedCondition = Annotated[Condition, Field(discriminator="kind")]
+
+
+class ComputedFunction(StrEnum):
+    """How the value of a computed trait is made of events."""
+
+    COUNT = "count"
+    SUM = "sum"
+    AVERAGE = "average"
+    MIN = "min"
+    MAX = "max"
+    MOST_FREQUENT = "most_frequent"
+    FIRST = "first"
+    LAST = "last"
+    UNIQUE_LIST = "unique_list"
+    UNIQUE_LIST_COUNT = "unique_list_count"
+
+
+class ComputedTraitDefinition(Message):
+    """One computed trait. `property_path` is None for COUNT and no other function.
+
+    Of the events not older than `within_ms`, and with `session_ms` only of the latest run of them in which each is
+    less than that after the one before. `at_least` is how often the most frequent value must be there.
+    """
+
+    key: str
+    event: str
+    function: ComputedFunction
+    property_path: str | None = None
+    where: list[Comparison] = Field(default_factory=list)
+    context: list[Comparison] = Field(default_factory=list)
+    within_ms: Annotated[int, Field(gt=0)] | None = None
+    session_ms: Annotated[int, Field(gt=0)] | None = None
+    at_least: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _property_fits_function(self) -> Self:
+        if (self.property_path is None) != (self.function is ComputedFunction.COUNT):
+            raise ValueError("all functions but count are of a property")
+        return self
 
 
 class AudienceSource(StrEnum):
@@ -221,6 +281,10 @@ class AudienceDefinition(Message):
     `rows` is there exactly for a warehouse's.
 
     `require` must hold too for membership, whatever the source. No destinations: computed, delivered nowhere.
+
+    Nobody is a member before `created_at`, epoch milliseconds. Without `include_history`, events received before it
+    do not count, nor is anybody a member before the audience is first applied where no `created_at` is given.
+    `lookback_ms` bounds the age of every event that counts.
     """
 
     key: Annotated[str, Field(pattern=KEY_PATTERN)]
@@ -231,6 +295,9 @@ class AudienceDefinition(Message):
     rows: Rows | None = None
     require: TaggedCondition | None = None
     include_anonymous: bool = False
+    include_history: bool = True
+    created_at: int | None = None
+    lookback_ms: Annotated[int, Field(gt=0)] | None = None
     enabled: bool = True
     destinations: list[FacebookDestination] = Field(default_factory=list)
 

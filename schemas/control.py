@@ -10,6 +10,8 @@ from schemas.base import StoredMessage
 class DefinitionRecord(StoredMessage):
     """The published form of one audience definition, under the key `definition|AUDIENCE_KEY`.
 
+    A computed trait has `traits.KEY` in place of the audience's key.
+
     `definition` is the definition with all defaults merged; two equal ones compute the same memberships.
     """
 

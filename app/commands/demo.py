@@ -128,8 +128,8 @@ def _print(result: DemoResult, urls: Mapping[str, str], *, as_json: bool) -> Non
 
 def _stay(system: DemoSystem) -> None:
     """Returns on Ctrl-C or SIGTERM, which are the usual end here."""
-    _say("everything stays up until Ctrl-C")
     try:
+        _say("everything stays up until Ctrl-C")
         while True:
             system.tend(may_kill=False)
             time.sleep(0.5)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.adapters.definition_files import read_definitions
-from app.domain.condition_words import describe_condition
+from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import published_form
 from app.domain.reverse_etl import refuse_unread_topics
@@ -18,7 +18,7 @@ from app.settings import load_settings
 from schemas.audience import AudienceSource, DeliveryMode, SyncMode
 
 if TYPE_CHECKING:
-    from schemas.audience import AudienceDefinition, FacebookDestination
+    from schemas.audience import AudienceDefinition, ComputedTraitDefinition, FacebookDestination
 
 _DECIDED_ELSEWHERE = {
     AudienceSource.ENGAGE: "computed by Segment Engage",
@@ -51,16 +51,19 @@ def command(file: Path | None, option: Path | None, as_json: bool, facebook: boo
     definitions = read_definitions(file or option or settings.audiences)
     # What can be read and not be computed, such as a count beyond what is kept, is refused here too.
     refuse_unread_topics(definitions.audiences, settings.source_topic)
-    compile_audiences(definitions.audiences)
+    compile_audiences(definitions.audiences, definitions.traits)
     if as_json:
         result = {
             "audiences": [_as_json(audience) for audience in definitions.audiences],
+            "traits": [_trait_as_json(trait) for trait in definitions.traits],
             "warnings": list(definitions.warnings),
         }
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
         for audience in definitions.audiences:
             click.echo(_line(audience))
+        for trait in definitions.traits:
+            click.echo(f"{trait.key}, computed trait: {describe_trait(trait)}")
     for warning in definitions.warnings:
         click.echo(f"warning: {warning}", err=True)
 
@@ -96,3 +99,7 @@ def _as_json(audience: AudienceDefinition) -> dict[str, Any]:
         "destinations": [destination.id for destination in audience.destinations],
         "definition": published_form(audience),
     }
+
+
+def _trait_as_json(trait: ComputedTraitDefinition) -> dict[str, Any]:
+    return {"key": trait.key, "value": describe_trait(trait), "definition": published_form(trait)}

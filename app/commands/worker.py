@@ -30,7 +30,7 @@ def command() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
     async def run() -> None:
-        status = await Worker(settings, definitions.audiences).run()
+        status = await Worker(settings, definitions).run()
         # Without joining threads, which may be waiting for a Kafka that does not answer.
         os._exit(status)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from app.domain.durations import format_duration
+from app.domain.operators import RELATIVE_OPERATORS
 from schemas.audience import (
     AllOf,
+    AudienceReference,
+    ComputedFunction,
     Condition,
     EventCondition,
     Not,
@@ -14,12 +17,13 @@ from schemas.audience import (
     Operator,
     ParentReference,
     Scalar,
+    ThenCondition,
     TraitCondition,
     TraitReference,
 )
 
 if TYPE_CHECKING:
-    from schemas.audience import Aggregate, Comparison, CountBound, Window
+    from schemas.audience import Aggregate, Comparison, ComputedTraitDefinition, CountBound, Window
 
 MAX_LISTED_VALUES = 10
 
@@ -44,9 +48,20 @@ _WORDS: Final[dict[Operator, str]] = {
     Operator.WITHIN_NEXT: "is within the next",
     Operator.AFTER_NEXT: "is after the next",
 }
-_DURATIONS: Final = frozenset(
-    {Operator.WITHIN_LAST, Operator.BEFORE_LAST, Operator.WITHIN_NEXT, Operator.AFTER_NEXT}
-)
+
+
+_FUNCTIONS: Final = {
+    ComputedFunction.COUNT: "the number of",
+    ComputedFunction.SUM: "the sum of",
+    ComputedFunction.AVERAGE: "the average of",
+    ComputedFunction.MIN: "the min of",
+    ComputedFunction.MAX: "the max of",
+    ComputedFunction.MOST_FREQUENT: "the most frequent",
+    ComputedFunction.FIRST: "the first",
+    ComputedFunction.LAST: "the last",
+    ComputedFunction.UNIQUE_LIST: "the different values of",
+    ComputedFunction.UNIQUE_LIST_COUNT: "the number of different values of",
+}
 
 
 def describe_condition(condition: Condition) -> str:
@@ -55,20 +70,44 @@ def describe_condition(condition: Condition) -> str:
         return _event(condition)
     if isinstance(condition, TraitCondition):
         return _comparisons(condition.comparisons)
+    if isinstance(condition, AudienceReference):
+        return f"in {condition.audience}"
     if isinstance(condition, Not):
         return f"not ({describe_condition(condition.condition)})"
     word = " and " if isinstance(condition, AllOf) else " or "
     return word.join(_part(part) for part in condition.conditions)
 
 
+def describe_trait(trait: ComputedTraitDefinition) -> str:
+    """For example `the sum of revenue of Order Completed within 30d`."""
+    parts = [_FUNCTIONS[trait.function]]
+    if trait.property_path is not None:
+        parts.append(_name(trait.property_path))
+        if trait.function is ComputedFunction.MOST_FREQUENT:
+            parts.append(f"(at least {trait.at_least} {'time' if trait.at_least == 1 else 'times'})")
+        parts.append("of")
+    parts.append(_name(trait.event))
+    if trait.within_ms is not None:
+        parts.append(f"within {format_duration(trait.within_ms)}")
+    if trait.where:
+        parts.append(f"where {_comparisons(trait.where)}")
+    if trait.context:
+        parts.append(f"with context {_comparisons(trait.context)}")
+    if trait.session_ms is not None:
+        parts.append(
+            f"in the latest session, which ends {format_duration(trait.session_ms)} after its last event"
+        )
+    return " ".join(parts)
+
+
 def _part(condition: Condition) -> str:
     words = describe_condition(condition)
     if isinstance(condition, EventCondition):
-        alone = not (condition.where or condition.context or condition.aggregate)
+        alone = not (condition.where or condition.context or condition.aggregate or condition.then)
     elif isinstance(condition, TraitCondition):
         alone = len(condition.comparisons) == 1
     else:
-        alone = isinstance(condition, Not) or len(condition.conditions) == 1
+        alone = isinstance(condition, Not | AudienceReference) or len(condition.conditions) == 1
     return words if alone else f"({words})"
 
 
@@ -82,8 +121,21 @@ def _event(condition: EventCondition) -> str:
         parts.append(f"with context {_comparisons(condition.context)}")
     if condition.exclude_sources:
         parts.append(f"not from {', '.join(map(_name, condition.exclude_sources))}")
+    if condition.then is not None:
+        parts.append(_then(condition.then))
     if condition.aggregate is not None:
         parts.append(_aggregate(condition.aggregate))
+    return " ".join(parts)
+
+
+def _then(then: ThenCondition) -> str:
+    parts = ["each followed by", _name(then.event), _count(then.count)]
+    if then.within_ms is not None:
+        parts.append(f"within {format_duration(then.within_ms)}")
+    if then.where:
+        parts.append(f"where {_comparisons(then.where)}")
+    if then.context:
+        parts.append(f"with context {_comparisons(then.context)}")
     return " ".join(parts)
 
 
@@ -111,7 +163,7 @@ def _comparison(comparison: Comparison) -> str:
     path = _name(comparison.path)
     if comparison.operator is Operator.EXISTS:
         return f"{path} has a value" if comparison.operand is True else f"{path} has no value"
-    if comparison.operator in _DURATIONS and isinstance(comparison.operand, int):
+    if comparison.operator in RELATIVE_OPERATORS and isinstance(comparison.operand, int):
         return f"{path} {_WORDS[comparison.operator]} {format_duration(comparison.operand)}"
     return f"{path} {_WORDS[comparison.operator]} {_operand(comparison.operand)}"
 

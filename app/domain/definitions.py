@@ -5,26 +5,47 @@ The language is described in docs/audience-language.md. Reading is pure: files a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.definitions_conditions import ConditionReader
 from app.domain.definitions_facebook import read_destinations
 from app.domain.definitions_keys import AUDIENCE_KEYS, refuse_other_keys
+from app.domain.definitions_references import check_references, check_traits, names_read
 from app.domain.definitions_rows import check_sync_modes, read_rows
-from app.domain.definitions_values import Findings, Value, read_boolean, read_choice, read_line, read_text
+from app.domain.definitions_traits import read_computed_trait
+from app.domain.definitions_values import (
+    Findings,
+    Value,
+    is_key,
+    read_boolean,
+    read_choice,
+    read_instant,
+    read_length,
+    read_line,
+    read_text,
+)
+from app.domain.definitions_warnings import warn_about_lookback
+from app.domain.instants import parse_instant
 from app.domain.snake_case import snake_case
 from app.domain.yaml_nodes import read_nodes
 from app.errors import InvalidInputError
-from schemas.audience import KEY_PATTERN, AllOf, AudienceDefinition, AudienceSource, Condition, Rows
+from schemas.audience import (
+    AllOf,
+    AudienceDefinition,
+    AudienceSource,
+    ComputedTraitDefinition,
+    Condition,
+    Rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from app.domain.definitions_references import Reference
+
 MAX_NAME_CHARACTERS = 500
 
-_KEY: Final = re.compile(KEY_PATTERN.removesuffix("$"))
 _SOURCES: Final = tuple(source.value for source in AudienceSource)
 # Who decides in place of a condition.
 _DECIDES: Final = {
@@ -46,10 +67,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionSet:
-    """Audiences in the order of the documents; keys differ. `warnings` are lines for whoever wrote them."""
+    """Audiences and computed traits in the order of the documents; keys differ.
+
+    `warnings` are lines for whoever wrote them.
+    """
 
     audiences: tuple[AudienceDefinition, ...]
     warnings: tuple[str, ...]
+    traits: tuple[ComputedTraitDefinition, ...] = ()
 
 
 def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
@@ -60,28 +85,40 @@ def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
     findings = Findings([document.name for document in documents])
     defaults: dict[str, Value] = {}
     values: list[Value] = []
+    accepted = _Accepted()
     for document in documents:
         entries = _read_document(document, findings)
         if "defaults" in entries and not entries["defaults"].is_null:
             _add_defaults(entries["defaults"], defaults)
         if "audiences" in entries and not entries["audiences"].is_null:
             values.extend(entries["audiences"].items("a list of audiences") or ())
-    accepted = _Accepted()
+        if "traits" in entries and not entries["traits"].is_null:
+            _read_traits(entries["traits"], accepted)
     for value in values:
         _read_audience(value, defaults, accepted)
+    check_references(accepted.references, accepted.keys)
+    check_traits(accepted.traits, accepted.names_read)
     problems = findings.problems()
     if problems:
         raise InvalidInputError("\n".join(problems))
     warnings = findings.warnings() or (() if values else ("no audience is defined",))
-    return DefinitionSet(tuple(accepted.audiences), warnings)
+    traits = tuple(definition for _, definition in accepted.traits.values())
+    return DefinitionSet(tuple(accepted.audiences), warnings, traits)
 
 
-def published_form(definition: AudienceDefinition) -> dict[str, Any]:
+def published_form(definition: AudienceDefinition | ComputedTraitDefinition) -> dict[str, Any]:
     """The definition as JSON values, equal for definitions that are equal; the model reads it back.
 
     What has its default value is left out, so a key that a later version adds changes no published definition.
     """
     return definition.model_dump(mode="json", exclude_defaults=True)
+
+
+def published_forms(definitions: DefinitionSet) -> dict[str, dict[str, Any]]:
+    """The published form of every definition: of audiences by key, of computed traits by `traits.KEY`."""
+    forms = {audience.key: published_form(audience) for audience in definitions.audiences}
+    # A point has no place in the key of an audience.
+    return forms | {f"traits.{trait.key}": published_form(trait) for trait in definitions.traits}
 
 
 def _read_document(document: Document, findings: Findings) -> dict[str, Value]:
@@ -95,7 +132,7 @@ def _read_document(document: Document, findings: Findings) -> dict[str, Value]:
     entries = None if root.is_null else root.entries("a mapping with the key `audiences`")
     if entries is None:
         return {}
-    refuse_other_keys(entries, ("file",), ("audiences", "defaults"))
+    refuse_other_keys(entries, (), ("audiences", "traits", "defaults"))
     return entries
 
 
@@ -113,22 +150,42 @@ def _add_defaults(value: Value, defaults: dict[str, Value]) -> None:
             defaults[name] = entries[name]
 
 
+def _read_traits(value: Value, accepted: _Accepted) -> None:
+    for key, written in (value.entries("a mapping of computed traits") or {}).items():
+        first = accepted.trait_keys.setdefault(key, written)
+        if first is not written:
+            written.refuse(f"the trait `{key}` is also defined in {first.place}")
+            continue
+        definition = read_computed_trait(key, written)
+        if definition is not None:
+            accepted.traits[key] = (written, definition)
+
+
 class _Accepted:
-    """The audiences read so far, and what no second one may have or should have."""
+    """The audiences and computed traits read so far, and what no second one may have or should have."""
 
     def __init__(self) -> None:
         self.audiences: list[AudienceDefinition] = []
-        self._keys: dict[str, Value] = {}
+        # Of every audience with a key, also of one with problems.
+        self.keys: dict[str, Value] = {}
+        self.references: dict[str, list[Reference]] = {}
+        self.trait_keys: dict[str, Value] = {}
+        self.traits: dict[str, tuple[Value, ComputedTraitDefinition]] = {}
+        # Of the traits that conditions ask for.
+        self.names_read: set[str] = set()
         self._meanings: dict[str, str] = {}
         self._facebook_ids: dict[str, str] = {}
 
     def claim(self, value: Value, key: str) -> None:
-        first = self._keys.setdefault(key, value)
+        first = self.keys.setdefault(key, value)
         if first is not value:
             value.refuse(f"the key `{key}` is taken by {first.place}: change the name or give another `key`")
 
     def add(self, value: Value, audience: AudienceDefinition) -> None:
         self.audiences.append(audience)
+        for condition in (audience.when, audience.require):
+            if condition is not None:
+                self.names_read.update(names_read(condition))
         if audience.when is not None:
             meaning = audience.model_dump_json(include={"when", "require", "include_anonymous"})
             twin = self._meanings.setdefault(meaning, audience.key)
@@ -162,6 +219,8 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
     destinations = read_destinations(key or "", own.get("facebook"), defaults.get("facebook"))
     if source is not None:
         check_sync_modes(entries.get("facebook", value), source, destinations)
+    if key is not None:
+        accepted.references.setdefault(key, []).extend(conditions.references)
     if key is None or name is None or source is None or value.findings.reports > before:
         return
     audience = AudienceDefinition(
@@ -175,6 +234,7 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
         **options,
     )
     accepted.add(value, audience)
+    warn_about_lookback(value, audience)
 
 
 def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str | None]:
@@ -190,7 +250,7 @@ def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str
     if not derived:
         own["name"].refuse("no key can be made of a name without Latin letters or digits: give a `key`")
         return name, None
-    if not _KEY.fullmatch(derived):
+    if not is_key(derived):
         own["name"].refuse("the key made of this name is longer than 200 characters: give a `key`")
         return name, None
     return name, derived
@@ -199,7 +259,7 @@ def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str
 def _read_key(value: Value) -> str | None:
     what = "a key of a-z, 0-9 and _, at most 200 of them"
     text = read_text(value, what)
-    if text is not None and not _KEY.fullmatch(text):
+    if text is not None and not is_key(text):
         value.expected(what)
         return None
     return text
@@ -209,9 +269,13 @@ def _read_options(entries: dict[str, Value]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if "description" in entries:
         options["description"] = read_text(entries["description"])
-    for name in ("include_anonymous", "enabled"):
+    for name in ("include_anonymous", "include_history", "enabled"):
         if name in entries:
             options[name] = read_boolean(entries[name])
+    if "created_at" in entries:
+        options["created_at"] = parse_instant(read_instant(entries["created_at"]) or "")
+    if "lookback" in entries:
+        options["lookback_ms"] = read_length(entries["lookback"])
     return options
 
 

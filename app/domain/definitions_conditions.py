@@ -14,23 +14,27 @@ from app.domain.definitions_operators import (
 from app.domain.definitions_values import (
     MAX_TEXT_CHARACTERS,
     Value,
+    is_key,
     nearest,
     read_duration,
+    read_length,
     read_line,
     read_path,
     read_whole_number,
 )
-from app.domain.definitions_warnings import warn_about_event, warn_about_trait
+from app.domain.definitions_warnings import warn_about_event, warn_about_then, warn_about_trait
 from schemas.audience import (
     Aggregate,
     AggregateFunction,
     AllOf,
     AnyOf,
+    AudienceReference,
     Condition,
     CountBound,
     EventCondition,
     Not,
     Operator,
+    ThenCondition,
     TraitCondition,
     Window,
 )
@@ -43,7 +47,7 @@ MAX_CONDITIONS = 1_000
 # A profile keeps that many instants for `at_least`.
 MAX_COUNT = 1_000_000
 
-_KINDS: Final = ("event", "trait", "all", "any", "not")
+_KINDS: Final = ("event", "trait", "audience", "all", "any", "not")
 _ALL_KINDS: Final = (*_KINDS, *NOT_SUPPORTED["condition"])
 _AGGREGATES: Final = tuple(function.value for function in AggregateFunction)
 _EVENT_KEYS: Final = (
@@ -54,8 +58,10 @@ _EVENT_KEYS: Final = (
     "where",
     "context",
     "exclude_sources",
+    "then",
     *_AGGREGATES,
 )
+_THEN_KEYS: Final = ("event", "count", "within", "where", "context")
 _BETWEEN_AGES: Final = 2
 
 
@@ -64,6 +70,8 @@ class ConditionReader:
 
     def __init__(self) -> None:
         self._conditions = 0
+        # Keys of other audiences, with where they are written.
+        self.references: list[tuple[Value, str]] = []
 
     def read(self, value: Value, depth: int = 1) -> Condition | None:
         """The condition at `value`, or None when a problem with it or within it was reported."""
@@ -89,7 +97,19 @@ class ConditionReader:
         built = [kind] if kind in _KINDS else []
         if not refuse_other_keys(entries, ("condition",), built):
             return None
+        if kind == "audience":
+            return self._read_reference(entries[kind])
         return self._read_compound(kind, entries[kind], depth)
+
+    def _read_reference(self, value: Value) -> AudienceReference | None:
+        key = read_line(value, "the key of an audience", MAX_TEXT_CHARACTERS)
+        if key is None:
+            return None
+        if not is_key(key):
+            value.expected("the key of an audience, of a-z, 0-9 and _")
+            return None
+        self.references.append((value, key))
+        return AudienceReference(audience=key)
 
     def _read_compound(self, kind: str, value: Value, depth: int) -> Condition | None:
         if kind == "not":
@@ -135,14 +155,15 @@ def _read_trait(value: Value, entries: dict[str, Value]) -> TraitCondition | Non
 def _read_event(value: Value, entries: dict[str, Value]) -> EventCondition | None:
     """None when a problem was reported on the way."""
     before = value.findings.reports
-    refuse_other_keys(entries, ("event condition",), _EVENT_KEYS)
+    refuse_other_keys(entries, (), _EVENT_KEYS)
     event = read_line(entries["event"], "the name of an event", MAX_TEXT_CHARACTERS)
     count = _read_count(entries["count"]) if "count" in entries else CountBound(kind="at_least", number=1)
     window = _read_window(entries)
     aggregate = _read_aggregate(value, entries)
-    where = _read_optional_filters(entries, "where")
-    context = _read_optional_filters(entries, "context")
+    where = read_optional_filters(entries, "where")
+    context = read_optional_filters(entries, "context")
     sources = _read_sources(entries["exclude_sources"]) if "exclude_sources" in entries else []
+    then = _read_then(entries["then"]) if "then" in entries else None
     if event is None or count is None or value.findings.reports > before:
         return None
     condition = EventCondition(
@@ -153,13 +174,40 @@ def _read_event(value: Value, entries: dict[str, Value]) -> EventCondition | Non
         context=context,
         exclude_sources=sources,
         aggregate=aggregate,
+        then=then,
     )
     warn_about_event(value, condition)
     return condition
 
 
-def _read_optional_filters(entries: dict[str, Value], key: str) -> list[Comparison]:
-    return (read_filters(entries[key]) or []) if key in entries else []
+def _read_then(value: Value) -> ThenCondition | None:
+    """None when a problem was reported on the way."""
+    entries = value.entries("what follows, such as {event: Order Completed, within: 1d}")
+    if entries is None:
+        return None
+    before = value.findings.reports
+    hint = "; what follows has its event, count, within, where and context"
+    refuse_other_keys(entries, (), _THEN_KEYS, otherwise=hint)
+    if "event" not in entries:
+        value.refuse("`event` is missing: the event that follows, or does not")
+        return None
+    event = read_line(entries["event"], "the name of an event", MAX_TEXT_CHARACTERS)
+    count = _read_count(entries["count"]) if "count" in entries else CountBound(kind="at_least", number=1)
+    window = _read_window({key: entries[key] for key in ("within",) if key in entries})
+    where = read_optional_filters(entries, "where", child=True)
+    context = read_optional_filters(entries, "context", child=True)
+    if event is None or count is None or value.findings.reports > before:
+        return None
+    then = ThenCondition(
+        event=event, count=count, within_ms=window.far_ms if window else None, where=where, context=context
+    )
+    warn_about_then(value, then)
+    return then
+
+
+def read_optional_filters(entries: dict[str, Value], key: str, *, child: bool = False) -> list[Comparison]:
+    """The comparisons under `key`, none when it is not there or a problem with them was reported."""
+    return (read_filters(entries[key], child=child) or []) if key in entries else []
 
 
 def _read_count(value: Value) -> CountBound | None:
@@ -187,9 +235,7 @@ def _read_window(entries: dict[str, Value]) -> Window | None:
         return _read_between(entries["between"])
     if "within" not in entries:
         return None
-    far = read_duration(entries["within"])
-    if far == 0:
-        entries["within"].refuse("a window needs a length: expected more than 0")
+    far = read_length(entries["within"])
     return Window(far_ms=far) if far else None
 
 

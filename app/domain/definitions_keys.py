@@ -20,6 +20,9 @@ AUDIENCE_KEYS: Final = (
     "rows",
     "require",
     "include_anonymous",
+    "include_history",
+    "created_at",
+    "lookback",
     "enabled",
     "facebook",
 )
@@ -39,12 +42,8 @@ class NotSupported:
 
 # Place -> name -> what it is. What is built leaves this table and enters the reader of its place.
 NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
-    "file": {"traits": NotSupported("computed traits", accepted="")},
     "audience": {
         "entity": NotSupported("account audiences", accepted="user"),
-        "include_history": NotSupported("audiences without history", accepted="true"),
-        "created_at": NotSupported(),
-        "lookback": NotSupported(),
     },
     "facebook": {
         "fields": NotSupported("mapped fields"),
@@ -53,18 +52,7 @@ NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
         "on_delete": NotSupported(),
     },
     "condition": {
-        "audience": NotSupported("membership of another audience"),
         "users": NotSupported("account audiences"),
-    },
-    "event condition": {"then": NotSupported("funnels")},
-    "operand": {"same_as": NotSupported("properties of a funnel's parent event")},
-    "operator": {
-        "before": NotSupported("dates"),
-        "after": NotSupported("dates"),
-        "within_last": NotSupported("relative dates"),
-        "before_last": NotSupported("relative dates"),
-        "within_next": NotSupported("relative dates"),
-        "after_next": NotSupported("relative dates"),
     },
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from app.domain.definitions_keys import refuse_other_keys
 from app.domain.definitions_operators import in_order, read_filter
 from app.domain.definitions_values import Value, check_path, read_line, read_text
-from app.domain.operators import DATE_OPERATORS
+from app.domain.operators import DATE_OPERATORS, RELATIVE_OPERATORS
 from app.domain.reverse_etl import ADDING_ROWS, takes_additions
 from app.domain.yaml_nodes import shown
 from schemas.audience import (
@@ -67,7 +67,7 @@ def _read_where(value: Value) -> list[Comparison]:
         for comparison in read or ():
             if isinstance(comparison.operand, TraitReference | ParentReference):
                 compared.refuse("a row is chosen by what is in the call alone: give a value")
-            elif comparison.operator in DATE_OPERATORS:
+            elif comparison.operator in DATE_OPERATORS | RELATIVE_OPERATORS:
                 compared.refuse("rows are not chosen by dates")
             else:
                 comparisons.append(comparison)

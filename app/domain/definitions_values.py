@@ -12,8 +12,10 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from app.domain.durations import parse_duration
+from app.domain.instants import format_instant, parse_instant
 from app.domain.paths import ARRAY_ITEMS, parse_path
 from app.domain.yaml_nodes import MAX_SHOWN, MappingNode, Node, ScalarNode, SequenceNode, shown, to_number
+from schemas.audience import KEY_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 MAX_TEXT_CHARACTERS = 1_024
 MAX_LISTED_PROBLEMS = 200
 
+_KEY = re.compile(KEY_PATTERN.removesuffix("$"))
 _ORDINARY_KEY = re.compile(r"[\w $\\.:/-]{1,80}")
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -146,6 +150,11 @@ class Value:
         return shown(self.node.text)
 
 
+def is_key(text: str) -> bool:
+    """Whether it may be an audience's key."""
+    return _KEY.fullmatch(text) is not None
+
+
 def read_text(value: Value, what: str = "text") -> str | None:
     """Text; a number stands for itself as it is written, which is what an id or a year in a name means."""
     if not isinstance(value.node, ScalarNode) or value.is_null:
@@ -233,6 +242,25 @@ def read_duration(value: Value) -> int | None:
     except ValueError as error:
         value.refuse(f"{error}, got {value.described}")
     return None
+
+
+def read_length(value: Value) -> int | None:
+    """Milliseconds, more than 0."""
+    length = read_duration(value)
+    if length == 0:
+        value.refuse("a window needs a length: expected more than 0")
+        return None
+    return length
+
+
+def read_instant(value: Value) -> str | None:
+    """An instant as text in UTC; a date without a time is its first moment in UTC."""
+    text = value.node.text if isinstance(value.node, ScalarNode) else ""
+    instant = parse_instant(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
+    if instant is None:
+        value.expected("a date such as 2026-01-31 or an instant with a zone such as 2026-01-31T09:00:00Z")
+        return None
+    return format_instant(instant)
 
 
 def read_path(value: Value, *, one_value: bool = False) -> str | None:

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from app.domain.durations import format_duration
 from app.domain.paths import ARRAY_ITEMS, parse_path
-from schemas.audience import Comparison, EventCondition, Operator, TraitCondition, TraitReference
+from schemas.audience import (
+    AllOf,
+    AnyOf,
+    Comparison,
+    EventCondition,
+    Not,
+    Operator,
+    ParentReference,
+    ThenCondition,
+    TraitCondition,
+    TraitReference,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from app.domain.definitions_values import Value
+    from schemas.audience import AudienceDefinition
 
 # Names of traits and properties that tell who someone is, without case, dots and underscores.
 _IDENTIFIERS: Final = frozenset(
@@ -31,8 +44,7 @@ _IDENTIFIERS: Final = frozenset(
 
 def warn_about_trait(value: Value, condition: TraitCondition) -> None:
     """Warn at `value`, where the condition is written."""
-    _warn_about_missing(value, condition.comparisons)
-    _warn_about_identifiers(value, condition.comparisons)
+    warn_about_comparisons(value, condition.comparisons)
 
 
 def warn_about_event(value: Value, condition: EventCondition) -> None:
@@ -43,8 +55,42 @@ def warn_about_event(value: Value, condition: EventCondition) -> None:
     if bound.number == 0 and bound.kind != "at_least" and condition.aggregate is not None:
         value.warn(f"never true: there is no {condition.aggregate.function} of no events")
     for comparisons in (condition.where, condition.context):
-        _warn_about_missing(value, comparisons)
-        _warn_about_identifiers(value, comparisons)
+        warn_about_comparisons(value, comparisons)
+
+
+def warn_about_lookback(value: Value, audience: AudienceDefinition) -> None:
+    """Warn at `value`, where the audience is written."""
+    lookback = audience.lookback_ms
+    ahead = [part for part in (audience.when, audience.require) if part is not None]
+    while ahead and lookback is not None:
+        condition = ahead.pop()
+        if isinstance(condition, AllOf | AnyOf):
+            ahead += condition.conditions
+        elif isinstance(condition, Not):
+            ahead.append(condition.condition)
+        elif isinstance(condition, EventCondition) and condition.window is not None:
+            near = condition.window.near_ms
+            if near >= lookback:
+                value.warn(
+                    f"no event ever counts that is older than {format_duration(near)}, as `lookback` ends before"
+                )
+
+
+def warn_about_then(value: Value, then: ThenCondition) -> None:
+    """Warn at `value`, where what follows is written."""
+    if then.count.number == 0 and then.count.kind == "at_least":
+        value.warn("`at_least: 0` holds whatever follows")
+    for comparisons in (then.where, then.context):
+        warn_about_comparisons(value, comparisons)
+
+
+def warn_about_comparisons(value: Value, comparisons: Sequence[Comparison]) -> None:
+    """Warn at `value`, where they are written."""
+    _warn_about_missing(value, comparisons)
+    _warn_about_identifiers(value, comparisons)
+    for one in comparisons:
+        if one.operator in (Operator.WITHIN_LAST, Operator.WITHIN_NEXT) and one.operand == 0:
+            value.warn(f"never true: `{one.operator}` no time")
 
 
 def _warn_about_missing(value: Value, comparisons: Iterable[Comparison]) -> None:
@@ -72,6 +118,8 @@ def _warn_about_identifiers(value: Value, comparisons: Iterable[Comparison]) -> 
         paths = [comparison.path]
         if isinstance(comparison.operand, TraitReference):
             paths.append(comparison.operand.trait)
+        if isinstance(comparison.operand, ParentReference):
+            paths.append(comparison.operand.same_as)
         for path in paths:
             if _identifies(path):
                 value.warn(f"`{path}` identifies people; what is compared is kept as it is, without hashing")

@@ -18,7 +18,7 @@ from schemas.membership import Cause, Change, MembershipDelta
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from app.domain.conditions import CompiledAudience, Plan
+    from app.domain.plan import CompiledAudience, Plan
     from app.domain.rows import Row
     from app.domain.state import ProfileState
 
@@ -55,7 +55,9 @@ def evaluate(
         )
         known = memberships.get(audience.key)
         if known is None:
-            if not member and not (audience.claimed and _is_told_out(audience, profile, state, identified)):
+            if not member and not (
+                audience.claimed and _is_told_out(audience, profile, state, identified, now)
+            ):
                 continue
             known = memberships[audience.key] = MembershipState(False, 0)
         elif known.member is member:
@@ -73,13 +75,16 @@ def _is_claimed(audience: CompiledAudience, state: ProfileState) -> bool:
     return claim is not None and claim.member
 
 
-def _is_told_out(audience: CompiledAudience, profile: str, state: ProfileState, identified: bool) -> bool:
+def _is_told_out(
+    audience: CompiledAudience, profile: str, state: ProfileState, identified: bool, now: int
+) -> bool:
     """Whether a claim takes out somebody who never entered, and some destination may have them from before."""
     claim = state.claims.get(audience.key)
     return (
         claim is not None
         and not claim.member
         and audience.enabled
+        and now >= audience.created
         and (identified or audience.include_anonymous)
         and bool(audience.told.strangers and rows_of(profile, state))
     )
@@ -105,15 +110,27 @@ def announce(
     return deltas
 
 
-def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[str]) -> int:
-    """The next instant at which time alone could change what these feeds decide; NEVER: none."""
+def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[str], *, facts: bool) -> int:
+    """The next instant at which time alone could change what these feeds decide; NEVER: none.
+
+    With `facts` also what dates of traits and the creation of audiences decide.
+    """
     due = NEVER
     known = state.feeds
+    watches = plan.watches_of_feed
     for feed_id in feeds:
         feed = known.get(feed_id)
         if feed is not None and feed.instants:
             for edge in plan.edges.get(feed_id, ()):
                 due = min(due, edge(feed, instant.now, instant.horizon))
+        if watches:
+            for watch in watches.get(feed_id, ()):
+                due = min(due, watch(state, instant.now))
+    if facts:
+        for watch in plan.watches_of_traits:
+            due = min(due, watch(state, instant.now))
+        for birth in plan.births[bisect_right(plan.births, instant.now) :][:1]:
+            due = min(due, birth)
     return due
 
 

@@ -4,36 +4,54 @@ Two times go in. `now` is the clock, and decides everything that time alone does
 of the ages [near, far) while v + near <= now < v + far. `horizon` is the clock plus what events may be early, and
 decides only whether an event has happened: v <= horizon.
 
-A funnel would be one more kind of `Holds`, over the entries of two feeds; its edges those of both.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from app.domain.feeds import Kept, KeptKind, is_deferred
-from app.domain.operators import LIST_OPERATORS, predicate
+from app.domain.aggregates import OF_NUMBERS, OF_TOTALS
+from app.domain.comparing import bound, is_deferred
+from app.domain.date_edges import event_watches
+from app.domain.feeds import Kept, KeptKind, make_feed, values_compared
+from app.domain.operators import predicate
 from app.domain.state import NEVER, NumberTotals
 from app.domain.values import goes_into_items, restored
-from schemas.audience import AggregateFunction, TraitReference
+from schemas.audience import ParentReference, TraitReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from app.domain.feeds import Feed
+    from app.domain.comparing import Readers, Test
+    from app.domain.date_edges import Watches
+    from app.domain.feeds import Feed, Since
     from app.domain.state import FeedState, ProfileState
-    from schemas.audience import Aggregate, Comparison, CountBound, EventCondition, Operator, Window
+    from schemas.audience import (
+        Aggregate,
+        Comparison,
+        ComputedTraitDefinition,
+        CountBound,
+        EventCondition,
+        ThenCondition,
+        Window,
+    )
 
     Holds = Callable[[ProfileState, int, int], bool]
-    # (state, now, horizon) -> the next instant after `now` at which truth could change by time alone.
+    # (feed's state, now, horizon) -> the next instant after `now` at which truth could change by time alone.
     Edge = Callable[[FeedState, int, int], int]
     Bound = Callable[[int], bool]
+    # (an event's kept values) -> whether it passes the comparisons that were not made where it came in.
+    Passes = Callable[[list[Any]], bool]
+    # (state, now) -> that, for this state and clock.
+    BindPasses = Callable[[ProfileState, int], Passes]
+    AggregateTest = Callable[[float | None, ProfileState, int], bool]
+    Filtered = EventCondition | ThenCondition | ComputedTraitDefinition
+    Placed = tuple[int, Comparison]
 
-# Sums and averages are rounded to so many decimals before they are compared.
-_DECIMALS: Final = 6
+# Events kept of one profile in one feed: a state must fit into one record of the changelog, and be quick to read.
+MAX_INSTANTS: Final = 20_000
 
 _NO_NUMBERS: Final = NumberTotals()
 
@@ -43,13 +61,19 @@ class Need:
     """What a condition needs of its feed's past, in events at or before the clock.
 
     Of events older than `hold_ms` only the `newest` so many (None: all), and none older than `span_ms`; of
-    everything ever, `totals`. The need of several conditions is the larger of each.
+    everything ever, `totals`. The need of several conditions is the larger of each, but for `most`, the number of
+    events that there is room for: whoever sets a smaller one could not bear more. The `oldest` so many are kept
+    whatever their age. `ordered`: events of one instant are kept in the order of their last value, a message id; it is
+    the same for all conditions of a feed.
     """
 
     newest: int | None
     span_ms: int
     hold_ms: int
     totals: bool
+    most: int = MAX_INSTANTS
+    oldest: int = 0
+    ordered: bool = False
 
     def and_of(self, other: Need) -> Need:
         """What serves both."""
@@ -58,52 +82,67 @@ class Need:
             span_ms=max(self.span_ms, other.span_ms),
             hold_ms=max(self.hold_ms, other.hold_ms),
             totals=self.totals or other.totals,
+            most=min(self.most, other.most),
+            oldest=max(self.oldest, other.oldest),
+            ordered=self.ordered,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledEvent:
-    """`edge_key` is equal for conditions of one feed that have the same edges."""
+class FeedUse:
+    """What some definition asks of one feed. `edge_key` is equal for uses of one feed that have the same edges."""
 
-    holds: Holds
+    feed: Feed
     need: Need
     edge_key: tuple[object, ...]
     edge: Edge
-    traits: frozenset[str]
 
 
-def compile_event(condition: EventCondition, feed: Feed) -> CompiledEvent:
-    """The condition over `feed`, which is `feed_of(condition)`."""
+@dataclass(frozen=True, slots=True)
+class CompiledEvent:
+    """An event condition; `watches` are further edges, those of dates that events have."""
+
+    holds: Holds
+    uses: tuple[FeedUse, ...]
+    watches: Watches
+
+
+def compile_event(condition: EventCondition, readers: Readers, since: Since | None) -> CompiledEvent:
+    """A condition without `then`."""
+    feed = _feed_of(condition, since)
     deferred = [item for item in (*condition.where, *condition.context) if is_deferred(item)]
     aggregate, window = condition.aggregate, condition.window
-    bound = _bound(condition.count)
+    in_number = count_bound(condition.count)
     thresholds = _thresholds(condition.count)
+    passes = aggregate_test(aggregate, readers) if aggregate else None
     plain = not deferred and aggregate is None
     if window is None and not deferred:
-        holds = _ever(feed, bound) if aggregate is None else _ever_aggregated(feed, bound, aggregate)
+        holds = _ever(feed, in_number)
+        if aggregate is not None and passes is not None:
+            holds = _ever_aggregated(feed, in_number, aggregate, passes)
         need = Need(newest=0, span_ms=0, hold_ms=0, totals=True)
     elif window is not None and plain:
-        holds = _windowed(feed, window, bound)
+        holds = _windowed(feed, window, in_number)
         need = Need(newest=thresholds[0], span_ms=window.far_ms, hold_ms=window.near_ms, totals=False)
     else:
-        holds = _over_entries(feed, window, bound, _deferred_tests(condition, feed), aggregate)
-        span = NEVER if window is None else window.far_ms
-        need = Need(newest=None, span_ms=span, hold_ms=window.near_ms if window else 0, totals=False)
-    edge_key: tuple[object, ...] = ("ever",)
-    edge: Edge = _edge_of_ever
-    if window is not None:
-        edges_at = thresholds if plain else None
-        edge_key, edge = ("window", window.far_ms, window.near_ms, edges_at), _edge_of(window, edges_at)
-    return CompiledEvent(holds, need, edge_key, edge, _traits_of(deferred, aggregate))
+        tests = deferred_tests(condition, feed, readers)
+        holds = _over_entries(feed, window, in_number, tests, aggregate, passes)
+        need = need_of_all(window)
+    edge_key, edge = edge_of(window, thresholds if plain else None)
+    watches = event_watches(feed, placed(condition, feed), readers)
+    return CompiledEvent(holds, (FeedUse(feed, need, edge_key, edge),), watches)
 
 
-def _traits_of(deferred: Sequence[Comparison], aggregate: Aggregate | None) -> frozenset[str]:
-    operands: list[object] = [item.operand for item in deferred]
-    operands += [operand for _, operand in aggregate.comparisons] if aggregate else []
-    return frozenset(operand.trait for operand in operands if isinstance(operand, TraitReference))
+def _feed_of(condition: EventCondition, since: Since | None) -> Feed:
+    values = values_compared(condition)
+    if condition.aggregate is not None:
+        values.add(Kept(KeptKind.NUMBER, condition.aggregate.property_path))
+    return make_feed(
+        condition.event, condition.where, condition.context, values, condition.exclude_sources, since
+    )
 
 
-def _bound(count: CountBound) -> Bound:
+def count_bound(count: CountBound) -> Bound:
     number = count.number
     if count.kind == "at_least":
         return lambda n: n >= number
@@ -156,42 +195,57 @@ def _ever(feed: Feed, bound: Bound) -> Holds:
 # --- with an aggregate or with comparisons to traits ---------------------------------------------------------------
 
 
-def _ever_aggregated(feed: Feed, bound: Bound, aggregate: Aggregate) -> Holds:
+def need_of_all(window: Window | None) -> Need:
+    """Of who looks at every event in the window, one by one."""
+    if window is None:
+        return Need(newest=None, span_ms=NEVER, hold_ms=0, totals=False)
+    return Need(newest=None, span_ms=window.far_ms, hold_ms=window.near_ms, totals=False)
+
+
+def _ever_aggregated(feed: Feed, bound: Bound, aggregate: Aggregate, passes: AggregateTest) -> Holds:
     feed_id = feed.id
     index = feed.kept.index(Kept(KeptKind.NUMBER, aggregate.property_path))
-    of_totals, passes = _OF_TOTALS[aggregate.function], _aggregate_test(aggregate)
+    of_totals = OF_TOTALS[aggregate.function]
 
     def holds(state: ProfileState, now: int, horizon: int) -> bool:
         kept = state.feeds.get(feed_id)
         if kept is None:
             return False
-        count, totals = 0, _NO_NUMBERS
-        early: tuple[float, ...] = ()
-        if kept.totals is not None:
-            count = kept.totals.count
-            totals = kept.totals.numbers[index] if kept.totals.numbers else _NO_NUMBERS
-        if horizon > now and kept.instants:
-            first, end = bisect_right(kept.instants, now), bisect_right(kept.instants, horizon)
-            count += end - first
-            early = _numbers(kept.values[first:end], index)
-        return bound(count) and passes(of_totals(totals, early), state)
+        count, totals, early = totals_of(kept, index, now, horizon)
+        return bound(count) and passes(of_totals(totals, early), state, now)
 
     return holds
+
+
+def totals_of(
+    kept: FeedState, index: int, now: int, horizon: int
+) -> tuple[int, NumberTotals, tuple[float, ...]]:
+    """Of everything ever: how many events, the totals of one kept number, and such numbers of early events."""
+    count, totals = 0, _NO_NUMBERS
+    early: tuple[float, ...] = ()
+    if kept.totals is not None:
+        count = kept.totals.count
+        totals = kept.totals.numbers[index] if kept.totals.numbers else _NO_NUMBERS
+    if horizon > now and kept.instants:
+        first, end = bisect_right(kept.instants, now), bisect_right(kept.instants, horizon)
+        count += end - first
+        early = numbers_of(kept.values[first:end], index)
+    return count, totals, early
 
 
 def _over_entries(
     feed: Feed,
     window: Window | None,
     bound: Bound,
-    tests: Sequence[Callable[[list[Any], ProfileState], bool]],
+    tests: BindPasses | None,
     aggregate: Aggregate | None,
+    passes: AggregateTest | None,
 ) -> Holds:
     """The general form, over the kept values of every event in the window."""
     feed_id = feed.id
     far, near = (window.far_ms, window.near_ms) if window else (NEVER, 0)
     index = feed.kept.index(Kept(KeptKind.NUMBER, aggregate.property_path)) if aggregate else -1
-    passes = _aggregate_test(aggregate) if aggregate else None
-    function = _OF_NUMBERS[aggregate.function] if aggregate else _sum
+    function = OF_NUMBERS[aggregate.function] if aggregate else None
 
     def holds(state: ProfileState, now: int, horizon: int) -> bool:
         kept = state.feeds.get(feed_id)
@@ -201,164 +255,99 @@ def _over_entries(
         first = bisect_right(instants, now - far)
         end = bisect_right(instants, now - near if near else horizon)
         entries = kept.values[first:end]
-        if tests:
-            entries = [entry for entry in entries if all(test(entry, state) for test in tests)]
+        if tests is not None:
+            entry_passes = tests(state, now)
+            entries = [entry for entry in entries if entry_passes(entry)]
         if not bound(len(entries)):
             return False
-        return passes is None or passes(function(_numbers(entries, index)), state)
+        return passes is None or function is None or passes(function(numbers_of(entries, index)), state, now)
 
     return holds
 
 
-def _numbers(entries: Sequence[list[Any]], index: int) -> tuple[float, ...]:
+def numbers_of(entries: Sequence[list[Any]], index: int) -> tuple[float, ...]:
     return tuple(entry[index] for entry in entries if entry[index] is not None)
 
 
-def _deferred_tests(condition: EventCondition, feed: Feed) -> list[Callable[[list[Any], ProfileState], bool]]:
-    tests = []
-    for kind, comparisons in ((KeptKind.PROPERTY, condition.where), (KeptKind.CONTEXT, condition.context)):
-        for item in comparisons:
-            if isinstance(item.operand, TraitReference):
-                place = feed.kept.index(Kept(kind, item.path))
-                tests.append(_deferred_test(item, item.operand.trait, place))
-    return tests
+def deferred_tests(condition: Filtered, feed: Feed, readers: Readers) -> BindPasses | None:
+    """The comparisons with traits and with the clock; None: there are none."""
+    tests = [
+        (place, goes_into_items(item.path), bound(item.operator, item.operand, readers))
+        for place, item in placed(condition, feed)
+        if not isinstance(item.operand, ParentReference)
+    ]
+    if not tests:
+        return None
+
+    def bind(state: ProfileState, now: int) -> Passes:
+        made = [entry_test(place, several, binding(state, now)) for place, several, binding in tests]
+        if len(made) == 1:
+            return made[0]
+        return lambda entry: all(test(entry) for test in made)
+
+    return bind
 
 
-def _deferred_test(
-    comparison: Comparison, trait: str, index: int
-) -> Callable[[list[Any], ProfileState], bool]:
-    holds = compared_with_trait(comparison.operator, trait)
-    if not goes_into_items(comparison.path):
-        return lambda entry, state: holds(restored(entry[index]), state)
-
-    def some_item_holds(entry: list[Any], state: ProfileState) -> bool:
-        items = restored(entry[index])
-        return holds(None, state) if items is None else any(holds(item, state) for item in items)
-
-    return some_item_holds
+def placed(condition: Filtered, feed: Feed) -> list[Placed]:
+    """The deferred comparisons, each with where its value is among those kept of an event."""
+    kinds = ((KeptKind.PROPERTY, condition.where), (KeptKind.CONTEXT, condition.context))
+    return [
+        (feed.kept.index(Kept(kind, item.path)), item)
+        for kind, comparisons in kinds
+        for item in comparisons
+        if is_deferred(item)
+    ]
 
 
-def compared_with_trait(operator: Operator, trait: str) -> Callable[[Any, ProfileState], bool]:
-    """A value compared with a trait of the profile; a missing trait makes every operator false.
+def entry_test(place: int, several: bool, test: Test) -> Passes:
+    """Whether an event's kept value passes; of several, some of it."""
+    if not several:
+        return lambda entry: test(restored(entry[place]))
 
-    Where the trait's path goes into the items of an array, operators that take a list take them all, and others
-    hold when they hold for some item.
-    """
-    takes_list = operator in LIST_OPERATORS
-    several = goes_into_items(trait)
+    def some_item_passes(entry: list[Any]) -> bool:
+        items = restored(entry[place])
+        return test(None) if items is None else any(test(item) for item in items)
 
-    def holds(value: Any, state: ProfileState) -> bool:
-        operand = trait_value(state, trait)
-        options = operand if several else [operand]
-        options = [option for option in options or () if type(option) in _OPERANDS]
-        if not options:
-            return False
-        if takes_list:
-            return predicate(operator, options)(value)
-        return any(predicate(operator, option)(value) for option in options)
-
-    return holds
-
-
-_OPERANDS: Final = frozenset({str, int, float, bool})
-
-
-def trait_value(state: ProfileState, trait: str) -> Any:
-    """The trait at this path as the operators take it; None: missing."""
-    kept = state.traits.get(trait)
-    return None if kept is None else restored(kept.value)
+    return some_item_passes
 
 
 # --- aggregates ---------------------------------------------------------------------------------------------------
 
 
-def _aggregate_test(aggregate: Aggregate) -> Callable[[float | None, ProfileState], bool]:
-    constants = [
-        predicate(operator, operand)
-        for operator, operand in aggregate.comparisons
-        if not isinstance(operand, TraitReference)
-    ]
-    references = [
-        compared_with_trait(operator, operand.trait)
-        for operator, operand in aggregate.comparisons
-        if isinstance(operand, TraitReference)
-    ]
+def aggregate_test(aggregate: Aggregate, readers: Readers) -> AggregateTest:
+    """No value is false under every operator."""
+    tests = [bound(operator, operand, readers) for operator, operand in aggregate.comparisons]
+    if len(tests) == 1 and not isinstance(aggregate.comparisons[0][1], TraitReference):
+        only = predicate(*aggregate.comparisons[0])
+        return lambda value, _state, _now: value is not None and only(value)
 
-    if len(constants) == 1 and not references:
-        only = constants[0]
-        return lambda value, _: value is not None and only(value)
-
-    def passes(value: float | None, state: ProfileState) -> bool:
-        if value is None:
-            return False
-        return all(test(value) for test in constants) and all(test(value, state) for test in references)
+    def passes(value: float | None, state: ProfileState, now: int) -> bool:
+        return value is not None and all(test(state, now)(value) for test in tests)
 
     return passes
-
-
-def _sum(numbers: Sequence[float]) -> float | None:
-    return round(math.fsum(numbers), _DECIMALS) if numbers else None
-
-
-def _average(numbers: Sequence[float]) -> float | None:
-    return round(math.fsum(numbers) / len(numbers), _DECIMALS) if numbers else None
-
-
-def _min(numbers: Sequence[float]) -> float | None:
-    return min(numbers, default=None)
-
-
-def _max(numbers: Sequence[float]) -> float | None:
-    return max(numbers, default=None)
-
-
-def _sum_of_totals(totals: NumberTotals, early: Sequence[float]) -> float | None:
-    if not early:
-        return round(totals.total + totals.compensation, _DECIMALS) if totals.count else None
-    return round(math.fsum((totals.total, totals.compensation, *early)), _DECIMALS)
-
-
-def _average_of_totals(totals: NumberTotals, early: Sequence[float]) -> float | None:
-    count = totals.count + len(early)
-    if not count:
-        return None
-    return round(math.fsum((totals.total, totals.compensation, *early)) / count, _DECIMALS)
-
-
-def _min_of_totals(totals: NumberTotals, early: Sequence[float]) -> float | None:
-    return _min((totals.least, *early) if totals.count else early)
-
-
-def _max_of_totals(totals: NumberTotals, early: Sequence[float]) -> float | None:
-    return _max((totals.greatest, *early) if totals.count else early)
-
-
-_OF_NUMBERS: Final[dict[AggregateFunction, Callable[[Sequence[float]], float | None]]] = {
-    AggregateFunction.SUM: _sum,
-    AggregateFunction.AVERAGE: _average,
-    AggregateFunction.MIN: _min,
-    AggregateFunction.MAX: _max,
-}
-_OF_TOTALS: Final[dict[AggregateFunction, Callable[[NumberTotals, Sequence[float]], float | None]]] = {
-    AggregateFunction.SUM: _sum_of_totals,
-    AggregateFunction.AVERAGE: _average_of_totals,
-    AggregateFunction.MIN: _min_of_totals,
-    AggregateFunction.MAX: _max_of_totals,
-}
 
 
 # --- edges --------------------------------------------------------------------------------------------------------
 
 
-def _edge_of_ever(feed: FeedState, now: int, horizon: int) -> int:
+def edge_of_ever(feed: FeedState, now: int, horizon: int) -> int:
     instants = feed.instants
     if not instants or instants[-1] <= horizon:
         return NEVER
     return instants[bisect_right(instants, horizon)] - (horizon - now)
 
 
-def _edge_of(window: Window, thresholds: tuple[int, ...] | None) -> Edge:
-    """`thresholds` None: every event that comes or goes may change the truth."""
+def edge_of(window: Window | None, thresholds: tuple[int, ...] | None) -> tuple[tuple[object, ...], Edge]:
+    """The edges of a window, with a key that is equal for equal ones.
+
+    `thresholds` None: every event that comes or goes may change the truth.
+    """
+    if window is None:
+        return ("ever",), edge_of_ever
+    return ("window", window.far_ms, window.near_ms, thresholds), _edge_of_window(window, thresholds)
+
+
+def _edge_of_window(window: Window, thresholds: tuple[int, ...] | None) -> Edge:
     far, near = window.far_ms, window.near_ms
 
     def edge(feed: FeedState, now: int, horizon: int) -> int:

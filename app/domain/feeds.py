@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.comparing import is_deferred
 from app.domain.operators import predicate
 from app.domain.values import extractor, goes_into_items, kept, kept_items, number_of
-from schemas.audience import Comparison, EventCondition, TraitReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from app.domain.values import Extract
+    from schemas.audience import Comparison, ComputedTraitDefinition, EventCondition, ThenCondition
 
 _ID_DIGITS: Final = 12
 _SOURCE_PATH: Final = "protocols.sourceId"
@@ -47,8 +48,20 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Since:
+    """Only events received from `instant` on belong to the feed; None: it is not known here, and none is left out.
+
+    `whose` and `given`, an audience and the instant in its definition, tell such feeds apart and never change.
+    """
+
+    whose: str
+    given: int | None
+    instant: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Feed:
-    """`passes(properties, context)` says whether an event of this name belongs to the feed.
+    """`passes(properties, context)` says whether an event of this name belongs to the feed, if `since` lets it.
 
     Both arguments may be None, and are, where the call has no such object or no feed of the event needs it.
     `fits(values)` says whether these may be what the feed keeps of one event; if not, resolve did not write them.
@@ -62,60 +75,69 @@ class Feed:
     passes: Callable[[Any, Any], bool] | None
     keep: Callable[[Any, Any], list[Any]] | None
     fits: Callable[[Sequence[Any]], bool]
+    since: Since | None = None
+    # The message id is kept too, after the values, and orders the events of one instant.
+    ordered: bool = False
 
 
-def _fitting(kept: Sequence[Kept]) -> Callable[[Sequence[Any]], bool]:
-    length = len(kept)
+def _fitting(kept: Sequence[Kept], *, ordered: bool) -> Callable[[Sequence[Any]], bool]:
+    length = len(kept) + ordered
     numbers = [index for index, value in enumerate(kept) if value.kind is KeptKind.NUMBER]
+    lists = [index for index, value in enumerate(kept) if goes_into_items(value.path)]
 
     def fits(values: Sequence[Any]) -> bool:
-        if len(values) != length:
+        if len(values) != length or (ordered and type(values[-1]) is not str):
             return False
         for index in numbers:
             value = values[index]
             if value is not None and not (type(value) in _NUMBERS and -_MAX_SUMMAND < value < _MAX_SUMMAND):
                 return False
-        return True
+        return not lists or all(values[index] is None or type(values[index]) is list for index in lists)
 
     return fits
 
 
-def is_deferred(comparison: Comparison) -> bool:
-    """Whether the comparison needs the profile's state, and so cannot be made where calls come in."""
-    return isinstance(comparison.operand, TraitReference)
-
-
-def kept_by(condition: EventCondition) -> tuple[Kept, ...]:
-    """The values of its events that the condition needs later."""
+def values_compared(condition: EventCondition | ThenCondition | ComputedTraitDefinition) -> set[Kept]:
+    """The values of its events that are compared later than where they come in."""
     values = {Kept(KeptKind.PROPERTY, item.path) for item in condition.where if is_deferred(item)}
-    values |= {Kept(KeptKind.CONTEXT, item.path) for item in condition.context if is_deferred(item)}
-    if condition.aggregate is not None:
-        values.add(Kept(KeptKind.NUMBER, condition.aggregate.property_path))
-    return tuple(sorted(values))
+    return values | {Kept(KeptKind.CONTEXT, item.path) for item in condition.context if is_deferred(item)}
 
 
-def feed_of(condition: EventCondition) -> Feed:
-    """The feed whose events the condition counts."""
-    where = [item for item in condition.where if not is_deferred(item)]
-    context = [item for item in condition.context if not is_deferred(item)]
-    sources = sorted(set(condition.exclude_sources))
-    values = kept_by(condition)
+def make_feed(
+    event: str,
+    where: Sequence[Comparison],
+    context: Sequence[Comparison],
+    values: Iterable[Kept],
+    exclude_sources: Sequence[str] = (),
+    since: Since | None = None,
+    *,
+    ordered: bool = False,
+) -> Feed:
+    """The feed of the events that pass those comparisons which can be made where they come in."""
+    where = [item for item in where if not is_deferred(item)]
+    context = [item for item in context if not is_deferred(item)]
+    sources = sorted(set(exclude_sources))
+    values = tuple(sorted(values))
     content = [
-        condition.event,
+        event,
         _content(where),
         _content(context),
         sources,
         [[value.kind.value, value.path] for value in values],
+        *([["since", since.whose, since.given]] if since else []),
+        *(["ordered"] if ordered else []),
     ]
     return Feed(
         id=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS],
-        event=condition.event,
+        event=event,
         kept=values,
         needs_properties=bool(where) or any(value.kind is not KeptKind.CONTEXT for value in values),
         needs_context=bool(context or sources) or any(value.kind is KeptKind.CONTEXT for value in values),
         passes=_filter(where, context, sources),
         keep=_keeper(values),
-        fits=_fitting(values),
+        fits=_fitting(values, ordered=ordered),
+        since=since,
+        ordered=ordered,
     )
 
 

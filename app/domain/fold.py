@@ -11,7 +11,6 @@ import hashlib
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
-from app.domain.conditions import MAX_INSTANTS
 from app.domain.state import (
     ClaimState,
     FeedState,
@@ -109,12 +108,15 @@ def add_event(feed: FeedState, need: Need, instant: int, values: list[Any], sett
         if not need.span_ms:
             return  # nothing looks at when it was
     instants = feed.instants
-    if not instants or instant >= instants[-1]:
+    if not instants or instant > instants[-1] or (instant == instants[-1] and not need.ordered):
         instants.append(instant)
         if values:
             feed.values.append(values)
         return
     place = bisect_right(instants, instant)
+    if need.ordered:
+        while place and instants[place - 1] == instant and feed.values[place - 1][-1] > values[-1]:
+            place -= 1
     instants.insert(place, instant)
     if values:
         feed.values.insert(place, values)
@@ -125,18 +127,19 @@ def prune(feed: FeedState, need: Need, now: int) -> int:
     given up although needed.
     """
     instants = feed.instants
-    if not instants or (instants[0] > now - need.hold_ms and len(instants) <= MAX_INSTANTS):
+    if not instants or (instants[0] > now - need.hold_ms and len(instants) <= need.most):
         return 0
     end = bisect_right(instants, now - need.hold_ms)
     drop = bisect_right(instants, now - need.span_ms)
     if need.newest is not None and end - need.newest > drop:
         drop = end - need.newest
-    given_up = max(0, len(instants) - drop - MAX_INSTANTS)
+    given_up = max(0, len(instants) - drop - need.most)
     drop += given_up
-    if drop:
-        del instants[:drop]
+    first = need.oldest
+    if drop > first:
+        del instants[first:drop]
         if feed.values:
-            del feed.values[:drop]
+            del feed.values[first:drop]
     return given_up
 
 

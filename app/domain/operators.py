@@ -9,29 +9,63 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from app.domain.values import number_of, text_of
+from app.domain.durations import parse_duration
+from app.domain.values import instant_of, number_of, text_of
 from schemas.audience import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Compared with the clock, which a predicate on a value alone does not see.
-DATE_OPERATORS: Final = frozenset(
-    {
-        Operator.BEFORE,
-        Operator.AFTER,
-        Operator.WITHIN_LAST,
-        Operator.BEFORE_LAST,
-        Operator.WITHIN_NEXT,
-        Operator.AFTER_NEXT,
-    }
+# Of a date and a fixed instant.
+DATE_OPERATORS: Final = frozenset({Operator.BEFORE, Operator.AFTER})
+# Of a date and the clock, which a predicate on a value alone does not see; their operand is a duration.
+RELATIVE_OPERATORS: Final = frozenset(
+    {Operator.WITHIN_LAST, Operator.BEFORE_LAST, Operator.WITHIN_NEXT, Operator.AFTER_NEXT}
 )
 LIST_OPERATORS: Final = frozenset({Operator.ANY_OF, Operator.NONE_OF, Operator.CONTAINS_ANY_OF})
 
 
 def predicate(operator: Operator, operand: Any) -> Callable[[Any], bool]:
-    """`operand` is a scalar; for the operators that take a list, a list of scalars."""
+    """`operand` is a scalar; for the operators that take a list, a list of scalars. Not for relative operators."""
     return _BUILDERS[operator](operand)
+
+
+def relative_predicate(operator: Operator, operand: Any, now: int) -> Callable[[Any], bool]:
+    """A relative operator at the instant `now`; `operand` as `milliseconds_of` takes it."""
+    duration = milliseconds_of(operand)
+    if duration is None:
+        return _never
+    if operator is Operator.WITHIN_LAST:
+        return lambda value: (date := instant_of(value)) is not None and date <= now < date + duration
+    if operator is Operator.BEFORE_LAST:
+        return lambda value: (date := instant_of(value)) is not None and now >= date + duration
+    if operator is Operator.WITHIN_NEXT:
+        return lambda value: (date := instant_of(value)) is not None and date - duration <= now < date
+    return lambda value: (date := instant_of(value)) is not None and now < date - duration
+
+
+def edges_after(operator: Operator, operand: Any) -> tuple[int, ...]:
+    """The milliseconds after a date at which a relative operator changes its mind about it; negative: before it."""
+    duration = milliseconds_of(operand)
+    if duration is None:
+        return ()
+    if operator is Operator.WITHIN_LAST:
+        return 0, duration
+    if operator is Operator.BEFORE_LAST:
+        return (duration,)
+    if operator is Operator.WITHIN_NEXT:
+        return -duration, 0
+    return (-duration,)
+
+
+def milliseconds_of(operand: Any) -> int | None:
+    """The duration that a whole number of milliseconds or a text such as `30d` is."""
+    if type(operand) is not str:
+        return operand if type(operand) is int else None
+    try:
+        return parse_duration(operand)
+    except ValueError:
+        return None
 
 
 def equal(value: Any, operand: Any) -> bool:
@@ -139,6 +173,20 @@ def _exists(operand: Any) -> Callable[[Any], bool]:
     return lambda value: value is None
 
 
+def _before(operand: Any) -> Callable[[Any], bool]:
+    limit = instant_of(operand)
+    if limit is None:
+        return _never
+    return lambda value: (date := instant_of(value)) is not None and date < limit
+
+
+def _after(operand: Any) -> Callable[[Any], bool]:
+    limit = instant_of(operand)
+    if limit is None:
+        return _never
+    return lambda value: (date := instant_of(value)) is not None and date > limit
+
+
 _BUILDERS: Final[dict[Operator, Callable[[Any], Callable[[Any], bool]]]] = {
     Operator.EQUALS: _equals,
     Operator.NOT_EQUALS: _not_equals,
@@ -154,4 +202,6 @@ _BUILDERS: Final[dict[Operator, Callable[[Any], Callable[[Any], bool]]]] = {
     Operator.STARTS_WITH: _starts_with,
     Operator.ENDS_WITH: _ends_with,
     Operator.EXISTS: _exists,
+    Operator.BEFORE: _before,
+    Operator.AFTER: _after,
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app.domain.clock import PartitionClock
+from app.domain.computed_traits import refresh, refresh_after
 from app.domain.counters import AudienceCounters
 from app.domain.evaluation import Instant, announce, evaluate, next_due
 from app.domain.fold import (
@@ -25,6 +26,7 @@ from app.domain.fold import (
     remember,
     settle,
 )
+from app.domain.plan import joined
 from app.domain.profile_ids import display_name
 from app.domain.rows import is_identified
 from app.domain.state import (
@@ -48,8 +50,8 @@ from schemas.profile import MARKER
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from app.domain.conditions import CompiledAudience, Plan
     from app.domain.counters import Counters, StageCounters
+    from app.domain.plan import CompiledAudience, Plan
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
@@ -78,9 +80,13 @@ class AudiencePartition:
     progress; what comes before is kept.
     """
 
-    def __init__(self, plan: Plan, early_ms: int, counters: Counters) -> None:
-        """`early_ms` is how long before its timestamp an event may count."""
+    def __init__(self, plan: Plan, early_ms: int, counters: Counters, applied_at: int = 0) -> None:
+        """`early_ms` is how long before its timestamp an event may count. `applied_at` is the real time, for audiences
+        that this partition has not had before; 0 is before everything.
+        """
         self.plan = plan
+        self._applied_at = applied_at
+        self._applied: dict[str, int] = {}
         self.clock = PartitionClock()
         self.states: dict[bytes, bytes] = {}
         self._early_ms = early_ms
@@ -116,6 +122,10 @@ class AudiencePartition:
         """After the last `load`. Where the plan is another than the states were made by, every profile is due."""
         record = self._loaded
         self._loaded = None
+        known = {} if record is None else record.applied
+        self._applied = {key: known.get(key, self._applied_at) for key in self.plan.unapplied}
+        self._record_changed = self._applied != known
+        self.plan = self.plan.applied(self._applied)
         if record is not None:
             self.clock.load(record.clock)
             self._fired = record.fired
@@ -208,12 +218,14 @@ class AudiencePartition:
         if everything:
             self._overdue.discard(key)
             adopt(state, self.plan.needs)
+            state.computed = {}
         self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
+        refresh(state, self.plan.computed.values(), instant)
         audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
         deltas = evaluate(key.decode(), state, audiences, instant, Cause.TIME)
         self._emit(deltas, self._expired)
-        state.wake = next_due(state, self.plan, instant, state.feeds)
+        state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
             self._timers.arm(key, state.wake)
         if not deltas and not was_touched and state.wake == armed:
@@ -224,9 +236,9 @@ class AudiencePartition:
         feeds = tuple(state.feeds)
         affected = self._audiences_of.get(feeds)
         if affected is None:
-            affected = ()
+            affected = self.plan.watched
             for feed in feeds:
-                affected = _joined(affected, self.plan.of_feed[feed])
+                affected = joined(affected, self.plan.of_feed[feed])
             if len(self._audiences_of) >= _MAX_COMBINATIONS:
                 self._audiences_of.clear()
             self._audiences_of[feeds] = affected
@@ -262,16 +274,20 @@ class AudiencePartition:
         instant = Instant(now, now + self._early_ms, now)
         if event.traits is None and event.identifiers is None and event.claims is None:
             affected = self._fold_hits(state, event, now)
+            if self.plan.computed:
+                refresh_after(event, state, self.plan, instant)
             if event.timestamp > instant.horizon:
                 affected = ()  # looked at when the clock comes near it; until then it changes nothing
             if is_new:
-                affected = _joined(affected, self.plan.initial)
+                affected = joined(affected, self.plan.initial)
             if affected:
                 self._emit(evaluate(profile, state, affected, instant, Cause.EVENT), self._evaluated)
         else:
             self._apply_facts(profile, state, event, instant, is_new=is_new)
-        if event.hits:
-            due = next_due(state, self.plan, instant, [hit.feed for hit in event.hits])
+        plan = self.plan
+        facts = (is_new and bool(plan.births)) or (event.traits is not None and bool(plan.watches_of_traits))
+        if event.hits or facts:
+            due = next_due(state, plan, instant, [hit.feed for hit in event.hits], facts=facts)
             if due < state.wake:
                 self._arm(key, state, due)
 
@@ -282,9 +298,11 @@ class AudiencePartition:
         was_identified = is_identified(profile, state)
         affected = self._fold_hits(state, event, instant.now)
         rows_changed, by_facts = self._fold(state, event)
-        affected = _joined(affected, by_facts)
+        if self.plan.computed:
+            refresh_after(event, state, self.plan, instant)
+        affected = joined(affected, by_facts)
         if is_new:
-            affected = _joined(affected, self.plan.initial)
+            affected = joined(affected, self.plan.initial)
         if not was_identified and is_identified(profile, state):
             affected = tuple(self.plan.audiences.values())
         cause = Cause.CLAIM if event.claims else Cause.EVENT
@@ -311,19 +329,21 @@ class AudiencePartition:
                 return affected
             if not remember(state, digest, max(now, event.received)):
                 self._counters.forgotten_ids += 1
-        plan = self.plan
+        plan, since = self.plan, self.plan.since
         for hit in hits:
             feed_id = hit.feed
             need = plan.needs.get(feed_id)
             if need is None:
                 continue  # of a definition that is no longer there
+            if since and event.received < since.get(feed_id, 0):
+                continue  # before an audience without history
             feed = state.feeds.get(feed_id)
             if feed is None:
                 feed = state.feeds[feed_id] = FeedState([], [])
             add_event(feed, need, event.timestamp, hit.values, state.settled)
             self._counters.forgotten_events += prune(feed, need, now)
             audiences = plan.of_feed[feed_id]
-            affected = _joined(affected, audiences) if affected else audiences
+            affected = joined(affected, audiences) if affected else audiences
         return affected
 
     def _fold(self, state: ProfileState, event: ProfileEvent) -> tuple[bool, tuple[CompiledAudience, ...]]:
@@ -333,11 +353,11 @@ class AudiencePartition:
         for path, value in (event.traits or {}).items():
             audiences = self.plan.of_trait.get(path)
             if audiences is not None and fold_trait(state, path, value, event.timestamp, message_id):
-                affected = _joined(affected, audiences)
+                affected = joined(affected, audiences)
         for key, member in (event.claims or {}).items():
-            audience = self.plan.audiences.get(key)
-            if audience is not None and fold_claim(state, key, member, event.timestamp, message_id):
-                affected = _joined(affected, (audience,))
+            audiences = self.plan.of_audience.get(key)
+            if audiences is not None and fold_claim(state, key, member, event.timestamp, message_id):
+                affected = joined(affected, audiences)
         identifiers = event.identifiers
         return identifiers is not None and fold_identifiers(state, identifiers, event.timestamp), affected
 
@@ -356,7 +376,9 @@ class AudiencePartition:
         if self._record_changed or states:
             now = self.clock.now
             fired = now if now is None or now < self._next_due else self._fired
-            record = PartitionRecord(1, self.clock.dump(), self.plan.digest, self._members, fired)
+            record = PartitionRecord(
+                1, self.clock.dump(), self.plan.digest, self._members, self._applied, fired
+            )
             states.append((CLOCK_KEY, encode_record(record)))
             self._record_changed = False
         return Outcome(self.take_deltas(), states)
@@ -437,12 +459,3 @@ class AudiencePartition:
     def _note_next_due(self) -> None:
         due = self._timers.next_due
         self._next_due = NEVER if due is None else due
-
-
-def _joined(
-    audiences: tuple[CompiledAudience, ...], further: tuple[CompiledAudience, ...]
-) -> tuple[CompiledAudience, ...]:
-    """Each audience once."""
-    if not audiences or not further:
-        return audiences or further
-    return tuple({audience.key: audience for audience in (*audiences, *further)}.values())

@@ -41,8 +41,8 @@ from schemas.segment import ABSENT, SegmentEvent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.domain.conditions import Plan
     from app.domain.person import Identifiers
+    from app.domain.plan import Plan
 
 PAGE_EVENT: Final = "Page Viewed"
 SCREEN_EVENT: Final = "Screen Viewed"
@@ -208,9 +208,13 @@ class Resolver:
         for feed in feeds.feeds:
             if feed.passes is None or feed.passes(properties, context):
                 keep = feed.keep
-                hits.append(
-                    self._hits[feed.id] if keep is None else FeedHit(feed.id, keep(properties, context))
-                )
+                if keep is None:
+                    hits.append(self._hits[feed.id])
+                    continue
+                values = keep(properties, context)
+                if feed.ordered:
+                    values.append(_message_id(call.message_id) or "")
+                hits.append(FeedHit(feed.id, values))
         return hits
 
     def _resolve_identify(self, call: SegmentEvent, profile: str, source: _Source) -> Resolution:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from app.domain.calls import Refusal
-    from app.domain.conditions import Plan
+    from app.domain.plan import Plan
     from schemas.membership import MembershipDelta
 
 _LANE: Final = "file"

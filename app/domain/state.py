@@ -87,7 +87,8 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     `wake` is the instant it is armed for in the timers, at or before its next due change. `settled` is the clock
     up to which events have gone into totals. `further` are the values of identifiers that a person may have
     several of, other than the current one. `recent_ids` and `recent_at` are digests of message ids and the clock
-    at which they were applied, oldest first.
+    at which they were applied, oldest first. `computed` are the values of computed traits, without those that are
+    what they are without any event.
     """
 
     version: int = VERSION
@@ -101,6 +102,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     memberships: dict[str, MembershipState] = {}
     recent_ids: list[int] = []
     recent_at: list[int] = []
+    computed: dict[str, Any] = {}
 
 
 # Key of the partition's own record; profile ids never begin with NUL.
@@ -110,14 +112,16 @@ CLOCK_KEY: Final = b"\x00clock"
 class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Where the partition stands, by which plan, and how many members each audience has in it.
 
-    `fired` is the instant up to which everything due has fired; the clock is ahead of it in the midst of a long step.
+    `applied` is when audiences that need to know it were first applied here, by key. `fired` is the instant up to
+    which everything due has fired; the clock is ahead of it in the midst of a long step.
     """
 
     version: int
     clock: ClockRecord
     plan: str
     members: dict[str, int]
-    fired: int | None
+    applied: dict[str, int] = {}
+    fired: int | None = None
 
 
 class _Wake(msgspec.Struct, array_like=True, gc=False):

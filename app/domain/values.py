@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.instants import parse_instant
 from app.domain.paths import ARRAY_ITEMS, ArrayItems, parse_path
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ def number_of(value: Any) -> int | float | None:
         number = int(value) if _INTEGER.fullmatch(value) else float(value)
         return number if math.isfinite(number) else None
     return None
+
+
+def instant_of(value: Any) -> int | None:
+    """The instant, in epoch milliseconds, that an ISO 8601 text with a zone names; anything else names none."""
+    return parse_instant(value) if type(value) is str else None
 
 
 def text_of(value: Any) -> str | None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from app.adapters.faust_worker import HEARTBEATS_PER_SESSION
 from app.adapters.kafka_transactions import TRANSACTION_TIMEOUT_MS
 from app.commands import COMMANDS, cli
-from app.domain.conditions import MAX_INSTANTS
+from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED, REMEMBERED_MS
 from app.main import EARLY_MS
 from app.pipeline.delivery_options import DeliveryOptions

@@ -101,11 +101,7 @@ MISSING_COMMANDS = {
     "forget": "Nobody can be forgotten",
 }
 REFUSED_PARTS = {
-    ("file", "traits"): "computed traits",
     ("audience", "entity"): "account audiences",
-    ("condition", "audience"): "references between audiences",
-    ("event condition", "then"): "funnels",
-    ("operator", "before"): "date operators",
     ("facebook", "fields"): "mapped fields",
     ("facebook", "value_based"): "value-based audiences",
 }

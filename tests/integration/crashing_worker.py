@@ -28,7 +28,7 @@ def main(step: str, count: int, number: signal.Signals) -> None:
                 os.kill(os.getpid(), number)
 
     async def run() -> None:
-        await Worker(settings, read_definitions(settings.audiences).audiences, after_step).run()
+        await Worker(settings, read_definitions(settings.audiences), after_step).run()
 
     asyncio.run(run())
 

@@ -21,6 +21,8 @@ audiences:
     include_anonymous: true
     facebook: [{ad_account_id: act_1}, {ad_account_id: act_2, mode: dry_run}]
   - {name: Counted, when: {trait: email, exists: true}, facebook: []}
+traits:
+  orders_30d: {event: Order Completed, count: true, within: 30d}
 """
 
 
@@ -59,6 +61,7 @@ def test_reads_definitions_out(good: Path, tmp_path: Path) -> None:
             "[not enabled; with anonymous people; vips@act_1, vips@act_2 as a dry run]"
         ),
         "counted (Counted), computed: email has a value; required: opt_in is true [delivered nowhere]",
+        "orders_30d, computed trait: the number of Order Completed within 30d",
     ]
     assert result.stderr == (
         f"warning: {good}:10: audiences[2].when: `email` identifies people; what is compared is kept as it is, "
@@ -85,6 +88,9 @@ def test_json(good: Path, tmp_path: Path) -> None:
         "require": "opt_in is true",
         "destinations": ["order_completed_last_30days"],
     }
+    [trait] = printed["traits"]
+    assert trait["definition"]["within_ms"] == 2_592_000_000
+    assert (trait["key"], trait["value"]) == ("orders_30d", "the number of Order Completed within 30d")
     assert len(printed["warnings"]) == 1
 
 
@@ -126,7 +132,7 @@ def test_the_file_is_given_once(good: Path, tmp_path: Path) -> None:
 def test_example_is_valid_without_warnings(tmp_path: Path) -> None:
     result = validate(EXAMPLE, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert len(result.stdout.splitlines()) == 8
+    assert len(result.stdout.splitlines()) == 11
 
 
 def test_example_shows_most_of_the_language() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.domain.conditions import Plan, compile_audiences
+from app.domain.conditions import compile_audiences
 from app.domain.definitions import Document, parse_definitions
+from app.domain.plan import Plan
 
 START = 1_740_787_200_000  # 2025-03-01T00:00:00Z
 HOUR = 3_600_000
@@ -16,11 +17,12 @@ FAR_WALL = 2**50
 FACEBOOK = {"ad_account_id": "act_1"}
 
 
-def plan_of(*audiences: dict[str, Any]) -> Plan:
-    """Each audience is named audience_0 ... unless it has a name."""
+def plan_of(*audiences: dict[str, Any], traits: dict[str, Any] | None = None) -> Plan:
+    """Each audience is named audience_0 ... unless it has a name; `traits` are computed ones by key."""
     listed = [{"name": f"audience_{number}", **audience} for number, audience in enumerate(audiences)]
-    text = json.dumps({"audiences": listed})
-    return compile_audiences(parse_definitions([Document("audiences.yaml", text)]).audiences)
+    text = json.dumps({"audiences": listed, "traits": traits or {}})
+    definitions = parse_definitions([Document("audiences.yaml", text)])
+    return compile_audiences(definitions.audiences, definitions.traits)
 
 
 def call(**fields: Any) -> bytes:

@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.condition_words import describe_condition
+from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.definitions import Document, parse_definitions
-from schemas.audience import Comparison, Operator, ParentReference, TraitCondition
+from schemas.audience import (
+    Comparison,
+    ComputedFunction,
+    ComputedTraitDefinition,
+    Operator,
+    ParentReference,
+    TraitCondition,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,17 @@ from schemas.audience import Comparison, Operator, ParentReference, TraitConditi
         ("{trait: t, not_contains: x}", "t does not contain x"),
         (f"{{trait: t, any_of: {list(range(12))}}}", "t is one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"),
         ("{not: {event: E}}", "not (E at least 1 time)"),
+        (
+            "{all: [{event: E, within: 7d, then: {event: F, count: {exactly: 0}, within: 1d, where: {a: {same_as: b}}}}, {audience: b}]}",
+            "(E at least 1 time within 7d each followed by F exactly 0 times within 1d where a is the first event's b) and in b",
+        ),
+        (
+            "{event: E, then: {event: F, context: {c: x}}, max: {property: p, equals: 1}}",
+            "E at least 1 time each followed by F at least 1 time with context c is x and the max of p is 1",
+        ),
+        ("{all: [{audience: b}, {not: {audience: b}}]}", "in b and not (in b)"),
+        ("{trait: t, before: 2026-01-31}", "t is before 2026-01-31T00:00:00Z"),
+        ("{trait: t, within_next: {trait: u}}", "t is within the next the trait u"),
         ("{all: [{event: E}, {event: F}]}", "E at least 1 time and F at least 1 time"),
         (
             "{all: [{event: E}, {any: [{event: F}, {trait: t, exists: true}]}, {not: {event: G}}]}",
@@ -43,10 +61,33 @@ from schemas.audience import Comparison, Operator, ParentReference, TraitConditi
     ],
 )
 def test_words(when: str, words: str) -> None:
-    text = f"audiences: [{{name: A, when: {when}}}]"
+    text = f"audiences: [{{name: A, when: {when}}}, {{name: B, source: engage}}]"
     condition = parse_definitions([Document("a.yaml", text)]).audiences[0].when
     assert condition is not None
     assert describe_condition(condition) == words
+
+
+@pytest.mark.parametrize(
+    ("trait", "words"),
+    [
+        ("{event: E, count: true, within: 30d}", "the number of E within 30d"),
+        ("{event: E, sum: revenue, where: {a: 1}}", "the sum of revenue of E where a is 1"),
+        ("{event: E, most_frequent: p}", "the most frequent p (at least 2 times) of E"),
+        ("{event: E, most_frequent: p, at_least: 1}", "the most frequent p (at least 1 time) of E"),
+        ("{event: E, last: p, context: {c: x}}", "the last p of E with context c is x"),
+        ("{event: E, unique_list: p, session: 30m}", "the different values of p of E in the latest session, which ends 30m after its last event"),
+    ],
+)  # fmt: skip
+def test_words_of_traits(trait: str, words: str) -> None:
+    read = parse_definitions([Document("a.yaml", f"traits: {{t: {trait}}}")])
+    assert describe_trait(read.traits[0]) == words
+
+
+@pytest.mark.parametrize("function", list(ComputedFunction))
+def test_every_function_has_words(function: ComputedFunction) -> None:
+    path = None if function is ComputedFunction.COUNT else "p"
+    trait = ComputedTraitDefinition(key="k", event="E", function=function, property_path=path)
+    assert describe_trait(trait).startswith("the ")
 
 
 @pytest.mark.parametrize("operator", list(Operator))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from app.domain.definitions import DefinitionSet, Document, parse_definitions, published_form
+from app.domain.definitions import DefinitionSet, Document, parse_definitions, published_form, published_forms
 from app.domain.durations import DAY_MS, HOUR_MS
 from app.errors import InvalidInputError
 from schemas.audience import (
@@ -15,8 +16,10 @@ from schemas.audience import (
     AllOf,
     AnyOf,
     AudienceDefinition,
+    AudienceReference,
     AudienceSource,
     Comparison,
+    ComputedTraitDefinition,
     Condition,
     CountBound,
     DeliveryMode,
@@ -24,6 +27,8 @@ from schemas.audience import (
     FacebookDestination,
     Not,
     Operator,
+    ParentReference,
+    ThenCondition,
     TraitCondition,
     TraitReference,
     Window,
@@ -37,9 +42,10 @@ def parse(*texts: str) -> DefinitionSet:
 
 
 def audience(text: str) -> AudienceDefinition:
-    """The one audience of `text`, which is written without the list around it."""
-    definitions = parse("audiences:\n  - " + text.replace("\n", "\n    "))
-    assert len(definitions.audiences) == 1
+    """The one audience of `text`, which is written without the list around it, beside one that it may refer to."""
+    other = "  - {name: Another, key: b_1, source: engage}\n"
+    definitions = parse("audiences:\n  - " + text.replace("\n", "\n    ") + "\n" + other)
+    assert len(definitions.audiences) == 2
     return definitions.audiences[0]
 
 
@@ -116,6 +122,22 @@ def event(**parts: Any) -> EventCondition:
         ),
         ("{event: E, context: {page.url: x}}", event(context=[compared("page.url", Operator.EQUALS, "x")])),
         (
+            "{event: E, then: {event: F, within: 1d, where: {a: {same_as: b}}, context: {c: {not_equals: {same_as: d}}}}}",
+            event(
+                then=ThenCondition(
+                    event="F",
+                    count=ONCE,
+                    within_ms=DAY_MS,
+                    where=[compared("a", Operator.EQUALS, ParentReference(same_as="b"))],
+                    context=[compared("c", Operator.NOT_EQUALS, ParentReference(same_as="d"))],
+                )
+            ),
+        ),
+        (
+            "{event: E, then: {event: F, count: {exactly: 0}}}",
+            event(then=ThenCondition(event="F", count=CountBound(kind="exactly", number=0))),
+        ),
+        (
             "{trait: t, exists: true}",
             TraitCondition(trait="t", comparisons=[compared("t", Operator.EXISTS, True)]),
         ),
@@ -125,6 +147,10 @@ def event(**parts: Any) -> EventCondition:
                 trait="a.b",
                 comparisons=[compared("a.b", Operator.NOT_EQUALS, 5), compared("a.b", Operator.AT_LEAST, 1)],
             ),
+        ),
+        (
+            "{any: [{event: E}, {not: {audience: b_1}}]}",
+            AnyOf(conditions=[event(), Not(condition=AudienceReference(audience="b_1"))]),
         ),
         ("{all: [{event: E}]}", AllOf(conditions=[event()])),
         (
@@ -167,6 +193,13 @@ def test_conditions(text: str, expected: Condition) -> None:
         ("{starts_with: 33}", Operator.STARTS_WITH, "33"),
         ("{ends_with: {trait: a}}", Operator.ENDS_WITH, TraitReference(trait="a")),
         ("{exists: false}", Operator.EXISTS, False),
+        ("{before: 2026-01-31}", Operator.BEFORE, "2026-01-31T00:00:00Z"),
+        ("{after: '2026-01-31T01:00:00.5+01:00'}", Operator.AFTER, "2026-01-31T00:00:00.500Z"),
+        ("{before: {trait: t}}", Operator.BEFORE, TraitReference(trait="t")),
+        ("{within_last: 7d}", Operator.WITHIN_LAST, 7 * DAY_MS),
+        ("{before_last: PT12H}", Operator.BEFORE_LAST, 12 * HOUR_MS),
+        ("{within_next: 1w}", Operator.WITHIN_NEXT, 7 * DAY_MS),
+        ("{after_next: {trait: t}}", Operator.AFTER_NEXT, TraitReference(trait="t")),
     ],
 )
 def test_comparisons(text: str, operator: Operator, operand: Any) -> None:
@@ -201,6 +234,9 @@ key: vip_no
 description: Those who count
 source: engage
 include_anonymous: true
+include_history: false
+created_at: 2026-01-31T01:00:00+01:00
+lookback: 90d
 enabled: false
 require: {trait: opt_in, equals: true}
 facebook:
@@ -217,6 +253,9 @@ facebook:
         description="Those who count",
         source=AudienceSource.ENGAGE,
         include_anonymous=True,
+        include_history=False,
+        created_at=1_769_817_600_000,
+        lookback_ms=90 * DAY_MS,
         enabled=False,
         require=TraitCondition(trait="opt_in", comparisons=[compared("opt_in", Operator.EQUALS, True)]),
         destinations=[
@@ -258,6 +297,67 @@ def test_destination_ids(text: str, ids: list[str]) -> None:
 )
 def test_what_is_done_anyway_may_be_said(text: str) -> None:
     assert audience(f"name: A\nwhen: {{event: E}}\n{text}") == audience("name: A\nwhen: {event: E}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{event: E, count: true}", {"function": "count"}),
+        ("{event: E, sum: cart.total, within: 30d}", {"function": "sum", "property_path": "cart.total", "within_ms": 30 * DAY_MS}),
+        ("{event: E, average: p, session: 30m}", {"function": "average", "property_path": "p", "session_ms": HOUR_MS // 2}),
+        ("{event: E, min: p}", {"function": "min", "property_path": "p"}),
+        ("{event: E, max: p}", {"function": "max", "property_path": "p"}),
+        ("{event: E, most_frequent: a.$.b}", {"function": "most_frequent", "property_path": "a.$.b", "at_least": 2}),
+        ("{event: E, most_frequent: p, at_least: 1}", {"function": "most_frequent", "property_path": "p", "at_least": 1}),
+        ("{event: E, first: p}", {"function": "first", "property_path": "p"}),
+        (
+            "{event: E, last: p, where: {a: 1}, context: {c: {trait: t}}}",
+            {
+                "function": "last",
+                "property_path": "p",
+                "where": [compared("a", Operator.EQUALS, 1)],
+                "context": [compared("c", Operator.EQUALS, TraitReference(trait="t"))],
+            },
+        ),
+        ("{event: E, unique_list: p}", {"function": "unique_list", "property_path": "p"}),
+        ("{event: E, unique_list_count: p}", {"function": "unique_list_count", "property_path": "p"}),
+    ],
+)  # fmt: skip
+def test_computed_traits(text: str, expected: dict[str, Any]) -> None:
+    read = parse(f"audiences: [{{name: A, source: engage}}]\ntraits: {{k-1: {text}}}")
+    assert read.traits == (ComputedTraitDefinition.model_validate({"key": "k-1", "event": "E", **expected}),)
+    assert read.warnings == ()
+    [trait] = read.traits
+    assert ComputedTraitDefinition.model_validate(published_form(trait)) == trait
+    assert published_forms(read)["traits.k-1"] == published_form(trait)
+
+
+@pytest.mark.parametrize(
+    ("when", "warned"),
+    [
+        ("{trait: vip, equals: true}", True),
+        ("{not: {any: [{trait: x, equals: {trait: vip.$}}]}}", True),
+        ("{event: E, where: {p: {trait: vip}}}", True),
+        ("{event: E, context: {p: {at_least: {trait: vip}}}}", True),
+        ("{event: E, sum: {property: p, at_least: {trait: vip}}}", True),
+        ("{event: E, then: {event: F, where: {p: {trait: vip}}}}", True),
+        (r"{trait: vip\.x, exists: true}", False),
+        ("{event: vip, where: {vip: vip}}", False),
+    ],
+)
+def test_an_identify_trait_that_a_computed_one_hides_is_warned_about(when: str, warned: bool) -> None:
+    traits = "traits:\n  vip: {event: E, last: vip}\n  unused: {event: E, last: p}"
+    found = parse(f"audiences: [{{name: A, when: {when}}}]\n{traits}").warnings
+    said = "0.yaml:3: traits.vip: `trait: vip` is this computed trait; a trait of that name in identify calls is ignored"
+    assert found == ((said,) if warned else ())
+    require = f"audiences: [{{name: A, source: engage, require: {when}}}]\n{traits}"
+    assert bool(parse(require).warnings) is warned
+
+
+def test_a_computed_trait_that_another_asks_for_hides_one_too() -> None:
+    traits = "traits:\n  a: {event: E, count: true, where: {p: {trait: b}}}\n  b: {event: E, last: p}"
+    found = parse(f"audiences: [{{name: A, source: engage}}]\n{traits}").warnings
+    assert [line.partition(": `")[0] for line in found] == ["0.yaml:4: traits.b"]
 
 
 class TestDefaults:
@@ -363,6 +463,12 @@ NEVER = "must be missing and have a value at once"
         ("{trait: work.Phone_Number, exists: true}", "`work.Phone_Number` identifies people"),
         ("{event: E, where: {ship_to: {trait: last_name}}}", "`last_name` identifies people"),
         ("{event: E, where: {email_campaign: x}}", None),
+        ("{event: E, then: {event: F, where: {email: {same_as: x}}}}", "`email` identifies people"),
+        ("{event: E, then: {event: F, where: {x: {same_as: email}}}}", "`email` identifies people"),
+        ("{event: E, then: {event: F, where: {x: {exists: false, equals: 1}}}}", NEVER),
+        ("{event: E, then: {event: F, count: {at_least: 0}}}", "`at_least: 0` holds whatever follows"),
+        ("{trait: t, within_last: 0d}", "never true: `within_last` no time"),
+        ("{trait: t, before_last: 0d}", None),  # come by now
     ],
 )
 def test_warnings(text: str, said: str | None) -> None:
@@ -371,8 +477,22 @@ def test_warnings(text: str, said: str | None) -> None:
         assert warnings == ()
     else:
         assert len(warnings) == 1
-        assert warnings[0].startswith("0.yaml:3: audiences[0].when: ")
+        assert re.match(r"0\.yaml:3: audiences\[0\]\.when(\.then)?: ", warnings[0])
         assert said in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("when: {not: {any: [{event: E, between: [9d, 7d]}, {event: E}]}}, lookback: 7d", True),
+        ("when: {event: E, between: [9d, 6d]}, lookback: 7d", False),
+        ("source: engage, require: {all: [{event: E, between: [9d, 8d]}]}, lookback: 7d", True),
+        ("when: {event: E, between: [9d, 8d]}", False),
+    ],
+)
+def test_a_window_that_the_lookback_empties_is_warned_about(text: str, warned: bool) -> None:
+    found = parse(f"audiences: [{{name: A, {text}}}]").warnings
+    assert ["as `lookback` ends before" in warning for warning in found] == [True] * warned
 
 
 def test_twins_are_warned_about() -> None:
@@ -399,9 +519,11 @@ class TestPublishedForm:
             when:
               any:
                 - not: {all: [{event: E, within: 1d, sum: {property: p, at_least: 5, at_most: {trait: t}}}]}
+                - {audience: b}
+                - {event: F, then: {event: G, within: 1d, where: {a: {same_as: b}, c: {within_last: 2d}}}}
                 - {event: F, between: [2d, 1d], where: {p: {trait: q}}, context: {c: x}, exclude_sources: [s]}
             facebook: [{ad_account_id: 1, mode: dry_run}, {ad_account_id: 2}]
-          - {name: B, source: engage, enabled: false}
+          - {name: B, source: engage, enabled: false, include_history: false, created_at: 2026-01-31, lookback: 1d}
         """
         for definition in parse(text).audiences:
             read = AudienceDefinition.model_validate(published_form(definition))

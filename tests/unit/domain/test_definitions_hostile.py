@@ -8,12 +8,13 @@ from typing import Any
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from app.domain.condition_words import describe_condition
+from app.domain.condition_words import describe_condition, describe_trait
+from app.domain.conditions import compile_audiences
 from app.domain.definitions import Document, parse_definitions, published_form
 from app.domain.definitions_conditions import _ALL_KINDS, _EVENT_KEYS
 from app.domain.definitions_keys import AUDIENCE_KEYS, NOT_SUPPORTED
 from app.errors import InvalidInputError
-from schemas.audience import AudienceDefinition, Operator
+from schemas.audience import AudienceDefinition, ComputedTraitDefinition, Operator
 
 # The keys of the language, so that what is made up comes past the first check.
 WORDS = [
@@ -22,7 +23,7 @@ WORDS = [
     *_EVENT_KEYS,
     *(operator.value for operator in Operator),
     *(name for names in NOT_SUPPORTED.values() for name in names),
-    *("audiences", "defaults", "property", "exactly", "ad_account_id", "mode", "audience_id"),
+    *("audiences", "defaults", "traits", "property", "exactly", "ad_account_id", "mode", "audience_id"),
 ]
 SCALARS = (
     st.sampled_from(
@@ -72,6 +73,8 @@ OPERATORS = mapping(
     not_contains=TEXTS,
     starts_with=TEXTS | REFERENCE,
     exists=st.booleans(),
+    before=st.just("2026-01-31") | REFERENCE,
+    within_next=st.just("30d") | REFERENCE,
 ).filter(bool)
 FILTERS = st.dictionaries(
     st.sampled_from(["a", "b.c", "d.$.e", "email", "é\u2028"]),
@@ -90,12 +93,24 @@ EVENTS = mapping(
     context=FILTERS,
     sum=AMOUNT,
 )
+RELATED = st.dictionaries(
+    st.sampled_from(["a", "b.$"]),
+    mostly(st.just({"same_as": "p"}) | st.just({"at_most": {"same_as": "p.$"}})),
+    min_size=1,
+    max_size=2,
+)
+FUNNELS = mapping(
+    {
+        "event": st.just("E"),
+        "then": mapping({"event": st.just("F")}, within=st.just("1d"), where=RELATED | FILTERS),
+    }
+)
 OLD_EVENTS = mapping({"event": st.just("E"), "between": st.just(["7d", "1d"])}, average=AMOUNT)
 TRAITS = OPERATORS.map(
     lambda operators: {"trait": "t", **operators} if isinstance(operators, dict) else operators
 )
 CONDITIONS = st.recursive(
-    EVENTS | OLD_EVENTS | TRAITS,
+    EVENTS | OLD_EVENTS | FUNNELS | TRAITS | st.sampled_from("abc").map(lambda key: {"audience": key}),
     lambda inner: (
         st.dictionaries(
             st.sampled_from(["all", "any"]), st.lists(inner, min_size=1, max_size=3), min_size=1, max_size=1
@@ -115,7 +130,20 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
 }
 NAMES = st.sampled_from(["A", "B2", "Order Completed", "日本 3", "x" * 300])
 AUDIENCES = mapping({"name": NAMES, "when": CONDITIONS}, key=st.sampled_from(["a", "b", "c"]), **OPTIONS)
-FILES = mapping({"audiences": st.lists(AUDIENCES, max_size=2)}, defaults=mapping({}, **OPTIONS))
+COMPUTED = mapping(
+    {"event": st.just("E")},
+    count=st.just(True),
+    sum=st.sampled_from(["p", "a.b"]),
+    unique_list=st.just("p.$"),
+    where=FILTERS | st.just({"p": {"trait": "t"}}),
+    within=st.just("30d"),
+    session=st.just("30m"),
+)
+FILES = mapping(
+    {"audiences": st.lists(AUDIENCES, max_size=2)},
+    defaults=mapping({}, **OPTIONS),
+    traits=st.dictionaries(st.sampled_from(["t", "u", "v w"]), mostly(COMPUTED), max_size=2),
+)
 
 
 def check(*texts: str) -> None:
@@ -127,6 +155,11 @@ def check(*texts: str) -> None:
         event("refused")
         return
     event("accepted")
+    for trait in definitions.traits:
+        published = json.loads(json.dumps(published_form(trait)))
+        assert ComputedTraitDefinition.model_validate(published) == trait
+        assert describe_trait(trait).isprintable()
+    compile_audiences(definitions.audiences, definitions.traits)
     for definition in definitions.audiences:
         published = json.loads(json.dumps(published_form(definition)))
         assert AudienceDefinition.model_validate(published) == definition

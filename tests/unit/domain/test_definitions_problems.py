@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.domain.definitions import Document, parse_definitions
-from app.domain.definitions_keys import NOT_SUPPORTED
 from app.errors import InvalidInputError
-from schemas.audience import Operator
 
 
 def problems(*texts: str) -> list[str]:
@@ -32,14 +30,19 @@ def the_problem(when: str) -> str:
         ("[{event: E}]", ": several conditions go under `all:` or `any:`"),
         ("E", ": expected a condition such as {event: Order Completed}, got 'E'"),
         ("", ": expected a condition such as {event: Order Completed}, got nothing"),
-        ("{}", ": expected a condition: one of event, trait, all, any, not"),
-        ("{evnt: E}", ": expected a condition: one of event, trait, all, any, not; did you mean `event`?"),
+        ("{}", ": expected a condition: one of event, trait, audience, all, any, not"),
+        ("{evnt: E}", ": expected a condition: one of event, trait, audience, all, any, not; did you mean `event`?"),
         ("{event: E, trait: t}", ": one condition is here as `event` and `trait`: put each into a list"),
         ("{all: []}", ".all: expected at least one condition in the list"),
         ("{any: {event: E}}", ".any: expected a list of conditions, got a mapping"),
         ("{not: [{event: E}]}", ".not: several conditions go under"),
         ("{all: [{event: E}], within: 1d}", ".within: unknown key 'within'"),
         ("{not: {any: [{event: E}, {event: E, cnt: 1}]}}", ".not.any[1].cnt: unknown key 'cnt'; did you mean `count`?"),
+        ("{audience: other}", ".audience: there is no audience with the key 'other'"),
+        ("{audience: A}", ".audience: expected the key of an audience, of a-z, 0-9 and _, got 'A'"),
+        ("{audience: [a]}", ".audience: expected the key of an audience, got a list"),
+        ("{audience: a, within: 1d}", ".within: unknown key 'within'"),
+        ("{not: {audience: a}}", ".not.audience: whether someone is in `a` would depend on itself: a -> a"),
         ("{event: ''}", ".event: expected the name of an event, got ''"),
         ("{event: null}", ".event: expected the name of an event, got nothing"),
         ("{event: true}", ".event: expected the name of an event (put it in quotes), got true"),
@@ -108,6 +111,43 @@ def the_problem(when: str) -> str:
         ("{event: E, where: {a: {at_most: [1]}}}", ".where.a.at_most: expected a number, got a list"),
         ("{event: E, where: {a: {exists: 1}}}", ".where.a.exists: expected true or false, got 1"),
         ("{event: E, where: {a: {exists: {trait: t}}}}", ".where.a.exists: expected true or false, got a mapping"),
+        ("{event: E, then: F}", ".then: expected what follows, such as {event: Order Completed, within: 1d}, got 'F'"),
+        ("{event: E, then: {within: 1d}}", ".then: `event` is missing: the event that follows, or does not"),
+        ("{event: E, then: {event: F, between: [2d, 1d]}}", ".then.between: unknown key 'between'; what follows has its"),
+        ("{event: E, then: {event: F, then: {event: G}}}", ".then.then: unknown key 'then'"),
+        ("{event: E, then: {event: F, sum: {property: p, at_least: 1}}}", ".then.sum: unknown key 'sum'"),
+        ("{event: E, then: {event: F, exclude_sources: [s]}}", ".then.exclude_sources: unknown key"),
+        ("{event: E, then: {event: ''}}", ".then.event: expected the name of an event, got ''"),
+        ("{event: E, then: {event: F, count: {at_least: x}}}", ".then.count.at_least: expected a whole number"),
+        ("{event: E, then: {event: F, within: 0s}}", ".then.within: a window needs a length"),
+        ("{event: E, then: {event: F, where: {}}}", ".then.where: expected at least one path"),
+        ("{event: E, where: {a: {same_as: b}}}", ".where.a.same_as: `same_as` belongs to what follows an event"),
+        ("{event: E, where: {a: {equals: {same_as: b}}}}", ".where.a.equals.same_as: `same_as` belongs"),
+        ("{trait: t, equals: {same_as: b}}", ".equals.same_as: `same_as` belongs to what follows"),
+        ("{event: E, then: {event: F, where: {a: {same_as: ''}}}}", ".then.where.a.same_as: a path may not be empty"),
+        ("{event: E, then: {event: F, where: {a: {same_as: b, trait: c}}}}", ".then.where.a: `trait` does not go beside"),
+        (
+            "{event: E, then: {event: F, where: {a: {equals: {same_as: b, trait: c}}}}}",
+            ".then.where.a.equals.trait: unknown key 'trait'",
+        ),
+        (
+            "{event: E, then: {event: F, where: {a: {within_last: {same_as: b}}}}}",
+            ".then.where.a.within_last: `within_last` takes a duration such as 30d or {trait: KEY}",
+        ),
+        (
+            "{event: E, sum: {property: p, at_least: {same_as: b}}}",
+            ".sum.at_least.same_as: unknown key 'same_as'; known are trait",
+        ),
+        ("{trait: t, before: soon}", ".before: expected a date such as 2026-01-31 or an instant with a zone such as"),
+        ("{trait: t, before: 2026-01-31T00:00:00}", ".before: expected a date"),
+        ("{trait: t, after: 2026-02-30}", ".after: expected a date"),
+        ("{trait: t, after: 20260131}", ".after: expected a date"),
+        ("{trait: t, after: [2026-01-31]}", ".after: expected a date"),
+        ("{trait: t, after: }", ".after: expected a date"),
+        ("{trait: t, within_last: 7}", ".within_last: expected a duration such as 30d, got 7"),
+        ("{trait: t, before_last: 1mo}", ".before_last: months and years differ in length"),
+        ("{event: E, where: {d: {within_next: }}}", ".where.d.within_next: expected a duration such as 30d, got nothing"),
+        ("{event: E, sum: {property: p, before: 2026-01-31}}", ".sum.before: unknown operator 'before'"),
         ("{trait: t}", ": a trait needs an operator"),
         ("{trait: , exists: true}", ".trait: expected a path such as cart.total, got nothing"),
         ("{trait: a..b, exists: true}", ".trait: a path may not begin or end with a dot"),
@@ -122,20 +162,7 @@ def test_conditions(when: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("when", "said"),
     [
-        ("{audience: other}", ".audience: `audience` (membership of another audience) is not supported yet"),
         ("{users: {any: {event: E}}}", ".users: `users` (account audiences) is not supported yet"),
-        ("{event: E, then: {event: F}}", ".then: `then` (funnels) is not supported yet"),
-        (
-            "{event: E, where: {a: {same_as: b}}}",
-            ".where.a.same_as: `same_as` (properties of a funnel's parent event)",
-        ),
-        ("{event: E, where: {a: {equals: {same_as: b}}}}", ".where.a.equals.same_as: `same_as`"),
-        ("{trait: t, before: 2026-01-01}", ".before: `before` (dates) is not supported yet"),
-        ("{trait: t, after: 2026-01-01}", ".after: `after` (dates) is not supported yet"),
-        ("{trait: t, within_last: 7d}", ".within_last: `within_last` (relative dates) is not supported yet"),
-        ("{trait: t, before_last: 7d}", ".before_last: `before_last` (relative dates) is not supported yet"),
-        ("{trait: t, within_next: 7d}", ".within_next: `within_next` (relative dates) is not supported yet"),
-        ("{trait: t, after_next: 7d}", ".after_next: `after_next` (relative dates) is not supported yet"),
     ],
 )
 def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> None:
@@ -146,12 +173,6 @@ def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> Non
     ("keys", "said"),
     [
         ("entity: account", "entity: `entity` (account audiences) is not supported yet"),
-        (
-            "include_history: false",
-            "include_history: `include_history` (audiences without history) is not supported",
-        ),
-        ("created_at: 2026-01-01", "created_at: `created_at` is not supported yet"),
-        ("lookback: 90d", "lookback: `lookback` is not supported yet"),
         (
             "facebook: {fields: {email: $.traits.mail}}",
             "facebook.fields: `fields` (mapped fields) is not supported yet",
@@ -172,13 +193,52 @@ def test_keys_that_are_not_supported(keys: str, said: str) -> None:
     assert [line.startswith(f"audiences.yaml:4: audiences[0].{said}") for line in found] == [True]
 
 
-def test_traits_that_are_not_supported() -> None:
-    found = problems("audiences:\n  - {name: A, source: engage}\ntraits: {a: {event: E, count: true}}")
-    assert found == ["audiences.yaml:3: traits: `traits` (computed traits) is not supported yet"]
+@pytest.mark.parametrize(
+    ("trait", "said"),
+    [
+        ("a: x", "a: expected a computed trait such as {event: Order Completed, sum: revenue}, got 'x'"),
+        ("a: {}", "a: `event` is missing: the event that the trait is computed from"),
+        ("a b: {event: E, count: true}", "a b: expected a trait's key of A-Z, a-z, 0-9, _ and -, at most 200"),
+        ("a.b: {event: E, count: true}", "a.b: expected a trait's key"),
+        (f"{'a' * 201}: {{event: E, count: true}}", "'" + "a" * 57),
+        ("a: {event: '', count: true}", "a.event: expected the name of an event, got ''"),
+        ("a: {event: E}", "a: a computed trait has one of count, sum, average, min, max, most_frequent, first, last,"),
+        ("a: {event: E, sum: p, max: p}", "a: a computed trait has one of count, sum"),
+        ("a: {event: E, total: p, sum: p}", "a.total: unknown key 'total'"),
+        ("a: {event: E, count: false}", "a.count: expected true, got false"),
+        ("a: {event: E, count: p}", "a.count: expected true or false, got 'p'"),
+        ("a: {event: E, sum: }", "a.sum: expected a path such as cart.total, got nothing"),
+        ("a: {event: E, sum: a..b}", "a.sum: a path may not begin or end with a dot"),
+        ("a: {event: E, last: p.$}", "a.last: a path to one value is needed here"),
+        ("a: {event: E, count: true, within: 0d}", "a.within: a window needs a length"),
+        ("a: {event: E, count: true, session: soon}", "a.session: expected a duration such as 30d, got 'soon'"),
+        ("a: {event: E, count: true, between: [2d, 1d]}", "a.between: unknown key 'between'"),
+        ("a: {event: E, count: true, at_least: 2}", "a.at_least: `at_least` belongs to most_frequent"),
+        ("a: {event: E, most_frequent: p, at_least: 0}", "a.at_least: what is not there is not the most frequent"),
+        ("a: {event: E, most_frequent: p, at_least: x}", "a.at_least: expected a whole number from 0 to 1,000,000"),
+        ("a: {event: E, count: true, where: {}}", "a.where: expected at least one path"),
+        ("a: {event: E, count: true, where: {p: {same_as: q}}}", "a.where.p.same_as: `same_as` belongs to what follows"),
+        ("a: {event: E, count: true, where: {p: {trait: a}}}", "a: `a` would be computed from itself: a -> a"),
+        ("a: {event: E, count: true, where: {p: {within_last: {trait: a.$}}}}", "a: `a` would be computed from itself"),
+    ],
+)  # fmt: skip
+def test_computed_traits(trait: str, said: str) -> None:
+    found = problems(f"audiences: []\ntraits:\n  {trait}")
+    assert [line.startswith(f"audiences.yaml:3: traits.{said}") for line in found] == [True]
 
 
-def test_every_unsupported_operator_is_one() -> None:
-    assert set(NOT_SUPPORTED["operator"]) < {operator.value for operator in Operator}
+def test_computed_traits_are_one_set_and_none_is_computed_from_itself() -> None:
+    found = problems(
+        "traits:\n  a: {event: E, count: true, where: {p: {trait: b}}}\n  c: {event: E, sum: p}",
+        "traits:\n  b: {event: E, last: p, where: {q: {at_least: {trait: a}}}}\n  c: {event: E, max: p}",
+    )
+    assert found == [
+        "audiences.yaml:2: traits.a: `a` would be computed from itself: a -> b -> a",
+        "b.yaml:3: traits.c: the trait `c` is also defined in audiences.yaml:3",
+    ]
+    assert problems("traits: [a]") == [
+        "audiences.yaml:1: traits: expected a mapping of computed traits, got a list"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +264,11 @@ def test_every_unsupported_operator_is_one() -> None:
         ("name: A, source: engaged", "audiences[0].source: expected computed or engage or reverse_etl, got 'engaged'; did you mean `engage`?"),
         ("name: A, source: engage, enabled: yes", "audiences[0].enabled: expected true or false, got 'yes'"),
         ("name: A, source: engage, include_anonymous: 1", "audiences[0].include_anonymous: expected true or false"),
+        ("name: A, source: engage, include_history: 1", "audiences[0].include_history: expected true or false, got 1"),
+        ("name: A, source: engage, created_at: soon", "audiences[0].created_at: expected a date such as 2026-01-31 or"),
+        ("name: A, source: engage, created_at: 1738281600000", "audiences[0].created_at: expected a date"),
+        ("name: A, source: engage, lookback: 90", "audiences[0].lookback: expected a duration such as 30d, got 90"),
+        ("name: A, source: engage, lookback: 0d", "audiences[0].lookback: a window needs a length"),
         ("name: A, source: engage, description: [x]", "audiences[0].description: expected text, got a list"),
         ("name: A, source: engage, require: {trait: t}", "audiences[0].require: a trait needs an operator"),
         ("name: A, source: engage, facebook: act_1", "audiences[0].facebook: expected a mapping such as {ad_account_id"),
@@ -244,12 +309,59 @@ def test_audiences(keys: str, said: str) -> None:
         ("audience: []", ["audiences.yaml:1: audience: unknown key 'audience'; did you mean `audiences`?"]),
         ("defaults: []", ["audiences.yaml:1: defaults: expected a mapping of audience keys, got a list"]),
         ("defaults: {name: A}", ["audiences.yaml:1: defaults.name: `name` has no default: each audience has its own"]),
-        ("defaults:\n  lookback: 3d", ["audiences.yaml:2: defaults.lookback: `lookback` is not supported yet"]),
+        ("defaults:\n  entity: x", ["audiences.yaml:2: defaults.entity: `entity` (account audiences) is not supported yet"]),
         ("a: 1\n a: 1", ["audiences.yaml:2: not valid YAML: mapping values are not allowed here"]),
     ],
 )  # fmt: skip
 def test_files(text: str, found: list[str]) -> None:
     assert problems(text) == found
+
+
+def test_an_unknown_audience_is_refused_with_the_nearest() -> None:
+    text = """\
+audiences:
+  - {name: Big spenders, source: engage, require: {audience: churnd}}
+  - {name: Churned, when: {not: {audience: big_spender}}}
+"""
+    assert problems(text) == [
+        (
+            "audiences.yaml:2: audiences[0].require.audience: there is no audience with the key 'churnd'; "
+            "did you mean `churned`?"
+        ),
+        (
+            "audiences.yaml:3: audiences[1].when.not.audience: there is no audience with the key 'big_spender'; "
+            "did you mean `big_spenders`?"
+        ),
+    ]
+
+
+def test_a_cycle_is_refused_where_it_closes_and_named() -> None:
+    text = """\
+defaults: {require: {audience: consenting}}
+audiences:
+  - {name: Consenting, when: {trait: consent, equals: true}}
+"""
+    assert problems(text) == [
+        (
+            "audiences.yaml:1: defaults.require.audience: whether someone is in `consenting` would depend on itself: "
+            "consenting -> consenting"
+        )
+    ]
+    found = problems(
+        "audiences:\n  - {name: A, when: {audience: b}}\n  - {name: B, when: {any: [{event: E}, {audience: c}]}}",
+        "audiences: [{name: C, source: engage, require: {audience: a}}]",
+    )
+    assert found == [
+        (
+            "b.yaml:1: audiences[0].require.audience: whether someone is in `a` would depend on itself: "
+            "a -> b -> c -> a"
+        )
+    ]
+
+
+def test_an_audience_with_problems_of_its_own_is_there() -> None:
+    found = problems("audiences:\n  - {name: A, when: {audience: b}}\n  - {name: B, when: {event: ''}}")
+    assert found == ["audiences.yaml:3: audiences[1].when.event: expected the name of an event, got ''"]
 
 
 def test_everything_is_reported_together_in_order() -> None:
@@ -259,7 +371,7 @@ audiences:
     when:
       all:
         - {event: E, within: soon, count: {exactly: x}}
-        - {trait: t, before: 2026-01-01}
+        - {trait: t, before: soon}
     enabled: maybe
   - name: B
   - name: a

@@ -2,195 +2,73 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from typing import Any
-
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
-from app.domain.definitions import Document, parse_definitions
+from app.domain.definitions import parse_definitions
 from app.domain.partition import AudiencePartition
+from app.domain.plan import Plan
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.simulation import Transition, simulate
 from schemas.membership import Change
 from schemas.profile import MARKER, VERSION, ProfileEvent
-from tests.unit.domain.brute_force import DAY, HOUR, Call, Oracle
-
-START = 20_000 * DAY
-EVENTS = ("A", "B")
-EARLY = 5_000
-
-# --- definitions ---
-
-numbers = st.integers(0, 3)
-constants: st.SearchStrategy[Any] = st.sampled_from([0, 1, 2, 3, "1", "x", "xy", True])
-operand = st.one_of(constants, st.sampled_from([{"trait": "t"}, {"trait": "u"}]))
-number_operand = st.one_of(numbers, st.just({"trait": "t"}))
-comparisons = st.one_of(
-    st.fixed_dictionaries({"equals": operand}),
-    st.fixed_dictionaries({"not_equals": operand}),
-    st.fixed_dictionaries({"greater_than": number_operand}),
-    st.fixed_dictionaries({"at_most": number_operand}),
-    st.fixed_dictionaries({"at_least": numbers, "less_than": number_operand}),
-    st.fixed_dictionaries({"any_of": st.lists(constants, min_size=1, max_size=2)}),
-    st.fixed_dictionaries({"none_of": st.lists(constants, min_size=1, max_size=2)}),
-    st.fixed_dictionaries({"not_contains": st.just("x")}),
-    st.fixed_dictionaries({"exists": st.booleans()}),
-)
-aggregates = st.one_of(
-    st.fixed_dictionaries({"property": st.just("p"), "at_least": number_operand}),
-    st.fixed_dictionaries({"property": st.just("p"), "less_than": number_operand}),
-    st.fixed_dictionaries({"property": st.just("p"), "equals": number_operand}),
-)
-spans = st.sampled_from(["1h", "2h", "24h", "36h"])
-
-
-@st.composite
-def event_conditions(draw: st.DrawFn) -> dict[str, Any]:
-    condition: dict[str, Any] = {"event": draw(st.sampled_from(EVENTS))}
-    if draw(st.booleans()):
-        bound = draw(st.sampled_from(["at_least", "at_most", "exactly"]))
-        condition["count"] = {bound: draw(st.integers(0, 3))}
-    window = draw(st.sampled_from(["ever", "within", "between"]))
-    if window == "within":
-        condition["within"] = draw(spans)
-    elif window == "between":
-        near = draw(st.sampled_from([1, 3, 24]))
-        condition["between"] = [f"{near + draw(st.sampled_from([1, 2, 30]))}h", f"{near}h"]
-    if draw(st.integers(0, 2)) == 0:
-        condition["where"] = {draw(st.sampled_from(["p", "q"])): draw(comparisons)}
-    if draw(st.integers(0, 2)) == 0:
-        condition[draw(st.sampled_from(["sum", "average", "min", "max"]))] = draw(aggregates)
-    if draw(st.integers(0, 4)) == 0:
-        condition["exclude_sources"] = ["s1"]
-    return condition
-
-
-trait_conditions = st.builds(
-    lambda trait, compared: {"trait": trait, **compared}, st.sampled_from(["t", "u"]), comparisons
-)
-conditions: st.SearchStrategy[dict[str, Any]] = st.recursive(
-    event_conditions() | trait_conditions,
-    lambda inner: st.one_of(
-        st.fixed_dictionaries({"all": st.lists(inner, min_size=1, max_size=3)}),
-        st.fixed_dictionaries({"any": st.lists(inner, min_size=1, max_size=3)}),
-        st.fixed_dictionaries({"not": inner}),
-    ),
-    max_leaves=4,
-)
-audiences = st.lists(conditions, min_size=1, max_size=3).map(
-    lambda found: {f"audience_{number}": condition for number, condition in enumerate(found)}
-)
-
-# --- calls ---
-
-scalars: st.SearchStrategy[Any] = st.sampled_from([None, 0, 1, 2, 3, 0.5, "1", "2.5", "x", "xy", True, False])
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> list[Call]:
-    received = START
-    calls: list[Call] = []
-    for number in range(draw(st.integers(1, 12))):
-        received += draw(st.sampled_from([0, 0, 1, HOUR, HOUR, 5 * HOUR, DAY, -2 * HOUR]))
-        ahead = draw(st.sampled_from([0, 0, 0, -1, 1, EARLY, EARLY + 1, -HOUR, HOUR, -DAY, DAY, -40 * HOUR]))
-        if calls and draw(st.integers(0, 5)) == 0:
-            # The same message once more; its content is the same, and mostly its timestamp.
-            again = draw(st.sampled_from(calls))
-            timestamp = again.timestamp if again.timestamp <= received + DAY else received
-            calls.append(replace(again, received=received, timestamp=timestamp))
-            continue
-        kind = draw(st.sampled_from(["track", "track", "track", "identify", "page"]))
-        calls.append(
-            Call(
-                kind=kind,
-                profile=draw(st.sampled_from(["u1", "u2"])),
-                received=received,
-                timestamp=received + ahead,
-                message_id=f"{draw(st.integers(0, 9))}{number}",
-                event=draw(st.sampled_from(EVENTS)),
-                properties={name: draw(scalars) for name in ("p", "q") if draw(st.booleans())},
-                traits={name: draw(scalars) for name in ("t", "u") if draw(st.booleans())},
-                source=draw(st.sampled_from([None, "s1", "s2"])),
-            )
-        )
-    return calls
-
-
-def line_of(call: Call) -> bytes:
-    line: dict[str, Any] = {
-        "type": call.kind,
-        "userId": call.profile,
-        "receivedAt": instant(call.received),
-        "timestamp": instant(call.timestamp),
-        "messageId": call.message_id,
-        "context": {"protocols": {"sourceId": call.source}},
-    }
-    if call.kind == "identify":
-        line["traits"] = call.traits
-    else:
-        line |= {"event": call.event, "properties": call.properties}
-    return json.dumps(line).encode()
-
-
-def instant(milliseconds: int) -> str:
-    days, rest = divmod(milliseconds, DAY)
-    seconds, thousandths = divmod(rest, 1_000)
-    minutes, second = divmod(seconds, 60)
-    # 20,000 days after 1970-01-01 is 2024-10-04; tests stay within that month and the next.
-    day = days - START // DAY + 4
-    month, day = (10, day) if day <= 31 else (11, day - 31)
-    return f"2024-{month:02}-{day:02}T{minutes // 60:02}:{minutes % 60:02}:{second:02}.{thousandths:03}Z"
-
-
-def document(found: dict[str, dict[str, Any]]) -> list[Document]:
-    listed = [{"name": key, "key": key, "when": condition} for key, condition in found.items()]
-    return [Document("audiences.yaml", json.dumps({"audiences": listed}))]
-
+from tests.unit.domain.brute_force import DAY, HOUR, Oracle
+from tests.unit.domain.random_cases import CASES, EARLY, START, Defined, line_of
 
 slow_enough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+of_each_kind = pytest.mark.parametrize("kind", CASES)
 
 
+def compiled(defined: Defined) -> Plan:
+    definitions = parse_definitions(defined.documents)
+    return compile_audiences(definitions.audiences, definitions.traits)
+
+
+@of_each_kind
 @slow_enough
-@given(audiences, histories(), st.sampled_from([0, 1, HOUR, 3 * DAY]))
-def test_simulate_makes_the_transitions_of_brute_force(
-    found: dict[str, dict[str, Any]], calls: list[Call], further: int
-) -> None:
-    plan = compile_audiences(parse_definitions(document(found)).audiences)
-    oracle = Oracle(found)
-    until = max(call.received for call in calls) + further
-    for call in calls:
+@given(st.data(), st.sampled_from([0, 1, HOUR, 3 * DAY]))
+def test_simulate_makes_the_transitions_of_brute_force(kind: str, data: st.DataObject, further: int) -> None:
+    case = data.draw(CASES[kind])
+    plan = compiled(case.defined)
+    oracle = Oracle(case.defined.audiences, case.defined.traits)
+    until = max((call.received for call in case.calls), default=START) + further
+    for call in case.calls:
         oracle.apply(call)
     oracle.move_clock(until)
-    result = list(simulate(plan, [line_of(call) for call in calls], until))
+    result = list(simulate(plan, [line_of(call) for call in case.calls], until))
     assert result == [Transition(*item) for item in oracle.netted()]
 
 
+@of_each_kind
 @slow_enough
 @given(
-    audiences,
-    histories(),
+    st.data(),
     st.sampled_from([0, EARLY]),
     st.lists(st.sampled_from(["go on", "drain", "restart", "redeliver"]), min_size=12, max_size=12),
 )
 def test_memberships_survive_restarts_and_redelivery(
-    found: dict[str, dict[str, Any]], calls: list[Call], early: int, what: list[str]
+    kind: str, data: st.DataObject, early: int, what: list[str]
 ) -> None:
-    """After every record the memberships are those of brute force, whatever happened between them."""
-    plan = compile_audiences(parse_definitions(document(found)).audiences)
+    """After every record the memberships are those of brute force, whatever happened between them.
+
+    Audiences without history stay applied when they were first, though each restart is at a later time.
+    """
+    case = data.draw(CASES[kind])
+    plan = compiled(case.defined)
     resolver = Resolver(plan, ResolveOptions())
-    oracle = Oracle(found, early)
-    partition = AudiencePartition(plan, early, Counters())
+    applied = START + HOUR
+    oracle = Oracle(case.defined.audiences, case.defined.traits, early, applied)
+    partition = AudiencePartition(plan, early, Counters(), applied)
     partition.finish_recovery()
     partition.set_wall(2**50)
     partition.set_expected(["lane"])
     log: dict[bytes, bytes] = {}
     members: dict[tuple[str, str], int] = {}
-    for offset, (call, then) in enumerate(zip(calls, what, strict=False)):
+    for offset, (call, then) in enumerate(zip(case.calls, what, strict=False)):
         oracle.apply(call)
         resolution = resolver.resolve(line_of(call), None, 2**50, "lane", offset)
         for _ in range(2 if then == "redeliver" else 1):
@@ -206,17 +84,18 @@ def test_memberships_survive_restarts_and_redelivery(
             outcome = partition.drain()
             log.update(outcome.states)
             for delta in outcome.deltas:
-                key = (delta.audience, delta.profile)
+                key = (delta.audience, delta.profile.removeprefix("anonymous_id:"))
                 assert delta.change is not Change.UPDATED
                 assert (key in members) is (delta.change is Change.EXITED)
                 members.pop(key, None)
                 if delta.change is Change.ENTERED:
                     members[key] = delta.sequence
             assert members.keys() == oracle.members
-            for name in found:
+            for name in case.defined.audiences:
                 assert partition.members(name) == sum(audience == name for audience, _ in oracle.members)
         if then == "restart":
-            partition = AudiencePartition(plan, early, Counters())
+            applied += HOUR
+            partition = AudiencePartition(plan, early, Counters(), applied)
             for key_bytes, value in log.items():
                 partition.load(key_bytes, value)
             partition.finish_recovery()

@@ -8,8 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.conditions import MAX_INSTANTS
-from app.domain.event_conditions import Need
+from app.domain.event_conditions import MAX_INSTANTS, Need
 from app.domain.fold import (
     REMEMBERED_MS,
     add_event,
@@ -210,3 +209,32 @@ def test_message_ids_are_remembered_for_a_day() -> None:
 def test_message_digests_survive_restarts() -> None:
     """States hold them, so they must never depend on the process."""
     assert message_digest("m1") == 0xD11F79D4B490B654
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abcd")), max_size=6), st.randoms())
+def test_events_of_one_instant_are_in_order_of_their_message_id_where_that_matters(
+    events: list[tuple[int, str]], chance: Any
+) -> None:
+    chance.shuffle(events)
+    need = Need(None, 2**62, 0, totals=False, ordered=True)
+    feed = FeedState([], [])
+    for instant, message_id in events:
+        add_event(feed, need, instant, ["x", message_id], 0)
+    assert list(zip(feed.instants, [entry[-1] for entry in feed.values], strict=True)) == sorted(events)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=12))
+def test_the_oldest_is_kept_whatever_comes(events: list[tuple[int, int]]) -> None:
+    """The clock moves on and events come in any order; some are ahead of the clock."""
+    need = Need(0, 0, 0, totals=False, oldest=1)
+    feed = FeedState([], [])
+    now = 0
+    known: list[int] = []
+    for instant, step in events:
+        now += step
+        known.append(instant)
+        add_event(feed, need, instant, [instant], 0)
+        prune(feed, need, now)
+        due = [one for one in known if one <= now]
+        assert feed.instants == sorted([*([min(due)] if due else []), *(one for one in known if one > now)])
+        assert [[one] for one in feed.instants] == feed.values

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.operators import DATE_OPERATORS, predicate
+from app.domain.operators import RELATIVE_OPERATORS, edges_after, predicate, relative_predicate
 from app.domain.values import Composite
 from schemas.audience import Operator
 
@@ -90,6 +90,22 @@ ROWS: list[tuple[str, Any, Any, bool, str]] = [
     ("exists", None, True, False, "missing"),
     ("exists", None, False, True, "missing is asked for"),
     ("exists", 0, False, False, "zero exists"),
+    ("before", "2025-02-28T23:59:59.999Z", "2025-03-01T00:00:00Z", True, ""),
+    ("before", "2025-03-01T00:00:00Z", "2025-03-01T00:00:00Z", False, "strict"),
+    ("before", "2025-03-01T00:30:00+01:00", "2025-03-01T00:00:00Z", True, "in whatever zone"),
+    ("before", "1969-01-01T00:00:00Z", "1970-01-01T00:00:00Z", True, "birthdays too"),
+    ("before", "2025-02-01", "2025-03-01T00:00:00Z", False, "a date without a zone is no instant"),
+    ("before", "2025-02-01T00:00:00", "2025-03-01T00:00:00Z", False, "nor is a time without one"),
+    ("before", 0, "2025-03-01T00:00:00Z", False, "a number is no date"),
+    ("before", True, "2025-03-01T00:00:00Z", False, "nor is a boolean"),
+    ("before", LIST, "2025-03-01T00:00:00Z", False, "nor is a list"),
+    ("before", "x" * 1_024, "2025-03-01T00:00:00Z", False, "nor is any text"),
+    ("before", None, "2025-03-01T00:00:00Z", False, "missing"),
+    ("before", "2025-02-01T00:00:00Z", "soon", False, "an operand that is no date compares with nothing"),
+    ("after", "2025-03-01T00:00:00.001Z", "2025-03-01T00:00:00Z", True, ""),
+    ("after", "2025-03-01T00:00:00Z", "2025-03-01T00:00:00Z", False, "strict"),
+    ("after", None, "2025-03-01T00:00:00Z", False, "missing"),
+    ("after", "2025-04-01T00:00:00Z", True, False, "an operand that is no date"),
 ]
 
 
@@ -98,5 +114,44 @@ def test_operator(operator: str, value: Any, operand: Any, expected: bool, why: 
     assert predicate(Operator(operator), operand)(value) is expected, why
 
 
+NOW = 1_740_787_200_000
+TODAY = "2025-03-01T00:00:00Z"
+
+RELATIVE_ROWS: list[tuple[str, Any, Any, bool, str]] = [
+    ("within_last", TODAY, 1, True, "from the date itself on"),
+    ("within_last", "2025-02-28T00:00:00Z", 86_400_001, True, "less than the span ago"),
+    ("within_last", "2025-02-28T00:00:00Z", 86_400_000, False, "the span's end is outside"),
+    ("within_last", "2025-03-01T00:00:00.001Z", 5, False, "still to come"),
+    ("within_last", TODAY, 0, False, "nothing lasts no time"),
+    ("before_last", "2025-02-28T00:00:00Z", 86_400_000, True, "the span's end and older"),
+    ("before_last", "2025-02-28T00:00:00Z", 86_400_001, False, ""),
+    ("before_last", TODAY, 0, True, "come by now"),
+    ("within_next", TODAY, 5, False, "no longer to come"),
+    ("within_next", "2025-03-01T00:00:00.001Z", 1, True, "the span's beginning is inside"),
+    ("within_next", "2025-03-01T00:00:00.002Z", 1, False, "further away"),
+    ("after_next", "2025-03-01T00:00:00.002Z", 1, True, "further away than the span"),
+    ("after_next", "2025-03-01T00:00:00.001Z", 1, False, "not within it"),
+    *((operator.value, None, 5, False, "missing") for operator in RELATIVE_OPERATORS),
+    *((operator.value, "2025-03-01", 5, False, "no zone") for operator in RELATIVE_OPERATORS),
+    *((operator.value, TODAY, "soon", False, "no duration") for operator in RELATIVE_OPERATORS),
+    *((operator.value, TODAY, True, False, "no duration") for operator in RELATIVE_OPERATORS),
+    ("within_last", TODAY, "1d", True, "a trait says how long in text"),
+]
+
+
+@pytest.mark.parametrize(("operator", "value", "operand", "expected", "why"), RELATIVE_ROWS)
+def test_relative_operator(operator: str, value: Any, operand: Any, expected: bool, why: str) -> None:
+    assert relative_predicate(Operator(operator), operand, NOW)(value) is expected, why
+
+
+@pytest.mark.parametrize("operator", sorted(RELATIVE_OPERATORS))
+def test_a_relative_operator_changes_its_mind_at_its_edges_and_nowhere_else(operator: Operator) -> None:
+    date = NOW + 10
+    said = [relative_predicate(operator, 4, now)("2025-03-01T00:00:00.010Z") for now in range(NOW, NOW + 20)]
+    changes = [NOW + index + 1 for index in range(19) if said[index] != said[index + 1]]
+    assert changes == [date + edge for edge in edges_after(operator, 4)]
+    assert edges_after(operator, "soon") == ()
+
+
 def test_every_operator_has_its_rows() -> None:
-    assert {row[0] for row in ROWS} | set(DATE_OPERATORS) == set(Operator)
+    assert {row[0] for row in (*ROWS, *RELATIVE_ROWS)} == set(Operator)

@@ -5,13 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.domain.computed_traits import computed_value
 from app.domain.counters import Counters
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED
 from app.domain.partition import AudiencePartition
-from app.domain.state import CLOCK_KEY, NEVER, decode_state, wake_of
+from app.domain.resolution import ResolveOptions, Resolver
+from app.domain.state import CLOCK_KEY, NEVER, decode_record, decode_state, wake_of
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import CALL, MARKER, VERSION, FeedHit, ProfileEvent
-from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, plan_of
+from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, call, plan_of
 
 LANE = "source-0"
 EARLY = 5_000
@@ -27,19 +29,21 @@ class Engine:
         early: int = 0,
         lanes: tuple[str, ...] = (LANE,),
         started: bool = True,
+        traits: dict[str, Any] | None = None,
     ) -> None:
-        self.plan = plan_of(*(audiences or (ORDERED,)))
+        self.plan = plan_of(*(audiences or (ORDERED,)), traits=traits)
         self.early = early
         self.lanes = lanes
         self.counters = Counters()
         self.offset = 0
+        self.applied_at = 0
         self.log: dict[bytes, bytes] = {}
         self.partition = self._new()
         if started:
             self.marker(START)
 
     def _new(self) -> AudiencePartition:
-        made = AudiencePartition(self.plan, self.early, self.counters)
+        made = AudiencePartition(self.plan, self.early, self.counters, self.applied_at)
         for key, value in self.log.items():
             made.load(key, value)
         made.finish_recovery()
@@ -47,10 +51,10 @@ class Engine:
         made.set_expected(self.lanes)
         return made
 
-    def restart(self, *audiences: dict[str, Any]) -> None:
+    def restart(self, *audiences: dict[str, Any], traits: dict[str, Any] | None = None) -> None:
         """From the log alone, perhaps by other definitions."""
         if audiences:
-            self.plan = plan_of(*audiences)
+            self.plan = plan_of(*audiences, traits=traits)
         self.counters = Counters()
         self.partition = self._new()
 
@@ -332,6 +336,39 @@ def test_a_removed_audience_leaves_no_trace_in_new_deltas() -> None:
     assert engine.deltas() == []
 
 
+def test_an_audience_without_history_begins_where_it_is_first_applied_and_goes_on_after_a_restart() -> None:
+    fresh = {**ORDERED, "name": "fresh", "include_history": False}
+    engine = Engine(ORDERED)
+    engine.order(START)
+    engine.order(START, "user_2")
+    assert [delta.audience for delta in engine.deltas()] == ["audience_0"] * 2
+    engine.applied_at = START + HOUR
+    engine.restart(ORDERED, fresh)
+    engine.order(START + HOUR - 1, "user_2")
+    engine.marker(START + HOUR)
+    assert engine.deltas() == []
+    engine.applied_at = START + DAY
+    engine.restart()
+    engine.order(START + HOUR, "user_2")
+    deltas = engine.deltas()
+    assert [(delta.audience, *short([delta])[0]) for delta in deltas] == [
+        ("fresh", "user_2", "entered", START + HOUR)
+    ]
+    assert decode_record(engine.log[CLOCK_KEY]).applied == {"fresh": START + HOUR}
+
+
+def test_a_new_audience_takes_its_members_in_when_it_is_first_applied() -> None:
+    """By their traits and by what they have not done: neither is history."""
+    engine = Engine({"when": {"trait": "plan", "equals": "x"}})
+    engine.call(START, traits={"plan": "x"})
+    engine.deltas()
+    engine.applied_at = START + HOUR
+    new = {"name": "new", "include_history": False, "when": {"trait": "plan", "equals": "x"}}
+    engine.restart({"when": {"trait": "plan", "equals": "x"}}, new)
+    engine.marker(START + DAY)
+    assert [(delta.audience, delta.at) for delta in engine.deltas()] == [("new", START + HOUR)]
+
+
 # --- what is sent ---
 
 
@@ -447,6 +484,72 @@ def test_a_call_by_other_definitions_does_no_harm() -> None:
     assert engine.deltas() == []
     engine.order(START + 1)
     assert len(engine.deltas()) == 1
+
+
+# --- references ---
+
+
+def test_an_audience_follows_another_without_a_step_aside() -> None:
+    """In the same instant, and never by way of what is true only until the other has been looked at."""
+    other = {"name": "other", "when": {"event": "Order Completed", "count": {"exactly": 1}}}
+    engine = Engine(
+        {"when": {"any": [{"audience": "other"}, {"event": "Order Completed", "count": {"at_least": 2}}]}},
+        other,
+        {"name": "follower", "when": {"not": {"audience": "audience_0"}}},
+    )
+    engine.call(START, traits={"unused": 1})
+    engine.order(START)
+    engine.order(START + 1)
+    assert [(delta.audience, delta.change.value, delta.at - START) for delta in engine.deltas()] == [
+        ("follower", "entered", 0),
+        ("other", "entered", 0),
+        ("audience_0", "entered", 0),
+        ("follower", "exited", 0),
+        ("other", "exited", 1),
+    ]
+
+
+# --- computed traits ---
+
+
+def test_the_value_of_a_computed_trait_is_kept_and_made_anew_by_other_definitions() -> None:
+    def counted(within: str) -> dict[str, Any]:
+        return {"orders": {"event": "Order Completed", "count": True, "within": within}}
+
+    asked = {"when": {"trait": "orders", "at_least": 2}}
+    engine = Engine(asked, traits=counted("30d"))
+    engine.order(START)
+    engine.order(START + DAY)
+    assert short(engine.deltas()) == [("user_1", "entered", START + DAY)]
+    state = decode_state(engine.log[b"user_1"])
+    assert computed_value(state, engine.plan.computed["orders"]) == 2
+    engine.restart(asked, traits=counted("20d"))
+    engine.marker(START + 20 * DAY)
+    assert short(engine.deltas()) == [("user_1", "exited", START + 20 * DAY)]
+    engine.restart(asked, traits={"other": {"event": "Something", "count": True}})
+    engine.marker(START + 21 * DAY)
+    engine.deltas()
+    assert decode_state(engine.log[b"user_1"]).computed == {}
+
+
+def test_values_as_they_are_for_others() -> None:
+    functions = ("last", "first", "unique_list", "unique_list_count", "most_frequent")
+    traits = {name: {"event": "Order Completed", name: "p"} for name in functions}
+    engine = Engine(traits=traits)
+    resolver = Resolver(engine.plan, ResolveOptions())
+    for number, value in enumerate([5, "a", "5", {"k": [1]}]):
+        line = call(messageId=str(number), properties={"p": value})
+        for profile, event in resolver.resolve(line, START, 2**50, LANE, number).records:
+            engine.partition.apply(profile, event)
+    engine.deltas()
+    state = decode_state(engine.log[b"user_1"])
+    assert {name: computed_value(state, trait) for name, trait in engine.plan.computed.items()} == {
+        "last": '{"k":[1]}',
+        "first": 5,
+        "unique_list": ["5", "a", '{"k":[1]}'],
+        "unique_list_count": 3,
+        "most_frequent": "5",
+    }
 
 
 # --- memory ---

@@ -312,6 +312,7 @@ def test_engage_takes_out_a_stranger_as_well_and_simulate_shows_no_transition() 
     [
         ({}, "Facebook's audience is ours from its first day on"),
         ({"facebook": CONNECTED, "enabled": False}, "not enabled"),
+        ({"facebook": CONNECTED, "created_at": "2030-01-01"}, "nothing is said before it is created"),
         ({"facebook": []}, "delivered nowhere"),
         ({"facebook": {**CONNECTED, "sync_mode": "upsert"}}, "nobody is ever removed"),
     ],

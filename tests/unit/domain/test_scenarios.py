@@ -19,10 +19,13 @@ SCENARIOS = json.loads(Path(__file__).with_name("scenarios.json").read_text())
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario["name"] for scenario in SCENARIOS])
 def test_scenario(scenario: dict[str, Any]) -> None:
     audience = {"name": "audience", **scenario["audience"]}
-    text = json.dumps({"audiences": [audience]})
-    plan = compile_audiences(parse_definitions([Document("audiences.yaml", text)]).audiences)
+    audiences = [audience, *scenario.get("others", [])]
+    text = json.dumps({"audiences": audiences, "traits": scenario.get("traits", {})})
+    definitions = parse_definitions([Document("audiences.yaml", text)])
+    plan = compile_audiences(definitions.audiences, definitions.traits)
     lines = [json.dumps({"userId": "user_1", **call}).encode() for call in scenario["calls"]]
     result = list(simulate(plan, lines, parse_instant(scenario["until"])))
     assert all(isinstance(item, Transition) for item in result), result
-    found = [(item.at, item.member) for item in result if isinstance(item, Transition)]
+    transitions = [item for item in result if isinstance(item, Transition)]
+    found = [(item.at, item.member) for item in transitions if item.audience == "audience"]
     assert found == [(parse_instant(at), member) for at, member in scenario["transitions"]]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.domain.conditions import Plan
+from app.domain.plan import Plan
 from app.domain.simulation import BadLine, Transition, simulate
 from schemas.dead_letter import Reason
 from tests.unit.domain.plans import DAY, HOUR, START, call, plan_of

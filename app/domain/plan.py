@@ -1,0 +1,147 @@
+"""Plan: what a set of definitions is compiled to (see app.domain.conditions)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from app.domain.computed_traits import TraitValue
+    from app.domain.event_conditions import Edge, Holds, Need
+    from app.domain.feeds import Feed
+    from app.domain.reverse_etl import Listeners, RowSource
+    from app.domain.state import ProfileState
+
+    # (state, now) -> the next instant after `now` at which time alone changes what is said of a date.
+    Due = Callable[[ProfileState, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledAudience:
+    """One audience, ready to be asked.
+
+    `holds` is the condition and `require` together; of an audience that is not computed here, `require` alone, and
+    `claimed` is True: the newest claim must say so too. `rows`: the claims are those of a warehouse's rows. `told`
+    says which destinations hear of what. `rank` is greater than that of every audience whose
+    membership the condition asks for. Before `created` nobody is a member, which `holds` sees to. `feeds` are all that can change it, through those audiences too.
+    """
+
+    key: str
+    rank: int
+    holds: Holds
+    claimed: bool
+    enabled: bool
+    created: int
+    include_anonymous: bool
+    feeds: tuple[str, ...]
+    destinations: tuple[str, ...]
+    told: Listeners
+    rows: RowSource | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventFeeds:
+    """The feeds of one event name, and what they need decoded of such a call."""
+
+    feeds: tuple[Feed, ...]
+    needs_properties: bool
+    needs_context: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TraitUse:
+    """A trait that some definition uses: written as `path`, it is part of the call's trait `name`."""
+
+    path: str
+    name: str
+    take: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedTrait:
+    """`value(state, now, horizon)` makes its value from the events of a profile and the traits of lower `rank`.
+
+    `empty` is its value without any event, which states leave out.
+    """
+
+    key: str
+    rank: int
+    value: TraitValue
+    empty: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything resolve and evaluate need of a set of definitions. The mappings are never changed.
+
+    Every tuple of audiences is in order of rank and closed: with an audience come those that ask for its membership.
+
+    `initial` are the audiences that may have a profile of which nothing but its existence is known; whether some do
+    is `has_new_users` and `has_new_anonymous`. `watched` are the audiences that dates of traits can change,
+    `watches_of_traits` say when; `watches_of_feed` do so for dates of events, where the audiences are those of the
+    feed. `computed` are the computed traits in order of rank; which of them an event or a trait can change is
+    `computed_of_feed` and `computed_of_trait`. `births` are the instants at which audiences are created, in order; every profile is looked at then, and
+    these audiences are `watched` too. `since` is the received time from which on the events of a feed count, for the
+    feeds that have one. `digest` differs between plans that may give different memberships for the same states.
+    """
+
+    audiences: Mapping[str, CompiledAudience]
+    feeds: Mapping[str, Feed]
+    events: Mapping[str, EventFeeds]
+    needs: Mapping[str, Need]
+    edges: Mapping[str, tuple[Edge, ...]]
+    of_feed: Mapping[str, tuple[CompiledAudience, ...]]
+    traits: tuple[TraitUse, ...]
+    of_trait: Mapping[str, tuple[CompiledAudience, ...]]
+    of_audience: Mapping[str, tuple[CompiledAudience, ...]]
+    initial: tuple[CompiledAudience, ...]
+    has_new_users: bool
+    has_new_anonymous: bool
+    watches_of_feed: Mapping[str, tuple[Due, ...]]
+    watches_of_traits: tuple[Due, ...]
+    watched: tuple[CompiledAudience, ...]
+    computed: Mapping[str, ComputedTrait]
+    computed_of_feed: Mapping[str, tuple[ComputedTrait, ...]]
+    computed_of_trait: Mapping[str, tuple[ComputedTrait, ...]]
+    births: tuple[int, ...]
+    since: Mapping[str, int]
+    digest: str
+    # Audiences created when they are first applied; until `applied` says when, they are as if they had always been.
+    unapplied: tuple[str, ...]
+    _apply: Callable[[Mapping[str, int]], Plan] = field(repr=False, compare=False)
+
+    def applied(self, instants: Mapping[str, int]) -> Plan:
+        """The same plan for a place where the `unapplied` audiences were first applied at these instants."""
+        return self._apply(instants) if self.unapplied else self
+
+    def computed_by(self, feeds: Iterable[str], traits: Iterable[str]) -> Iterable[ComputedTrait]:
+        """The computed traits that events of these feeds or changes of these traits can change, in order of rank."""
+        found = {
+            trait.key: trait
+            for names, groups in ((feeds, self.computed_of_feed), (traits, self.computed_of_trait))
+            for name in names
+            for trait in groups.get(name, ())
+        }
+        return sorted(found.values(), key=lambda trait: trait.rank)
+
+    def holds_for_new(self, *, anonymous: bool) -> bool:
+        """Whether a profile can be a member before anything but its existence is known."""
+        return self.has_new_anonymous if anonymous else self.has_new_users
+
+
+def joined(
+    audiences: tuple[CompiledAudience, ...], further: tuple[CompiledAudience, ...]
+) -> tuple[CompiledAudience, ...]:
+    """Each audience once, in order of rank as both are."""
+    if not audiences or not further:
+        return audiences or further
+    both = tuple({audience.key: audience for audience in (*audiences, *further)}.values())
+    if audiences[-1].rank or further[-1].rank:
+        return tuple(sorted(both, key=_rank))
+    return both
+
+
+def _rank(audience: CompiledAudience) -> int:
+    return audience.rank
