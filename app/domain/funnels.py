@@ -47,8 +47,11 @@ if TYPE_CHECKING:
     _Relation = tuple[Comparison, str]
     BindChildren = Callable[[ProfileState, int, int], CountChildren]
 
-# Events kept on either side where every child has to be compared with every parent, as their number is multiplied.
-MAX_PAIRED_INSTANTS: Final = 1_000
+# Events kept on either side where every child has to be compared with every parent, as their number is multiplied;
+# where a child has many items, each of which is compared; and where such items are only looked up.
+MAX_PAIRED: Final = 500
+MAX_PAIRED_ITEMS: Final = 100
+MAX_INDEXED_ITEMS: Final = 2_000
 
 
 def compile_funnel(
@@ -78,7 +81,7 @@ def compile_funnel(
         followed = [entry for p, entry in parents if follows(count(p, entry))]
         return in_number(len(followed)) and (aggregated is None or aggregated(followed, state, now))
 
-    most = MAX_PAIRED_INSTANTS if _split(then)[1] else MAX_INSTANTS
+    most = _most(then)
     need = need_of_all(window)
     uses = (
         FeedUse(
@@ -158,6 +161,14 @@ def _split(then: ThenCondition) -> tuple[list[_Relation], list[_Relation]]:
     return indexed, [relation for relation in related if relation not in indexed]
 
 
+def _most(then: ThenCondition) -> int:
+    """How many events there is room for on either side."""
+    indexed, others = _split(then)
+    if others:
+        return MAX_PAIRED_ITEMS if any(goes_into_items(item.path) for item, _ in others) else MAX_PAIRED
+    return MAX_INDEXED_ITEMS if any(goes_into_items(item.path) for item, _ in indexed) else MAX_INSTANTS
+
+
 def _relation(
     then: ThenCondition, parents: Feed, feed: Feed
 ) -> Callable[[list[list[Any]], int], Callable[[list[Any], int, int], int]] | None:
@@ -178,9 +189,10 @@ def _relation(
         def count(parent: list[Any], first: int, end: int) -> int:
             found: Sequence[int] = range(first, end)
             if index is not None:
-                found = index.find([restored(parent[place]) for _, place in index_of], first, end)
-            if not pair_tests or not found:
-                return len(found)
+                values = [restored(parent[place]) for _, place in index_of]
+                if not pair_tests:
+                    return index.count(values, first, end)
+                found = index.find(values, first, end)
             tests = [test(parent, now) for test in pair_tests]
             number = 0
             for place in found:
@@ -204,10 +216,10 @@ def _pair_test(
     place: int, item: Comparison, parent_path: str, parents: Feed
 ) -> Callable[[list[Any], int], Callable[[list[Any]], bool]]:
     parent_place = parents.kept.index(Kept(KeptKind.PROPERTY, parent_path))
-    several, many_options = goes_into_items(item.path), goes_into_items(parent_path)
+    several = goes_into_items(item.path)
 
     def bind(parent: list[Any], now: int) -> Callable[[list[Any]], bool]:
-        options = options_of(restored(parent[parent_place]), several=many_options)
+        options = options_of(restored(parent[parent_place]), several=False)
         return entry_test(place, several, test_of(item.operator, options, now))
 
     return bind

@@ -39,25 +39,47 @@ class SameValues:
     MOST: Final = 3
 
     def __init__(self, entries: Sequence[list[Any]], places: Sequence[int]) -> None:
-        self._found: dict[tuple[Key, ...], list[int]] = {}
+        self._found: dict[Key | tuple[Key, ...], list[int]] = {}
+        found = self._found
+        self._single = len(places) == 1
+        if self._single:
+            # The usual case, and there may be many entries.
+            [place] = places
+            for number, entry in enumerate(entries):
+                value = entry[place]
+                for key in set(_keys_of_any(restored(value))) if type(value) is list else _keys(value):
+                    found.setdefault(key, []).append(number)
+            return
         for number, entry in enumerate(entries):
             keys = [list(_keys_of_any(restored(entry[place]))) for place in places]
-            for key in set(product(*keys)):
-                self._found.setdefault(key, []).append(number)
+            for several in set(product(*keys)):
+                found.setdefault(several, []).append(number)
 
     def find(self, values: Sequence[Any], first: int, end: int) -> Sequence[int]:
         """The numbers, from `first` up to `end`, of the entries that have the same values, in order."""
+        ranges = [found[low:high] for found, low, high in self._ranges(values, first, end)]
+        if len(ranges) == 1:
+            return ranges[0]
+        return sorted({number for part in ranges for number in part})
+
+    def count(self, values: Sequence[Any], first: int, end: int) -> int:
+        """How many `find` would find."""
+        ranges = self._ranges(values, first, end)
+        if len(ranges) == 1:
+            [(_, low, high)] = ranges
+            return high - low
+        return len({number for found, low, high in ranges for number in found[low:high]})
+
+    def _ranges(self, values: Sequence[Any], first: int, end: int) -> list[tuple[list[int], int, int]]:
         if first >= end:
-            return ()
-        lists = [
-            found
-            for key in product(*map(_keys_to_find, values))
-            if (found := self._found.get(key)) is not None
+            return []
+        keys = _keys_to_find(values[0]) if self._single else product(*map(_keys_to_find, values))
+        lists = (self._found.get(key) for key in keys)
+        return [
+            (found, low, high)
+            for found in lists
+            if found is not None and (low := bisect_left(found, first)) < (high := bisect_left(found, end))
         ]
-        if not lists:
-            return ()
-        ranges = [found[bisect_left(found, first) : bisect_left(found, end)] for found in lists]
-        return ranges[0] if len(ranges) == 1 else sorted({number for part in ranges for number in part})
 
 
 def _keys_of_any(value: Any) -> Iterator[Key]:
@@ -69,6 +91,8 @@ def _keys_of_any(value: Any) -> Iterator[Key]:
 def _keys(value: Any) -> Iterator[Key]:
     """Under which an event with this value is found; a list or an object equals nothing."""
     kind = type(value)
+    if kind is dict:
+        return  # as it is kept
     if kind is str:
         yield "text", value
         if (number := number_of(value)) is not None:

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.conditions import compile_audiences
 from app.domain.event_conditions import MAX_INSTANTS, Need
-from app.domain.funnels import MAX_PAIRED_INSTANTS
+from app.domain.funnels import MAX_INDEXED_ITEMS, MAX_PAIRED, MAX_PAIRED_ITEMS
 from app.domain.plan import Plan
 from app.domain.state import NEVER, ProfileState
 from app.errors import InvalidInputError
@@ -113,16 +113,20 @@ def test_a_feed_keeps_what_its_condition_needs(when: dict[str, Any], need: Need)
 
 
 def test_a_funnel_keeps_what_is_younger_than_its_parents_and_few_where_all_are_compared_with_all() -> None:
-    def needs(**comparison: Any) -> dict[str, Need]:
-        then = {"event": "B", "where": {"a": comparison}}
+    def needs(path: str = "a", **comparison: Any) -> dict[str, Need]:
+        then = {"event": "B", "where": {path: comparison}}
         plan = plan_of({"when": {"event": "A", "between": ["9d", "7d"], "then": then}})
         return {plan.feeds[feed].event: need for feed, need in plan.needs.items()}
 
     parent, child = Need(None, 9 * DAY, 7 * DAY, totals=False), Need(None, 9 * DAY, 0, totals=False)
     assert needs(same_as="a") == {"A": parent, "B": child}
-    few = {"A": replace(parent, most=MAX_PAIRED_INSTANTS), "B": replace(child, most=MAX_PAIRED_INSTANTS)}
-    assert needs(at_least={"same_as": "a"}) == few
-    assert needs(same_as="a.$") == few
+
+    def few(most: int) -> dict[str, Need]:
+        return {"A": replace(parent, most=most), "B": replace(child, most=most)}
+
+    assert needs(at_least={"same_as": "a"}) == few(MAX_PAIRED)
+    assert needs(path="a.$", same_as="a") == few(MAX_INDEXED_ITEMS)
+    assert needs(path="a.$", not_equals={"same_as": "a"}) == few(MAX_PAIRED_ITEMS)
 
 
 def test_a_shared_feed_keeps_what_all_its_conditions_need() -> None:

@@ -95,7 +95,7 @@ EVENTS = mapping(
 )
 RELATED = st.dictionaries(
     st.sampled_from(["a", "b.$"]),
-    mostly(st.just({"same_as": "p"}) | st.just({"at_most": {"same_as": "p.$"}})),
+    mostly(st.just({"same_as": "p"}) | st.just({"at_most": {"same_as": "p.q"}})),
     min_size=1,
     max_size=2,
 )

@@ -47,6 +47,7 @@ def test_the_index_finds_what_equals_finds(
     """Whatever the types: an index that knew other equalities would be another operator."""
     index = SameValues([list(entry) for entry in entries], [0, 1])
     values = [restored(first), restored(second)]
+    assert index.count(values, begin, end) == len(index.find(values, begin, end))
     assert list(index.find(values, begin, end)) == [
         number
         for number, entry in enumerate(entries)
@@ -58,8 +59,17 @@ def test_the_index_finds_what_equals_finds(
 @given(st.lists(lists, max_size=6), scalars)
 def test_of_an_array_one_item_is_enough_and_counts_once(entries: list[list[Any] | None], value: Any) -> None:
     index = SameValues([[entry] for entry in entries], [0])
+    assert index.count([restored(value)], 0, 9) == len(index.find([restored(value)], 0, 9))
     assert list(index.find([restored(value)], 0, len(entries))) == [
         number
         for number, entry in enumerate(entries)
         if any(equal(restored(item), restored(value)) for item in entry or ())
+    ]
+
+
+@given(st.lists(scalars, max_size=8), scalars)
+def test_one_property_alone(entries: list[Any], value: Any) -> None:
+    index = SameValues([[entry] for entry in entries], [0])
+    assert list(index.find([restored(value)], 0, len(entries))) == [
+        number for number, entry in enumerate(entries) if equal(restored(entry), restored(value))
     ]
