@@ -47,11 +47,13 @@ if TYPE_CHECKING:
     _Relation = tuple[Comparison, str]
     BindChildren = Callable[[ProfileState, int, int], CountChildren]
 
-# Events kept on either side where every child has to be compared with every parent, as their number is multiplied;
-# where a child has many items, each of which is compared; and where such items are only looked up.
+# Events kept on either side where each has to find the others that have the same property; where it finds them by
+# one of many items; where every child has to be compared with every parent, as their number is multiplied; and where
+# each of a child's items has to be.
+MAX_MATCHED: Final = 5_000
+MAX_MATCHED_ITEMS: Final = 1_000
 MAX_PAIRED: Final = 500
 MAX_PAIRED_ITEMS: Final = 100
-MAX_INDEXED_ITEMS: Final = 2_000
 
 
 def compile_funnel(
@@ -164,9 +166,12 @@ def _split(then: ThenCondition) -> tuple[list[_Relation], list[_Relation]]:
 def _most(then: ThenCondition) -> int:
     """How many events there is room for on either side."""
     indexed, others = _split(then)
+    has_items = any(goes_into_items(item.path) for item, _ in (*indexed, *others))
     if others:
-        return MAX_PAIRED_ITEMS if any(goes_into_items(item.path) for item, _ in others) else MAX_PAIRED
-    return MAX_INDEXED_ITEMS if any(goes_into_items(item.path) for item, _ in indexed) else MAX_INSTANTS
+        return MAX_PAIRED_ITEMS if has_items else MAX_PAIRED
+    if indexed:
+        return MAX_MATCHED_ITEMS if has_items else MAX_MATCHED
+    return MAX_INSTANTS
 
 
 def _relation(

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.conditions import compile_audiences
 from app.domain.event_conditions import MAX_INSTANTS, Need
-from app.domain.funnels import MAX_INDEXED_ITEMS, MAX_PAIRED, MAX_PAIRED_ITEMS
+from app.domain.funnels import MAX_MATCHED, MAX_MATCHED_ITEMS, MAX_PAIRED, MAX_PAIRED_ITEMS
 from app.domain.plan import Plan
 from app.domain.state import NEVER, ProfileState
 from app.errors import InvalidInputError
@@ -119,13 +119,14 @@ def test_a_funnel_keeps_what_is_younger_than_its_parents_and_few_where_all_are_c
         return {plan.feeds[feed].event: need for feed, need in plan.needs.items()}
 
     parent, child = Need(None, 9 * DAY, 7 * DAY, totals=False), Need(None, 9 * DAY, 0, totals=False)
-    assert needs(same_as="a") == {"A": parent, "B": child}
+    assert needs(at_least=1) == {"A": parent, "B": child}
 
     def few(most: int) -> dict[str, Need]:
         return {"A": replace(parent, most=most), "B": replace(child, most=most)}
 
+    assert needs(same_as="a") == few(MAX_MATCHED)
     assert needs(at_least={"same_as": "a"}) == few(MAX_PAIRED)
-    assert needs(path="a.$", same_as="a") == few(MAX_INDEXED_ITEMS)
+    assert needs(path="a.$", same_as="a") == few(MAX_MATCHED_ITEMS)
     assert needs(path="a.$", not_equals={"same_as": "a"}) == few(MAX_PAIRED_ITEMS)
 
 
