@@ -82,18 +82,25 @@ def settle(state: ProfileState, needs: Mapping[str, Need], now: int) -> int:
     return given_up
 
 
-def adopt(state: ProfileState, needs: Mapping[str, Need]) -> None:
-    """Fits a state that was made by another plan to this one's needs, as far as what it holds allows."""
+def adopt(state: ProfileState, needs: Mapping[str, Need]) -> bool:
+    """Fits a state that was made by another plan to this one's needs, as far as what it holds allows.
+
+    Whether it had to be changed.
+    """
+    changed = False
     for feed_id in list(state.feeds):
         need = needs.get(feed_id)
+        feed = state.feeds[feed_id]
         if need is None:
             del state.feeds[feed_id]
-            continue
-        feed = state.feeds[feed_id]
-        if need.totals and feed.totals is None:
+        elif need.totals and feed.totals is None:
             _add_range(feed, 0, bisect_right(feed.instants, state.settled))
-        elif not need.totals:
+        elif not need.totals and feed.totals is not None:
             feed.totals = None
+        else:
+            continue
+        changed = True
+    return changed
 
 
 def add_event(feed: FeedState, need: Need, instant: int, values: list[Any], settled: int) -> None:

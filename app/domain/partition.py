@@ -215,9 +215,10 @@ class AudiencePartition:
         was_touched = key in self._touched
         state = self._touch(key)
         armed = state.wake
+        known, adopted = state.computed, False
         if everything:
             self._overdue.discard(key)
-            adopt(state, self.plan.needs)
+            adopted = adopt(state, self.plan.needs)
             state.computed = {}
         self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
@@ -228,7 +229,8 @@ class AudiencePartition:
         state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
             self._timers.arm(key, state.wake)
-        if not deltas and not was_touched and state.wake == armed:
+        changed = bool(deltas) or adopted or state.wake != armed or state.computed != known
+        if not was_touched and not changed:
             del self._touched[key]  # looked at for another plan's sake, and nothing came of it
 
     def _timed(self, state: ProfileState) -> tuple[CompiledAudience, ...]:

@@ -5,6 +5,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,3 +239,12 @@ def test_the_oldest_is_kept_whatever_comes(events: list[tuple[int, int]]) -> Non
         due = [one for one in known if one <= now]
         assert feed.instants == sorted([*([min(due)] if due else []), *(one for one in known if one > now)])
         assert [[one] for one in feed.instants] == feed.values
+
+
+@pytest.mark.parametrize("hold", [0, 1_000])
+def test_there_is_no_room_for_more_than_a_need_says_whether_they_count_yet_or_not(hold: int) -> None:
+    need = Need(None, 2**62, hold, totals=False, most=3)
+    feed = FeedState([1, 2, 3, 4, 5], [[1], [2], [3], [4], [5]])
+    assert prune(feed, need, 6) == 2
+    assert (feed.instants, feed.values) == ([3, 4, 5], [[3], [4], [5]])
+    assert need.and_of(Need(None, 5, 0, totals=False)).most == 3

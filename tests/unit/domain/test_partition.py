@@ -532,12 +532,28 @@ def test_the_value_of_a_computed_trait_is_kept_and_made_anew_by_other_definition
     assert decode_state(engine.log[b"user_1"]).computed == {}
 
 
+def test_what_other_definitions_make_of_a_state_is_kept_though_nobody_enters_or_leaves() -> None:
+    """Or the next restart, by the same definitions, would find a state that does not fit them."""
+    engine = Engine({"when": {"event": "Order Completed", "where": {"p": {"trait": "t"}}}})
+    engine.call(START, hits=[FeedHit(next(iter(engine.plan.feeds)), ["x"])])
+    engine.deltas()
+    assert decode_state(engine.log[b"user_1"]).wake == NEVER
+    asked = {"when": {"trait": "n", "at_least": 5}}
+    engine.restart(asked, traits={"n": {"event": "Order Completed", "count": True}})
+    engine.marker(START + 1)
+    engine.deltas()
+    engine.restart()
+    engine.order(START + 2)
+    assert engine.deltas() == []
+    assert decode_state(engine.log[b"user_1"]).computed == {"n": 1}
+
+
 def test_values_as_they_are_for_others() -> None:
     functions = ("last", "first", "unique_list", "unique_list_count", "most_frequent")
     traits = {name: {"event": "Order Completed", name: "p"} for name in functions}
     engine = Engine(traits=traits)
     resolver = Resolver(engine.plan, ResolveOptions())
-    for number, value in enumerate([5, "a", "5", {"k": [1]}]):
+    for number, value in enumerate(["a", 5, "5", {"k": [1]}]):
         line = call(messageId=str(number), properties={"p": value})
         for profile, event in resolver.resolve(line, START, 2**50, LANE, number).records:
             engine.partition.apply(profile, event)
@@ -545,7 +561,7 @@ def test_values_as_they_are_for_others() -> None:
     state = decode_state(engine.log[b"user_1"])
     assert {name: computed_value(state, trait) for name, trait in engine.plan.computed.items()} == {
         "last": '{"k":[1]}',
-        "first": 5,
+        "first": "a",
         "unique_list": ["5", "a", '{"k":[1]}'],
         "unique_list_count": 3,
         "most_frequent": "5",
