@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 # Distinct values of a list; Segment keeps as many properties of events for a trait.
 MAX_LISTED: Final = 10_000
+MAX_LISTED_CHARACTERS: Final = 100_000
 
 _NUMERIC: Final = {
     ComputedFunction.SUM: AggregateFunction.SUM,
@@ -204,8 +205,19 @@ def _reduce(feed: Feed, definition: ComputedTraitDefinition) -> Reduce:
     if function is ComputedFunction.MOST_FREQUENT:
         return lambda _, entries: _most_frequent(_texts(found(entries)), definition.at_least)
     if function is ComputedFunction.UNIQUE_LIST:
-        return lambda _, entries: sorted(set(_texts(found(entries))))[:MAX_LISTED] or None
+        return lambda _, entries: _listed(_texts(found(entries)))
     return lambda _, entries: len(set(_texts(found(entries)))) or None
+
+
+def _listed(texts: Iterable[str]) -> list[str] | None:
+    """The different ones in their order, as many as there is room for; None: there are none."""
+    listed = sorted(set(texts))[:MAX_LISTED]
+    room = MAX_LISTED_CHARACTERS
+    for place, text in enumerate(listed):
+        room -= len(text)
+        if room < 0:
+            return listed[:place]
+    return listed or None
 
 
 def _texts(values: Iterable[Any]) -> Iterable[str]:

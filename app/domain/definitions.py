@@ -53,6 +53,8 @@ _DECIDES: Final = {
     AudienceSource.REVERSE_ETL: "the rows of the warehouse decide",
 }
 _OF_EACH_AUDIENCE: Final = ("name", "key")
+# What two audiences that have the same members have in common.
+_MEANING: Final = {"when", "require", "include_anonymous", "include_history", "created_at", "lookback_ms"}
 # Merged by their own rules: `require` of both must hold, `facebook` is merged key by key.
 _OWN_RULES: Final = ("require", "facebook")
 
@@ -187,7 +189,7 @@ class _Accepted:
             if condition is not None:
                 self.names_read.update(names_read(condition))
         if audience.when is not None:
-            meaning = audience.model_dump_json(include={"when", "require", "include_anonymous"})
+            meaning = audience.model_dump_json(include=_MEANING)
             twin = self._meanings.setdefault(meaning, audience.key)
             if twin != audience.key:
                 value.warn(f"`{audience.key}` has the same condition as `{twin}`")

@@ -18,6 +18,7 @@ from app.domain.state import (
     NumberTotals,
     Totals,
     TraitState,
+    encode_feed,
 )
 
 if TYPE_CHECKING:
@@ -147,6 +148,17 @@ def prune(feed: FeedState, need: Need, now: int) -> int:
         del instants[first:drop]
         if feed.values:
             del feed.values[first:drop]
+    return given_up
+
+
+def shed(state: ProfileState) -> int:
+    """Gives up the older half of the feed that takes most room; how many events that are, 0: there are none."""
+    feeds = [feed for feed in state.feeds.values() if feed.instants]
+    if not feeds:
+        return 0
+    largest = max(feeds, key=lambda feed: len(encode_feed(feed)))
+    given_up = (len(largest.instants) + 1) // 2
+    del largest.instants[:given_up], largest.values[:given_up]
     return given_up
 
 

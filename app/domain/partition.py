@@ -25,6 +25,7 @@ from app.domain.fold import (
     prune,
     remember,
     settle,
+    shed,
 )
 from app.domain.plan import joined
 from app.domain.profile_ids import display_name
@@ -32,6 +33,7 @@ from app.domain.rows import is_identified
 from app.domain.state import (
     AT_ONCE,
     CLOCK_KEY,
+    MAX_STATE_BYTES,
     NEVER,
     FeedState,
     PartitionRecord,
@@ -372,7 +374,7 @@ class AudiencePartition:
 
     def drain(self) -> Outcome:
         """Everything that changed since the last drain; writing it, all or nothing, is the caller's business."""
-        states = [(key, encode_state(state)) for key, state in self._touched.items()]
+        states = [(key, self._encoded(state)) for key, state in self._touched.items()]
         self.states.update(states)
         self._touched.clear()
         if self._record_changed or states:
@@ -384,6 +386,14 @@ class AudiencePartition:
             states.append((CLOCK_KEY, encode_record(record)))
             self._record_changed = False
         return Outcome(self.take_deltas(), states)
+
+    def _encoded(self, state: ProfileState) -> bytes:
+        """No larger than there is room for: whoever sends more than that loses their oldest events."""
+        encoded = encode_state(state)
+        while len(encoded) > MAX_STATE_BYTES and (given_up := shed(state)):
+            self._counters.forgotten_events += given_up
+            encoded = encode_state(state)
+        return encoded
 
     def take_deltas(self) -> list[MembershipDelta]:
         """The deltas alone, for who writes no states; the next drain does not have them again."""

@@ -105,6 +105,9 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     computed: dict[str, Any] = {}
 
 
+# Of an encoded state: half of what a record of the changelog may have (topics.spec.MAX_RECORD_BYTES).
+MAX_STATE_BYTES: Final = 8 * 1024 * 1024
+
 # Key of the partition's own record; profile ids never begin with NUL.
 CLOCK_KEY: Final = b"\x00clock"
 
@@ -134,6 +137,7 @@ _decoder: Final = msgspec.msgpack.Decoder(ProfileState)
 _wake_decoder: Final = msgspec.msgpack.Decoder(_Wake)
 
 encode_state = _encoder.encode
+encode_feed = _encoder.encode
 decode_state = _decoder.decode
 encode_record = _encoder.encode
 decode_record = msgspec.msgpack.Decoder(PartitionRecord).decode

@@ -501,6 +501,7 @@ def test_twins_are_warned_about() -> None:
           - {name: A, when: {event: E, where: {a: 1, b: 2}}, facebook: {audience_id: 7}}
           - {name: B, when: {event: E, where: {b: 2, a: 1}}, facebook: {audience_id: 7}}
           - {name: C, when: {event: E, where: {b: 2, a: 1}}, include_anonymous: true}
+          - {name: C2, when: {event: E, where: {b: 2, a: 1}}, lookback: 1d}
           - {name: D, source: engage}
           - {name: E, source: engage}
         """

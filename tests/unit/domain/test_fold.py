@@ -22,6 +22,7 @@ from app.domain.fold import (
     prune,
     remember,
     settle,
+    shed,
 )
 from app.domain.state import FeedState, ProfileState, Totals
 
@@ -248,3 +249,8 @@ def test_there_is_no_room_for_more_than_a_need_says_whether_they_count_yet_or_no
     assert prune(feed, need, 6) == 2
     assert (feed.instants, feed.values) == ([3, 4, 5], [[3], [4], [5]])
     assert need.and_of(Need(None, 5, 0, totals=False)).most == 3
+
+
+def test_shedding_ends() -> None:
+    state = ProfileState(feeds={"a": FeedState([1, 2, 3], []), "b": FeedState([4], [["long enough"]])})
+    assert [shed(state) for _ in range(4)] == [1, 2, 1, 0]

@@ -596,6 +596,27 @@ def test_a_profile_keeps_only_what_its_definitions_need(when: dict[str, Any], in
     assert len(engine.log[b"user_1"]) < 1_000 + 12 * instants
 
 
+def test_a_state_that_outgrows_its_room_loses_its_oldest_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one person's calls, each as long as a call may be, could end every worker that owns them."""
+    monkeypatch.setattr("app.domain.partition.MAX_STATE_BYTES", 20_000)
+    engine = Engine(
+        {"when": {"event": "Order Completed", "where": {"p": {"trait": "t"}}}},
+        {"when": {"event": "Order Completed"}},
+    )
+    text = "x" * 1_000
+    for number in range(50):
+        feeds = [FeedHit(feed.id, [text] if feed.kept else []) for feed in engine.plan.feeds.values()]
+        engine.call(START + number, hits=feeds)
+    engine.deltas()
+    assert len(engine.log[b"user_1"]) <= 20_000
+    kept = max(decode_state(engine.log[b"user_1"]).feeds.values(), key=lambda feed: len(feed.values))
+    assert kept.instants == list(range(START + 50 - len(kept.instants), START + 50))
+    assert engine.counters.forgotten_events == 50 - len(kept.instants)
+    engine.restart()
+    engine.call(START + 60, traits={"t": text})
+    assert [delta.audience for delta in engine.deltas()] == ["audience_0"]
+
+
 def test_five_counted_events_in_three_audiences_take_few_bytes() -> None:
     engine = Engine(
         {**ORDERED, "name": "Order Completed Last 30 Days"},
