@@ -29,6 +29,7 @@ from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet, published_forms
+from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.reverse_etl import refuse_unread_topics
@@ -296,7 +297,13 @@ class Worker:
             await self._pipeline.bury_delta(partition, offset)
 
         evaluate = EvaluateStage(
-            lambda: AudiencePartition(plan, EARLY_MS, counters, clock.now_ms()),
+            lambda number: AudiencePartition(
+                plan,
+                EARLY_MS,
+                counters,
+                clock.now_ms(),
+                Place(number, lambda profile: partition_for(profile.encode(), settings.partitions)),
+            ),
             commit,
             clock,
             counters,

@@ -22,11 +22,14 @@ class Change(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why: an event or trait of the profile, time alone, or what Engage or a warehouse's row says."""
+    """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, or that two profiles
+    have become one.
+    """
 
     EVENT = "event"
     TIME = "time"
     CLAIM = "claim"
+    MERGE = "merge"
 
 
 class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
@@ -35,6 +38,9 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     A destination that this change does not concern, by its sync mode, has no entry; an empty list is a profile of
     which nothing can be sent yet. `sequence` grows by one per change of (audience, profile). `at` is the instant the
     change is true from, `detected_at` the clock of the partition when it was found; both epoch milliseconds.
+
+    The `exited` of a profile that ends in a merge has an empty list of rows for each destination that hears of exits:
+    it takes back what still waits to be sent, and what has been sent is the business of the profile that goes on.
 
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
     """

@@ -3,9 +3,11 @@
 A record of profile.events is keyed by the profile id and holds no raw personal data: identifiers are the
 values sent to Facebook (hashed where Facebook wants a hash), traits are those that a definition compares.
 
-Profile ids: a user id as received; `anonymous_id:ID` for a profile without one. A user id that would read as
-one of the prefixed forms is written `user_id:ID`. An id that is an e-mail address or a phone number stands
-here as its SHA-256 (see app.domain.profile_ids).
+Profile ids: a user id as received; for a profile without one `email:SHA256`, `anonymous_id:ID` or `madid:ID`. A
+user id that would read as one of the prefixed forms is written `user_id:ID`. An id that is an e-mail address or a
+phone number stands here as its SHA-256 (see app.domain.profile_ids).
+
+Profiles of one person become one by records that they send each other here (see app.domain.linking).
 """
 
 from __future__ import annotations
@@ -19,6 +21,11 @@ from schemas.base import StoredMessage
 
 CALL = 0
 MARKER = 1
+# What profiles say to each other when they are one person's.
+ASK = 2
+MERGE = 3
+DONE = 4
+MOVED = 5
 
 VERSION = 1
 
@@ -33,8 +40,25 @@ class FeedHit(msgspec.Struct, array_like=True, gc=False, frozen=True):
     values: list[Any] = []
 
 
+class Linking(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Which identifiers belong to one person; all are written as profile ids.
+
+    `links`: of a call, what else it names than the profile of its key, in order of priority; of the others, those
+    that are still to be linked. `asker`: the profile that asked for the key (ASK), that gets the answer (MERGE, DONE),
+    or that the key belongs to from now on (MOVED). `aliases`: of an ASK, the asker's identifiers, each with the
+    received time of the first call that named it. `state`: of a MERGE, all that is known of the profile that ends, as
+    the state table has it; None: there was none.
+    """
+
+    links: list[str] = []
+    asker: str = ""
+    aliases: dict[str, int] = {}
+    state: bytes | None = None
+
+
 class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One accepted call about one profile, or a marker (see `LaneProgress`); instants are epoch milliseconds.
+    """One accepted call about one profile, a marker (see `LaneProgress`), or what one profile says to another;
+    instants are epoch milliseconds.
 
     `lane`, `offset`, `index` say where the call came from: they only grow within a lane, so whoever remembers
     the highest position per lane can tell a redelivery. `index` counts the records made of one source record.
@@ -58,6 +82,7 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     claims: dict[str, bool] | None = None
     # Of markers: lane -> instant up to which everything of that lane has been written to this partition.
     progress: dict[str, int] | None = None
+    linking: Linking | None = None
 
 
 class ProfileEventModel(StoredMessage):
@@ -66,7 +91,7 @@ class ProfileEventModel(StoredMessage):
     model_config = ConfigDict(strict=True)
 
     version: int
-    kind: Literal[0, 1]
+    kind: Literal[0, 1, 2, 3, 4, 5]
     lane: str
     offset: int
     index: int
@@ -78,3 +103,4 @@ class ProfileEventModel(StoredMessage):
     identifiers: dict[str, str | float | list[str] | None] | None = None
     claims: dict[str, bool] | None = None
     progress: dict[str, int] | None = None
+    linking: tuple[list[str], str, dict[str, int], bytes | None] | None = None

@@ -27,8 +27,12 @@ from app.domain.fold import (
     settle,
     shed,
 )
+from app.domain.identity import Identities, all_aliases
+from app.domain.linking import owner_of
+from app.domain.mailbox import EVERYWHERE, Mailbox
+from app.domain.merging import inherit
 from app.domain.plan import joined
-from app.domain.profile_ids import display_name
+from app.domain.profile_ids import ANONYMOUS, display_name
 from app.domain.rows import is_identified
 from app.domain.state import (
     AT_ONCE,
@@ -47,12 +51,13 @@ from app.domain.state import (
 from app.domain.timers import Timers
 from schemas.dead_letter import DropReason
 from schemas.membership import Cause, Change, never_entered
-from schemas.profile import MARKER
+from schemas.profile import CALL, MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from app.domain.counters import Counters, StageCounters
+    from app.domain.mailbox import Place
     from app.domain.plan import CompiledAudience, Plan
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
@@ -69,10 +74,14 @@ EXPIRE: Final = "expire"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What changed since the last drain: `deltas` in order, and each changed state once, by its key."""
+    """What changed since the last drain: `deltas` in order, and each changed state once, by its key.
+
+    `records` are what profiles here have to say to profiles of other partitions, in order.
+    """
 
     deltas: list[MembershipDelta]
     states: list[tuple[bytes, bytes]]
+    records: list[tuple[str, ProfileEvent]]
 
 
 class AudiencePartition:
@@ -82,7 +91,14 @@ class AudiencePartition:
     progress; what comes before is kept.
     """
 
-    def __init__(self, plan: Plan, early_ms: int, counters: Counters, applied_at: int = 0) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        early_ms: int,
+        counters: Counters,
+        applied_at: int = 0,
+        place: Place = EVERYWHERE,
+    ) -> None:
         """`early_ms` is how long before its timestamp an event may count. `applied_at` is the real time, for audiences
         that this partition has not had before; 0 is before everything.
         """
@@ -108,6 +124,8 @@ class AudiencePartition:
         # has any has started: all of them fire before anything is written by this plan.
         self._overdue: set[bytes] = set()
         self._audiences_of: dict[tuple[str, ...], tuple[CompiledAudience, ...]] = {}
+        self._mailbox = Mailbox(place)
+        self._identities = Identities(self, early_ms, self._mailbox)
 
     # --- recovery ---
 
@@ -132,6 +150,7 @@ class AudiencePartition:
             self.clock.load(record.clock)
             self._fired = record.fired
             self._members = dict(record.members)
+            self._mailbox.sent = record.sent
             if record.plan != self.plan.digest:
                 self._overdue.update(self.states)
         for key, state in self.states.items():
@@ -218,15 +237,21 @@ class AudiencePartition:
         state = self._touch(key)
         armed = state.wake
         known, adopted = state.computed, False
+        profile = key.decode()
         if everything:
             self._overdue.discard(key)
+            if owner_of(state) is not None:
+                if not was_touched:
+                    del self._touched[key]
+                return
             adopted = adopt(state, self.plan.needs)
             state.computed = {}
         self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
         refresh(state, self.plan.computed.values(), instant)
         audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
-        deltas = evaluate(key.decode(), state, audiences, instant, Cause.TIME)
+        deltas = inherit(profile, state, self.plan, instant) if everything else []
+        deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
         self._emit(deltas, self._expired)
         state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
@@ -251,7 +276,7 @@ class AudiencePartition:
     # --- records ---
 
     def apply(self, profile: str, event: ProfileEvent) -> None:
-        """One call about `profile`; a redelivery is dropped."""
+        """One call about `profile`, or what another profile says to it; a redelivery is dropped."""
         self._evaluated.records_in += 1
         self._record_changed = True
         clock = self.clock
@@ -261,18 +286,43 @@ class AudiencePartition:
         now = clock.now
         if now is not None and (now >= self._next_due or self._fired is None):
             self._advance()  # unless whoever calls has foreseen the record
+        self._receive(profile, event, now)
+        mail = self._mailbox.local
+        while mail:
+            self._receive(*mail.popleft(), now)
+
+    def _receive(self, profile: str, event: ProfileEvent, now: int | None) -> None:
+        if event.kind == CALL:
+            self._apply_call(profile, event, now)
+        else:
+            self._identities.receive(profile, event, now)
+
+    def _apply_call(self, profile: str, event: ProfileEvent, now: int | None) -> None:
         key = profile.encode()
         state, is_new = self._touched.get(key), False
         if state is None:
             encoded = self.states.get(key)
             is_new = encoded is None
-            state = self._touched[key] = ProfileState() if encoded is None else decode_state(encoded)
+            state = ProfileState() if encoded is None else decode_state(encoded)
+        if state.identity is not None and state.identity.owner is not None:
+            self._mailbox.send(state.identity.owner, event)
+            return
+        self._touched[key] = state
+        if is_new and profile.startswith(ANONYMOUS):
+            state.since = event.received
         if now is None:
             self._fold_hits(state, event, 0)
             self._fold(state, event)
             if state.wake != AT_ONCE:
                 self._arm(key, state, AT_ONCE)
-            return
+        else:
+            self._evaluate_call(profile, key, state, event, now, is_new=is_new)
+        if event.linking is not None:
+            self._identities.link(profile, state, event.linking.links, event)
+
+    def _evaluate_call(
+        self, profile: str, key: bytes, state: ProfileState, event: ProfileEvent, now: int, *, is_new: bool
+    ) -> None:
         if state.settled < now:
             self._counters.forgotten_events += settle(state, self.plan.needs, now)
         instant = Instant(now, now + self._early_ms, now)
@@ -370,24 +420,30 @@ class AudiencePartition:
     @property
     def has_changes(self) -> bool:
         """Whether a drain would bring more than where the clock stands."""
-        return bool(self._touched or self._deltas)
+        return bool(self._touched or self._deltas or self._mailbox.has_records)
 
     def drain(self) -> Outcome:
         """Everything that changed since the last drain; writing it, all or nothing, is the caller's business."""
-        states = [(key, self._encoded(state)) for key, state in self._touched.items()]
+        states = [(key, self.encoded(state)) for key, state in self._touched.items()]
         self.states.update(states)
         self._touched.clear()
         if self._record_changed or states:
             now = self.clock.now
             fired = now if now is None or now < self._next_due else self._fired
             record = PartitionRecord(
-                1, self.clock.dump(), self.plan.digest, self._members, self._applied, fired
+                1,
+                self.clock.dump(),
+                self.plan.digest,
+                self._members,
+                self._applied,
+                fired,
+                self._mailbox.sent,
             )
             states.append((CLOCK_KEY, encode_record(record)))
             self._record_changed = False
-        return Outcome(self.take_deltas(), states)
+        return Outcome(self.take_deltas(), states, self._mailbox.take_records())
 
-    def _encoded(self, state: ProfileState) -> bytes:
+    def encoded(self, state: ProfileState) -> bytes:
         """No larger than there is room for: whoever sends more than that loses their oldest events."""
         encoded = encode_state(state)
         while len(encoded) > MAX_STATE_BYTES and (given_up := shed(state)):
@@ -404,11 +460,25 @@ class AudiencePartition:
         """How many profiles of this partition are members now."""
         return self._members.get(audience, 0)
 
+    def person(self, profile: str) -> str:
+        """The profile that this one has become part of, as far as this partition knows; itself, if none."""
+        while (state := self.find(profile)) is not None and (owner := owner_of(state)) is not None:
+            profile = owner
+        return profile
+
+    def is_member(self, audience: str, profile: str) -> bool:
+        """Whether the profile, which has become part of no other, is a member now."""
+        state = self.find(profile)
+        known = None if state is None else state.memberships.get(audience)
+        return known is not None and known.member
+
     def display_name(self, profile: str) -> str:
-        """How results name the profile (see app.domain.profile_ids)."""
-        state = self._find(profile.encode())
+        """How results name the person (see app.domain.profile_ids)."""
+        profile = self.person(profile)
+        state = self.find(profile)
         known = {} if state is None else state.identifiers
-        return display_name(profile, {column: item.value for column, item in known.items()})
+        values = {column: item.value for column, item in known.items()}
+        return display_name(profile, values, all_aliases(state))
 
     def _emit(self, deltas: list[MembershipDelta], stage: StageCounters) -> None:
         if not deltas:
@@ -425,7 +495,10 @@ class AudiencePartition:
                 if delta.rows and not any(delta.rows.values()):
                     self._evaluated.dropped[DropReason.NO_IDENTIFIER.value] += 1
             elif delta.change is _EXITED and not never_entered(delta):
-                if len(delta.rows) < len(self.plan.audiences[key].destinations):
+                told = delta.cause is Cause.MERGE or len(delta.rows) == len(
+                    self.plan.audiences[key].destinations
+                )
+                if not told:
                     stage.dropped[DropReason.NOT_IN_SYNC_MODE.value] += 1
                 members[key] = members.get(key, 0) - 1
                 counted.members -= 1
@@ -440,11 +513,29 @@ class AudiencePartition:
 
     # --- states and timers ---
 
-    def _find(self, key: bytes) -> ProfileState | None:
+    def find(self, profile: str) -> ProfileState | None:
+        """What is known of the profile now, not to be changed."""
+        key = profile.encode()
         state = self._touched.get(key)
         if state is None and (encoded := self.states.get(key)) is not None:
             state = decode_state(encoded)
         return state
+
+    def put(self, profile: str, state: ProfileState) -> None:
+        """The profile's state, changed or about to be, to be written."""
+        self._touched[profile.encode()] = state
+
+    def arm(self, profile: str, state: ProfileState, due: int) -> None:
+        """The profile is due when the clock is there."""
+        self._arm(profile.encode(), state, due)
+
+    def emit(self, deltas: list[MembershipDelta]) -> None:
+        """Deltas that something other than time has made."""
+        self._emit(deltas, self._evaluated)
+
+    def give_up(self, events: int) -> None:
+        """So many events were needed and found no room."""
+        self._counters.forgotten_events += events
 
     def _touch(self, key: bytes) -> ProfileState:
         """The profile's state, to be changed and written."""

@@ -1,6 +1,6 @@
 """Profile ids: what a profile is keyed by, and the names it goes by elsewhere.
 
-A user id is its own profile id. Every other form has a prefix, and so has a user id that would read as one of
+Each identifier of a person is a profile id. A user id is its own. Every other form has a prefix, and so has a user id that would read as one of
 them, or that begins with the NUL of the reserved keys of a state table. An id that is an e-mail address or a
 phone number by its looks would put personal data into every topic: it is replaced by its SHA-256 first.
 """
@@ -12,39 +12,75 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 ANONYMOUS: Final = "anonymous_id:"
 USER: Final = "user_id:"
-_PREFIXES: Final = (ANONYMOUS, USER, "group_id:", "\x00")
+EMAIL: Final = "email:"
+MOBILE: Final = "madid:"
+_PREFIXES: Final = (ANONYMOUS, USER, EMAIL, MOBILE, "group_id:", "\x00")
+_OTHER_KINDS: Final = (EMAIL, ANONYMOUS, MOBILE)
 _PHONE: Final = re.compile(r"\+[0-9]{7,15}")
 
 
 def profile_id_of(user_id: str | None, anonymous_id: str | None) -> str | None:
-    """The profile a call belongs to; a missing or blank id counts as none, and None is: neither is there."""
-    if user_id and not user_id.isspace():
-        if "@" in user_id or user_id[0] == "+":
-            user_id = _without_personal_data(user_id)
-        return USER + user_id if user_id.startswith(_PREFIXES) else user_id
-    if anonymous_id and not anonymous_id.isspace():
-        return ANONYMOUS + _without_personal_data(anonymous_id)
-    return None
+    """The profile of these two; a missing or blank id counts as none, and None is: neither is there."""
+    return user_profile(user_id) or anonymous_profile(anonymous_id)
+
+
+def user_profile(user_id: str | None) -> str | None:
+    """None for an id that is missing or blank."""
+    if not user_id or user_id.isspace():
+        return None
+    if "@" in user_id or user_id[0] == "+":
+        user_id = _without_personal_data(user_id)
+    return USER + user_id if user_id.startswith(_PREFIXES) else user_id
+
+
+def anonymous_profile(anonymous_id: str | None) -> str | None:
+    """None for an id that is missing or blank."""
+    if not anonymous_id or anonymous_id.isspace():
+        return None
+    return ANONYMOUS + _without_personal_data(anonymous_id)
+
+
+def profiles_of(
+    user_id: str | None, anonymous_id: str | None, emails: Iterable[object], devices: Iterable[object]
+) -> list[str]:
+    """All that a call names, each once, by priority: the first is the profile that the call is about.
+
+    `emails` are hashed already, `devices` are mobile advertising ids.
+    """
+    found = [user_profile(user_id), *(f"{EMAIL}{email}" for email in emails), anonymous_profile(anonymous_id)]
+    found.extend(f"{MOBILE}{device}" for device in devices)
+    return list(dict.fromkeys(profile for profile in found if profile is not None))
+
+
+def kind_of(profile: str) -> str:
+    """What kind of identifier it is: USER, EMAIL, ANONYMOUS or MOBILE."""
+    return next((kind for kind in _OTHER_KINDS if profile.startswith(kind)), USER)
 
 
 def external_id_of(profile: str) -> str | None:
     """The user id as it is sent, EXTERN_ID; None for a profile without one."""
-    if profile.startswith(ANONYMOUS):
+    if profile.startswith(_OTHER_KINDS):
         return None
     return profile.removeprefix(USER)
 
 
-def display_name(profile: str, identifiers: Mapping[str, object]) -> str:
-    """How results name a profile: its user id, else `email:SHA256`, else its anonymous id."""
+def display_name(profile: str, identifiers: Mapping[str, object], aliases: Mapping[str, int]) -> str:
+    """How results name a profile: its user id, else `email:SHA256`, else its earliest anonymous id, else `madid:ID`.
+
+    `aliases` are all its identifiers, each with the time it was first seen; empty: there is but one.
+    """
     user_id = external_id_of(profile)
     if user_id is not None:
         return user_id
     email = identifiers.get("EMAIL")
-    return f"email:{email}" if email else profile.removeprefix(ANONYMOUS)
+    if email:
+        return f"{EMAIL}{email}"
+    named = [(since, alias) for alias, since in aliases.items() if alias.startswith(ANONYMOUS)]
+    return (min(named)[1] if named else profile).removeprefix(ANONYMOUS)
 
 
 def _without_personal_data(identifier: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from app.domain.call_times import received_of_refused, times_of
+from app.domain.callers import Beside, Callers, named_in
 from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object, read_whole
 from app.domain.engage import (
     audience_key,
@@ -23,19 +24,13 @@ from app.domain.engage import (
     is_journey_step,
     may_reach_facebook,
 )
-from app.domain.normalization import MetaKey, NormalizationOptions
-from app.domain.person import (
-    contacts_in,
-    device_identifier,
-    identifiers_in,
-    identifiers_of_claim,
-    identifiers_of_row,
-)
-from app.domain.profile_ids import ANONYMOUS, profile_id_of
+from app.domain.normalization import NormalizationOptions
+from app.domain.person import identifiers_in, identifiers_of_claim, identifiers_of_row
+from app.domain.profile_ids import ANONYMOUS
 from app.domain.reverse_etl import ROW_EVENTS
 from app.domain.sights import Sights
 from schemas.dead_letter import DropReason, Reason
-from schemas.profile import CALL, VERSION, FeedHit, ProfileEvent
+from schemas.profile import CALL, VERSION, FeedHit, Linking, ProfileEvent
 from schemas.segment import ABSENT, SegmentEvent
 
 if TYPE_CHECKING:
@@ -117,8 +112,7 @@ class Resolver:
         self._sees_anonymous = plan.holds_for_new(anonymous=True)
         self._sees = self._sees_users or self._sees_anonymous
         self._sights = Sights()
-        self._devices = Sights()
-        self._contacts = Sights()
+        self._callers = Callers(options.default_country)
 
     def resolve(
         self, raw: bytes | None, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
@@ -161,9 +155,11 @@ class Resolver:
             plain = context is None or (
                 context.personas is ABSENT
                 and context.device is ABSENT
-                and (context.traits is ABSENT or _contacts_sight(call, context.traits) in self._contacts)
+                and (context.traits is ABSENT or self._callers.have_said(call, context.traits))
             )
             if plain and call.event and not call.event.isspace() and _has_id(call):
+                if (context is None or context.traits is ABSENT) and self._callers.are_new_pair(call):
+                    return self._only_links(call, _Source(raw, lane, offset, received, timestamp))
                 return Resolution(received, (), _NOT_NEEDED)
         if call_type == "alias":
             return Resolution(received, (), DropReason.ALIAS)
@@ -171,18 +167,17 @@ class Resolver:
             row = self._resolve_row(call, _Source(raw, lane, offset, received, timestamp))
             if row is not None:
                 return row
-        profile = profile_id_of(call.user_id, call.anonymous_id)
-        if profile is None:
-            raise RefusedError(Reason.NO_IDENTITY, "userId and anonymousId are both missing or blank")
         source = _Source(raw, lane, offset, received, timestamp)
+        beside = self._callers.beside(call)
         if context is not None and context.personas is not ABSENT:
             personas = read_object(context.personas)
             if claims_membership(personas):
-                return self._resolve_engage(call, profile, personas, source)
+                return self._resolve_engage(call, personas, source)
         if call_type == "identify":
-            return self._resolve_identify(call, profile, source)
+            return self._resolve_identify(call, source, beside)
+        profiles = named_in(call, beside.contacts, beside.device)
         hits = self._hits_of(call, raw)
-        return self._finish(call, profile, source, hits, None, self._of_context(profile, call, source))
+        return self._finish(call, profiles, source, hits, None, self._callers.news(profiles[0], beside))
 
     # --- what a call gives ---
 
@@ -217,25 +212,25 @@ class Resolver:
                 hits.append(FeedHit(feed.id, values))
         return hits
 
-    def _resolve_identify(self, call: SegmentEvent, profile: str, source: _Source) -> Resolution:
+    def _resolve_identify(self, call: SegmentEvent, source: _Source, beside: Beside) -> Resolution:
         traits = read_object(call.traits)
         identifiers = identifiers_in([traits], self._normalization(source))
-        of_context = self._of_context(profile, call, source)
-        if of_context:
+        profiles = named_in(call, identifiers, beside.contacts, beside.device)
+        news = self._callers.news(profiles[0], beside)
+        if news:
             own = {column: value for column, value in (identifiers or {}).items() if value is not None}
-            identifiers = {**(identifiers or {}), **of_context, **own}
-        return self._finish(call, profile, source, [], self._used_traits(traits, None), identifiers)
+            identifiers = {**(identifiers or {}), **news, **own}
+        return self._finish(call, profiles, source, [], self._used_traits(traits, None), identifiers)
 
-    def _resolve_engage(
-        self, call: SegmentEvent, profile: str, personas: dict[str, Any], source: _Source
-    ) -> Resolution:
+    def _resolve_engage(self, call: SegmentEvent, personas: dict[str, Any], source: _Source) -> Resolution:
         """Such a call is no event; its claim may be dropped, its identifiers and other traits are kept anyway."""
         traits, properties = read_object(call.traits), read_object(call.properties)
-        claim = self._claim(call, personas, properties, traits)
         context = read_context(source.raw)
         identifiers = identifiers_of_claim(traits, properties, context, self._normalization(source))
+        profiles = named_in(call, identifiers)
+        claim = self._claim(call, personas, properties, traits)
         used = self._used_traits(traits, claim.key) if call.type == "identify" else None
-        return self._finish(call, profile, source, [], used, identifiers, claim)
+        return self._finish(call, profiles, source, [], used, identifiers, claim)
 
     def _resolve_row(self, call: SegmentEvent, source: _Source) -> Resolution | None:
         """A row of a warehouse; None: no audience takes it for one, or its boolean makes it a call of Engage.
@@ -267,7 +262,7 @@ class Resolver:
         parts = [
             self._finish(
                 call,
-                profile,
+                [profile],
                 source,
                 [],
                 None,
@@ -319,22 +314,6 @@ class Resolver:
         }
         return used or None
 
-    def _of_context(self, profile: str, call: SegmentEvent, source: _Source) -> Identifiers | None:
-        """The advertising id of the device, the e-mail addresses and phone numbers of `context.traits`.
-
-        Libraries repeat them in every call: they are forwarded unless they have been for this profile lately.
-        """
-        context = call.context
-        if context is None or (context.device is ABSENT and context.traits is ABSENT):
-            return None
-        found: Identifiers = {}
-        if context.traits is not ABSENT and self._contacts.is_first(_contacts_sight(call, context.traits)):
-            found.update(contacts_in(read_object(context.traits), self._normalization(source)) or {})
-        device = device_identifier(read_object(context.device), trusted=False)
-        if device is not None and self._devices.is_first(f"{device}|{profile}"):
-            found[MetaKey.MADID.value] = device
-        return found or None
-
     def _normalization(self, source: _Source) -> NormalizationOptions:
         year = datetime.fromtimestamp(source.received // 1_000, UTC).year
         return NormalizationOptions(today_year=year, default_country=self._options.default_country)
@@ -344,7 +323,7 @@ class Resolver:
     def _finish(
         self,
         call: SegmentEvent,
-        profile: str,
+        profiles: list[str],
         source: _Source,
         hits: list[FeedHit],
         traits: dict[str, Any] | None,
@@ -352,9 +331,14 @@ class Resolver:
         claim: _Claims | None = None,
         index: int = 0,
     ) -> Resolution:
+        """`profiles` are all that the call names, the first of which it is about."""
         claims = claim.claims if claim else None
+        profile = profiles[0]
         first = self._is_first_sight(profile)
-        if not (hits or traits or identifiers or claims or first):
+        linking = None
+        if len(profiles) > 1 and self._callers.are_new(call, profiles):
+            linking = Linking(profiles[1:])
+        if not (hits or traits or identifiers or claims or first or linking):
             dropped = (claim.dropped if claim else None) or _NOT_NEEDED
             return Resolution(source.received, (), dropped, None, claim.unknown_audience if claim else None)
         event = ProfileEvent(
@@ -370,10 +354,27 @@ class Resolver:
             traits,
             identifiers,
             claims,
+            None,
+            linking,
         )
         if claim is None:
             return Resolution(source.received, ((profile, event),))
         return Resolution(source.received, ((profile, event),), claim.dropped, None, claim.unknown_audience)
+
+    def _only_links(self, call: SegmentEvent, source: _Source) -> Resolution:
+        """Of a call that no definition needs, that its two ids are one person's."""
+        profile, *links = named_in(call)
+        event = ProfileEvent(
+            VERSION,
+            CALL,
+            source.lane,
+            source.offset,
+            0,
+            source.timestamp,
+            source.received,
+            linking=Linking(links),
+        )
+        return Resolution(source.received, ((profile, event),))
 
     def _is_first_sight(self, profile: str) -> bool:
         """Whether the profile's bare existence is news, and matters to some audience."""
@@ -388,13 +389,8 @@ def _message_id(text: str | None) -> str | None:
     return text[:_MAX_MESSAGE_ID] + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _contacts_sight(call: SegmentEvent, traits: msgspec.Raw) -> int:
-    """Stands for who says what of themselves in `context.traits`; 64 bits, so two are not confused in practice."""
-    return hash((call.user_id, call.anonymous_id, bytes(traits)))
-
-
 def _has_id(call: SegmentEvent) -> bool:
-    """Whether `profile_id_of` would find a profile."""
+    """Whether the call has a user id or an anonymous id."""
     user_id = call.user_id
     if user_id and not user_id.isspace():
         return True

@@ -81,6 +81,22 @@ class MembershipState(msgspec.Struct, array_like=True, gc=False):
     sequence: int
 
 
+class IdentityState(msgspec.Struct, array_like=True, gc=False):
+    """What a profile knows of its identifiers; see app.domain.linking.
+
+    `owner`: the profile that this one has become part of; nothing else is kept then. `aliases`: all identifiers of the
+    person, its own included, as profile ids with the received time of the first call that named them. `links`: chains
+    of identifiers that are still to be linked; `asking`: one has been asked for, and has not answered. `inherited`:
+    audiences that a profile which has ended here was a member of, while that has not been looked at yet.
+    """
+
+    owner: str | None = None
+    aliases: dict[str, int] = {}
+    links: list[list[str]] = []
+    asking: bool = False
+    inherited: list[str] = []
+
+
 class ProfileState(msgspec.Struct, array_like=True, gc=False):
     """One profile; it exists from its first accepted call on.
 
@@ -88,7 +104,8 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     up to which events have gone into totals. `further` are the values of identifiers that a person may have
     several of, other than the current one. `recent_ids` and `recent_at` are digests of message ids and the clock
     at which they were applied, oldest first. `computed` are the values of computed traits, without those that are
-    what they are without any event.
+    what they are without any event. `since`, of profiles that begin with an anonymous id, is the received time of the
+    first call. `identity`: None while no second identifier is known.
     """
 
     version: int = VERSION
@@ -103,6 +120,8 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     recent_ids: list[int] = []
     recent_at: list[int] = []
     computed: dict[str, Any] = {}
+    since: int = 0
+    identity: IdentityState | None = None
 
 
 # Of an encoded state: half of what a record of the changelog may have (topics.spec.MAX_RECORD_BYTES).
@@ -117,6 +136,7 @@ class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
     `applied` is when audiences that need to know it were first applied here, by key. `fired` is the instant up to
     which everything due has fired; the clock is ahead of it in the midst of a long step.
+    `sent`: position of the newest record that this partition has sent to another one.
     """
 
     version: int
@@ -125,6 +145,7 @@ class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     members: dict[str, int]
     applied: dict[str, int] = {}
     fired: int | None = None
+    sent: int = 0
 
 
 class _Wake(msgspec.Struct, array_like=True, gc=False):

@@ -1,8 +1,8 @@
 """profile.events → audience.memberships: fold, evaluate, and commit all of it at once.
 
-Deltas, profile states, lane positions and input offsets of everything folded since the last commit go into one
-Kafka transaction. While it is under way the next batches are folded already; should it fail, the process ends and
-recovery starts from what the last successful one left.
+Deltas, profile states, what profiles say to those of other partitions (in profile.events again), lane positions and
+input offsets of everything folded since the last commit go into one Kafka transaction. While it is under way the next
+batches are folded already; should it fail, the process ends and recovery starts from what the last successful one left.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
+from app.domain.identity import holds_a_profile
 from app.ports import GroupOffset, Record
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
-from schemas.profile import CALL, MARKER, ProfileEvent
+from schemas.profile import MARKER, MERGE, MOVED, ProfileEvent
 from topics.partitioning import membership_key, partition_for
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ MAX_FIRED = 5_000
 IDLE_COMMIT_SECONDS = 5.0
 
 _decode = msgspec.msgpack.Decoder(ProfileEvent).decode
+_encode = msgspec.msgpack.Encoder().encode
 _encode_delta = msgspec.json.Encoder().encode
 
 
@@ -53,18 +55,18 @@ def _fits(event: ProfileEvent, feeds: Mapping[str, Feed]) -> bool:
         feed = feeds.get(hit.feed)
         if feed is not None and not feed.fits(hit.values):
             return False
-    return True
+    return event.kind != MERGE or holds_a_profile(event)
 
 
 class EvaluateStage:
     """The partitions of profile.events that this worker owns.
 
-    `new_partition` makes an empty one; `commit` makes a GroupCommit visible and raises when it cannot.
+    `new_partition` makes an empty one of that number; `commit` makes a GroupCommit visible and raises when it cannot.
     """
 
     def __init__(
         self,
-        new_partition: Callable[[], AudiencePartition],
+        new_partition: Callable[[int], AudiencePartition],
         commit: Callable[[GroupCommit], Awaitable[None]],
         clock: Clock,
         counters: Counters,
@@ -104,7 +106,7 @@ class EvaluateStage:
 
     def add(self, number: int) -> AudiencePartition:
         """An empty partition to load recovered state into."""
-        partition = self.partitions[number] = self._new_partition()
+        partition = self.partitions[number] = self._new_partition(number)
         return partition
 
     # -- folding -----------------------------------------------------------------------------------------------
@@ -146,11 +148,11 @@ class EvaluateStage:
                 while not partition.foresee(event, MAX_FIRED):
                     self._offsets[number] = record.offset
                     await self.flush()
-            if event.kind == CALL:
+            if event.kind == MARKER:
+                partition.apply_marker(event)
+            elif event.kind <= MOVED:
                 partition.apply(profile, event)
                 calls += 1
-            elif event.kind == MARKER:
-                partition.apply_marker(event)
         return calls
 
     def _bury(self, number: int, record: RawRecord) -> None:
@@ -202,6 +204,7 @@ class EvaluateStage:
         changelog = self._catalog.profiles_changelog.name
         memberships = self._catalog.memberships.name
         offsets, self._offsets = self._offsets, {}
+        events = self._catalog.profile_events.name
         for number in offsets:
             outcome = self.partitions[number].drain()
             for delta in outcome.deltas:
@@ -210,6 +213,9 @@ class EvaluateStage:
                     Record(memberships, self._partition_of(delta.audience), key, _encode_delta(delta))
                 )
             records += [Record(changelog, number, key, value) for key, value in outcome.states]
+            for profile, event in outcome.records:
+                key = profile.encode()
+                records.append(Record(events, partition_for(key, self._partition_count), key, _encode(event)))
         for letter in self._letters:
             key = letter.id.encode()
             value = orjson.dumps(letter.model_dump(mode="json"))
@@ -217,8 +223,9 @@ class EvaluateStage:
                 Record(self._catalog.dead_letters.name, partition_for(key, self._partition_count), key, value)
             )
         self._letters.clear()
-        name = self._catalog.profile_events.name
-        return GroupCommit(records, [GroupOffset(name, number, offset) for number, offset in offsets.items()])
+        return GroupCommit(
+            records, [GroupOffset(events, number, offset) for number, offset in offsets.items()]
+        )
 
     def _partition_of(self, audience: str) -> int:
         partition = self._audience_partitions.get(audience)

@@ -47,7 +47,12 @@ class Bench:
         self.commits: list[GroupCommit] = []
         self.offset = 0
         self.stage = EvaluateStage(
-            lambda: AudiencePartition(plan, 0, Counters()), self._commit, StillWall(), Counters(), CATALOG, 1
+            lambda _: AudiencePartition(plan, 0, Counters()),
+            self._commit,
+            StillWall(),
+            Counters(),
+            CATALOG,
+            1,
         )
         self.partition = self.stage.add(0)
         self.partition.finish_recovery()

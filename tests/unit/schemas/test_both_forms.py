@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from schemas.membership import Cause, Change, MembershipDelta, MembershipDeltaModel
-from schemas.profile import FeedHit, ProfileEvent, ProfileEventModel
+from schemas.profile import FeedHit, Linking, ProfileEvent, ProfileEventModel
 from schemas.segment import CallContext, SegmentEvent, SegmentEventModel
 
 scalars = (
@@ -25,7 +25,7 @@ cells = texts | st.floats(0, 1e9)
 profile_events = st.builds(
     ProfileEvent,
     version=st.just(1),
-    kind=st.sampled_from([0, 1]),
+    kind=st.sampled_from(range(6)),
     lane=texts,
     offset=instants,
     index=st.integers(0, 9),
@@ -38,6 +38,14 @@ profile_events = st.builds(
     | st.dictionaries(texts, st.none() | cells | st.lists(texts, max_size=2), max_size=2),
     claims=st.none() | st.dictionaries(texts, st.booleans(), max_size=2),
     progress=st.none() | st.dictionaries(texts, instants, max_size=2),
+    linking=st.none()
+    | st.builds(
+        Linking,
+        links=st.lists(texts, max_size=2),
+        asker=texts,
+        aliases=st.dictionaries(texts, instants, max_size=2),
+        state=st.none() | st.binary(max_size=9),
+    ),
 )
 deltas = st.builds(
     MembershipDelta,
@@ -57,8 +65,11 @@ def test_profile_event(event: ProfileEvent) -> None:
     encoded = msgspec.msgpack.encode(event)
     fields = dict(zip(ProfileEvent.__struct_fields__, msgspec.msgpack.decode(encoded), strict=True))
     fields["hits"] = [tuple(hit) for hit in fields["hits"]]
+    fields["linking"] = fields["linking"] and tuple(fields["linking"])
     model = ProfileEventModel.model_validate(fields)
-    back = ProfileEvent(**{**dict(model), "hits": [FeedHit(*hit) for hit in model.hits]})
+    linking = None if model.linking is None else Linking(*model.linking)
+    hits = [FeedHit(*hit) for hit in model.hits]
+    back = ProfileEvent(**{**dict(model), "hits": hits, "linking": linking})
     assert back == event == msgspec.msgpack.decode(encoded, type=ProfileEvent)
 
 

@@ -1,0 +1,146 @@
+"""Callers: all that a call names of the person it is about, and which of it is news.
+
+Libraries repeat in every call what they know of the person. It is forwarded unless it has been lately; forgetting that
+costs a record and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from app.domain.calls import RefusedError, read_object
+from app.domain.normalization import MetaKey, NormalizationOptions
+from app.domain.person import contacts_in, device_identifier
+from app.domain.profile_ids import ANONYMOUS, external_id_of, profiles_of
+from app.domain.sights import Sights
+from schemas.dead_letter import Reason
+from schemas.segment import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.domain.person import Identifiers
+    from schemas.segment import SegmentEvent
+
+# Distinct `context.traits` that are remembered with what they hold.
+_MAX_READ: Final = 20_000
+
+
+class Beside(NamedTuple):
+    """What a call's context says of the person, beside what the call is about.
+
+    `contacts` are the e-mail addresses and phone numbers of `context.traits`, by column; `sight` stands for who says
+    them. `device` is the advertising id, by column.
+    """
+
+    contacts: Identifiers
+    sight: int
+    device: Identifiers
+
+
+_NOTHING: Final = Beside({}, 0, {})
+
+
+class Callers:
+    """Remembers in bounded memory what has been forwarded lately."""
+
+    def __init__(self, default_country: str | None) -> None:
+        # The year matters to birthdays alone, which are no contacts.
+        self._normalization = NormalizationOptions(today_year=9999, default_country=default_country)
+        self._read: dict[bytes, Identifiers] = {}
+        self._devices = Sights()
+        self._contacts = Sights()
+        self._links = Sights()
+
+    def beside(self, call: SegmentEvent) -> Beside:
+        """What the context says. Raises RefusedError."""
+        context = call.context
+        if context is None or (context.device is ABSENT and context.traits is ABSENT):
+            return _NOTHING
+        contacts: Identifiers = {}
+        sight = 0
+        if context.traits is not ABSENT:
+            contacts = self._contacts_in(bytes(context.traits))
+            sight = _sight(call, context.traits)
+        device: Identifiers = {}
+        if context.device is not ABSENT:
+            found = device_identifier(read_object(context.device), trusted=False)
+            if found is not None:
+                device = {MetaKey.MADID.value: found}
+        return Beside(contacts, sight, device)
+
+    def _contacts_in(self, traits: bytes) -> Identifiers:
+        digest = hashlib.blake2b(traits, digest_size=16).digest()
+        known = self._read.get(digest)
+        if known is None:
+            known = contacts_in(read_object(msgspec.Raw(traits)), self._normalization) or {}
+            if len(self._read) >= _MAX_READ:
+                self._read.clear()
+            self._read[digest] = known
+        return known
+
+    def have_said(self, call: SegmentEvent, traits: msgspec.Raw) -> bool:
+        """Whether all that such a call names, with these `context.traits`, has been forwarded lately."""
+        return _sight(call, traits) in self._contacts
+
+    def news(self, profile: str, beside: Beside) -> Identifiers | None:
+        """Those that have not been forwarded for this profile lately; from now on they have."""
+        found: Identifiers = {}
+        if beside.sight and self._contacts.is_first(beside.sight):
+            found.update(beside.contacts)
+        if beside.device and self._devices.is_first(f"{beside.device['MADID']}|{profile}"):
+            found.update(beside.device)
+        return found or None
+
+    def are_new_pair(self, call: SegmentEvent) -> bool:
+        """Whether the call has a user id and an anonymous id that have not been forwarded together lately."""
+        user_id, anonymous_id = call.user_id, call.anonymous_id
+        if not user_id or not anonymous_id or user_id.isspace() or anonymous_id.isspace():
+            return False
+        # No two pairs are the same text.
+        return self._links.is_first(f"{len(user_id)}|{user_id}|{anonymous_id}")
+
+    def are_new(self, call: SegmentEvent, profiles: list[str]) -> bool:
+        """Whether these, all that the call names, have not been forwarded together lately.
+
+        Together, as one that is refused decides over those behind it.
+        """
+        first, *further = profiles
+        if len(further) == 1 and further[0].startswith(ANONYMOUS) and external_id_of(first) is not None:
+            return self.are_new_pair(call)
+        return self._links.is_first("\n".join(f"{len(one)}|{one}" for one in profiles))
+
+
+def named_in(call: SegmentEvent, *found: Identifiers | None) -> list[str]:
+    """The profiles of all identifiers that the call has, itself and in `found`, by priority: it is about the first.
+
+    Raises RefusedError.
+    """
+    emails = [email for identifiers in found for email in _values(identifiers, MetaKey.EMAIL)]
+    devices = [device for identifiers in found for device in _values(identifiers, MetaKey.MADID)]
+    profiles = profiles_of(call.user_id, call.anonymous_id, emails, devices)
+    if not profiles:
+        raise RefusedError(
+            Reason.NO_IDENTITY,
+            "userId and anonymousId are both missing or blank",
+        )
+    return profiles
+
+
+def _sight(call: SegmentEvent, traits: msgspec.Raw) -> int:
+    """Stands for who says what of themselves in `context.traits`; 64 bits, so two are not confused in practice.
+
+    An identify call is another matter: its traits may name more.
+    """
+    return hash((call.type == "identify", call.user_id, call.anonymous_id, bytes(traits)))
+
+
+def _values(identifiers: Identifiers | None, column: MetaKey) -> Iterator[object]:
+    value = None if identifiers is None else identifiers.get(column.value)
+    if isinstance(value, list):
+        yield from value
+    elif value is not None:
+        yield value

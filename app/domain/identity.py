@@ -1,0 +1,160 @@
+"""Identities: where the linking of profiles (app.domain.linking) meets their states in one partition.
+
+Whoever ends leaves its audiences in the same instant; whoever goes on takes over its memberships and is evaluated
+again with all that both did, at the clock of its own partition.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from app.domain.evaluation import Instant, next_due
+from app.domain.linking import (
+    Verdict,
+    answered,
+    decide,
+    give_way,
+    link,
+    owner_of,
+    refuse,
+    take_over,
+)
+from app.domain.merging import add_aliases, evaluate_merged, fold_profile, leave
+from app.domain.rows import rows_of
+from app.domain.state import AT_ONCE, IdentityState, ProfileState, decode_state
+from schemas.profile import ASK, DONE, MERGE, MOVED, Linking
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from app.domain.mailbox import Mailbox
+    from app.domain.plan import Plan
+    from schemas.membership import MembershipDelta
+    from schemas.profile import ProfileEvent
+
+_NOTHING = Linking()
+
+
+class Profiles(Protocol):
+    """The states of a partition, and the plan they are made by."""
+
+    @property
+    def plan(self) -> Plan: ...
+
+    def find(self, profile: str) -> ProfileState | None:
+        """As it is now, not to be changed; None: nothing is known."""
+
+    def put(self, profile: str, state: ProfileState) -> None:
+        """It has changed, or is about to."""
+
+    def encoded(self, state: ProfileState) -> bytes:
+        """No larger than there is room for."""
+
+    def arm(self, profile: str, state: ProfileState, due: int) -> None:
+        """The profile is to be looked at when the clock is there."""
+
+    def emit(self, deltas: list[MembershipDelta]) -> None:
+        """Deltas to write."""
+
+    def give_up(self, events: int) -> None:
+        """So many events were needed and found no room."""
+
+
+class Identities:
+    """`early_ms` as for the partition. `now` is its clock in all calls; None: not started yet."""
+
+    def __init__(self, profiles: Profiles, early_ms: int, mailbox: Mailbox) -> None:
+        self._profiles = profiles
+        self._early_ms = early_ms
+        self._mailbox = mailbox
+
+    def link(self, profile: str, state: ProfileState, links: Sequence[str], event: ProfileEvent) -> None:
+        """A call about this profile has been applied, and names these identifiers too."""
+        link(profile, state, links, event, self._mailbox)
+
+    def receive(self, profile: str, event: ProfileEvent, now: int | None) -> None:
+        """What another profile has to say."""
+        state = self._profiles.find(profile)
+        said = event.linking or _NOTHING
+        owner = None if state is None else owner_of(state)
+        if event.kind == MOVED:
+            if owner is not None and owner != said.asker:
+                self._profiles.put(profile, ProfileState(identity=IdentityState(said.asker)))
+        elif owner is not None:
+            self._mailbox.send(owner, event)
+        elif event.kind == ASK:
+            self._answer(profile, state, said, event, now)
+        elif event.kind in (MERGE, DONE):
+            state = ProfileState() if state is None else state
+            self._profiles.put(profile, state)
+            if event.kind == MERGE:
+                self._take_in(profile, state, said, now)
+            self._go_on(profile, state, event)
+
+    def _go_on(self, profile: str, state: ProfileState, event: ProfileEvent) -> None:
+        if state.identity is not None:
+            answered(profile, state.identity, event, self._mailbox)
+
+    def _answer(
+        self,
+        profile: str,
+        state: ProfileState | None,
+        said: Linking,
+        event: ProfileEvent,
+        now: int | None,
+    ) -> None:
+        if state is not None and said.asker == profile:
+            self._profiles.put(profile, state)
+            self._go_on(profile, state, event)
+            return
+        verdict = decide(profile, state, said)
+        if verdict is Verdict.REFUSED:
+            refuse(event, [], self._mailbox)
+        elif verdict is Verdict.YIELDS:
+            encoded = None if state is None else self._profiles.encoded(state)
+            if state is not None and now is not None:
+                self._profiles.emit(leave(profile, state, self._profiles.plan, self._instant(now)))
+            self._profiles.put(profile, give_way(profile, state, encoded, event, self._mailbox))
+        elif state is not None:
+            self._profiles.put(profile, state)
+            take_over(profile, state, event, self._mailbox)
+
+    def _take_in(self, profile: str, state: ProfileState, said: Linking, now: int | None) -> None:
+        """All that is known of a profile that has ended."""
+        add_aliases(state, said.aliases)
+        if said.state is None:
+            return
+        before = rows_of(profile, state)
+        self._profiles.give_up(fold_profile(state, decode_state(said.state), self._profiles.plan, now or 0))
+        if now is None:
+            self._profiles.arm(profile, state, AT_ONCE)
+            return
+        instant = self._instant(now)
+        changed = rows_of(profile, state) != before
+        self._profiles.emit(
+            evaluate_merged(profile, state, self._profiles.plan, instant, rows_changed=changed)
+        )
+        due = next_due(state, self._profiles.plan, instant, state.feeds, facts=True)
+        if due < state.wake:
+            self._profiles.arm(profile, state, due)
+
+    def _instant(self, now: int) -> Instant:
+        return Instant(now, now + self._early_ms, now)
+
+
+def all_aliases(state: ProfileState | None) -> Mapping[str, int]:
+    """Every identifier of a profile that has several; empty otherwise."""
+    return {} if state is None or state.identity is None else state.identity.aliases
+
+
+def holds_a_profile(event: ProfileEvent) -> bool:
+    """Whether what a MERGE says of the profile that has ended can be read."""
+    state = event.linking.state if event.linking else None
+    try:
+        if state is not None:
+            decode_state(state)
+    except msgspec.DecodeError:
+        return False
+    return True

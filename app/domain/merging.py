@@ -1,0 +1,210 @@
+"""Merging: what is known of a profile that ends becomes part of the profile that goes on.
+
+The result does not depend on the order in which profiles are merged, nor on whether a call came before or after, apart
+from what only clocks and bounds decide. The clocks of two partitions differ by moments: a profile counts events up to
+the later of the two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from app.domain.computed_traits import refresh
+from app.domain.evaluation import announce, evaluate
+from app.domain.fold import (
+    MAX_REMEMBERED,
+    SEVERAL,
+    adopt,
+    fold_claim,
+    fold_identifiers,
+    fold_trait,
+    prune,
+    settle,
+)
+from app.domain.rows import rows_of
+from app.domain.state import FeedState, IdentifierState, IdentityState, MembershipState, NumberTotals, Totals
+from schemas.membership import Cause, Change, MembershipDelta
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.domain.evaluation import Instant
+    from app.domain.event_conditions import Need
+    from app.domain.plan import CompiledAudience, Plan
+    from app.domain.rows import Row
+    from app.domain.state import ProfileState
+
+_NO_TOTALS: Final = Totals(0, [])
+
+
+# --- memberships ---
+
+
+def leave(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> list[MembershipDelta]:
+    """The last deltas of a profile that ends: it is no member any more, and Facebook is told nothing.
+
+    What waits to be sent of it is taken back; the profile that goes on sends all that both ever sent.
+    """
+    deltas = []
+    for key, known in state.memberships.items():
+        audience = plan.audiences.get(key)
+        if audience is not None and known.member:
+            rows: dict[str, list[Row]] = {destination: [] for destination in audience.told.exits}
+            sequence = known.sequence + 1
+            deltas.append(_delta(profile, audience, sequence, Change.EXITED, rows, instant))
+    return deltas
+
+
+def inherit(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> list[MembershipDelta]:
+    """Takes over the memberships of profiles that have ended here, as ENTERED; what does not hold for the person is
+    to be evaluated next, and then removes what any of them has sent.
+    """
+    identity = state.identity
+    if identity is None or not identity.inherited:
+        return []
+    deltas = []
+    rows = rows_of(profile, state)
+    for key in dict.fromkeys(identity.inherited):
+        audience = plan.audiences.get(key)
+        known = state.memberships.get(key)
+        if audience is None or (known is not None and known.member):
+            continue
+        known = state.memberships[key] = MembershipState(True, 1 if known is None else known.sequence + 1)
+        told = dict.fromkeys(audience.told.entries, rows)
+        deltas.append(_delta(profile, audience, known.sequence, Change.ENTERED, told, instant))
+    identity.inherited = []
+    return deltas
+
+
+def evaluate_merged(
+    profile: str, state: ProfileState, plan: Plan, instant: Instant, *, rows_changed: bool
+) -> list[MembershipDelta]:
+    """Every change that a merge makes of the memberships of the profile that goes on."""
+    refresh(state, plan.computed.values(), instant)
+    deltas = inherit(profile, state, plan, instant)
+    deltas += evaluate(profile, state, plan.audiences.values(), instant, Cause.MERGE)
+    if rows_changed:
+        deltas += announce(profile, state, plan, instant, {delta.audience for delta in deltas})
+    return deltas
+
+
+def _delta(
+    profile: str,
+    audience: CompiledAudience,
+    sequence: int,
+    change: Change,
+    rows: dict[str, list[Row]],
+    instant: Instant,
+) -> MembershipDelta:
+    return MembershipDelta(
+        audience.key, profile, change, sequence, rows, instant.now, instant.clock, Cause.MERGE
+    )
+
+
+# --- what is known ---
+
+
+def add_aliases(state: ProfileState, aliases: Mapping[str, int]) -> None:
+    """The profile has these identifiers too."""
+    identity = state.identity
+    if identity is None:
+        identity = state.identity = IdentityState()
+    for alias, since in aliases.items():
+        identity.aliases[alias] = min(since, identity.aliases.get(alias, since))
+
+
+def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int) -> int:
+    """Folds all that is known of `other` into `state`; returns how many events found no room.
+
+    `other` is used up. Its sequences end with it.
+    """
+    needs = plan.needs
+    adopt(other, needs)
+    upto = max(now, state.settled, other.settled)
+    given_up = settle(state, needs, upto) + settle(other, needs, upto)
+    for feed_id, feed in other.feeds.items():
+        given_up += _fold_feed(state, feed_id, feed, needs[feed_id], upto)
+    for path, trait in other.traits.items():
+        fold_trait(state, path, trait.value, trait.timestamp, trait.message_id)
+    for key, claim in other.claims.items():
+        fold_claim(state, key, claim.member, claim.timestamp, claim.message_id)
+    _fold_identifiers(state, other)
+    _fold_message_ids(state, other)
+    if other.identity is not None:
+        add_aliases(state, other.identity.aliases)
+    identity = state.identity = state.identity or IdentityState()
+    if other.identity is not None:
+        identity.links += other.identity.links
+        identity.inherited += other.identity.inherited
+    identity.inherited += [key for key, known in other.memberships.items() if known.member]
+    return given_up
+
+
+def _fold_feed(state: ProfileState, feed_id: str, other: FeedState, need: Need, now: int) -> int:
+    feed = state.feeds.get(feed_id)
+    if feed is None:
+        state.feeds[feed_id] = other
+        return 0
+    # Stable: events of one instant keep their order, those of `feed` first, unless their message ids say it.
+    instants = feed.instants + other.instants
+    values = feed.values + other.values
+    order = sorted(
+        range(len(instants)),
+        key=lambda place: (instants[place], values[place][-1] if need.ordered else ""),
+    )
+    if values:
+        feed.values = [values[place] for place in order]
+    feed.instants = [instants[place] for place in order]
+    if other.totals is not None:
+        feed.totals = _joined(feed.totals or _NO_TOTALS, other.totals)
+    return prune(feed, need, now)
+
+
+def _joined(one: Totals, other: Totals) -> Totals:
+    if not one.numbers or not other.numbers:
+        return Totals(one.count + other.count, one.numbers or other.numbers)
+    numbers = [_sum(mine, theirs) for mine, theirs in zip(one.numbers, other.numbers, strict=True)]
+    return Totals(one.count + other.count, numbers)
+
+
+def _sum(one: NumberTotals, other: NumberTotals) -> NumberTotals:
+    if not one.count or not other.count:
+        return one if one.count else other
+    total = one.total + other.total
+    larger, smaller = sorted((one.total, other.total), key=abs, reverse=True)
+    lost = (larger - total) + smaller
+    return NumberTotals(
+        one.count + other.count,
+        total,
+        one.compensation + other.compensation + lost,
+        min(one.least, other.least),
+        max(one.greatest, other.greatest),
+    )
+
+
+def _fold_identifiers(state: ProfileState, other: ProfileState) -> None:
+    """Of a kind that a person may have several of, all that either ever sent: an exit has to reach every one."""
+    for column, theirs in other.identifiers.items():
+        if column not in SEVERAL:
+            fold_identifiers(state, {column: theirs.value}, theirs.timestamp)
+            continue
+        mine = state.identifiers.get(column)
+        values = [*([] if mine is None else [mine.value]), *state.further.get(column, ())]
+        values += [theirs.value, *other.further.get(column, ())]
+        newest = max(
+            (theirs, mine or theirs),
+            key=lambda item: (item.timestamp, item.value is not None, str(item.value)),
+        )
+        state.identifiers[column] = IdentifierState(newest.value, newest.timestamp)
+        further = [value for value in dict.fromkeys(values) if value is not None and value != newest.value]
+        if further:
+            state.further[column] = further
+
+
+def _fold_message_ids(state: ProfileState, other: ProfileState) -> None:
+    known = sorted(
+        zip((*state.recent_at, *other.recent_at), (*state.recent_ids, *other.recent_ids), strict=True)
+    )
+    newest = known[-MAX_REMEMBERED:]
+    state.recent_at = [at for at, _ in newest]
+    state.recent_ids = [digest for _, digest in newest]

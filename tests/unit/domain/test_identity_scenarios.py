@@ -1,0 +1,333 @@
+"""Situations in which the identifiers of one person come together, as `simulate` shows them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from app.domain.counters import Counters
+from app.domain.partition import AudiencePartition
+from app.domain.plan import Plan
+from app.domain.resolution import ResolveOptions, Resolver
+from app.domain.simulation import Transition, simulate
+from schemas.membership import Cause, Change, MembershipDelta
+from schemas.profile import MARKER, VERSION, ProfileEvent
+from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, plan_of
+
+VIEWED = {"when": {"event": "Page Viewed", "count": {"at_least": 3}}, "facebook": FACEBOOK}
+ORDERED = {"when": {"event": "Order Completed"}, "facebook": FACEBOOK}
+TWICE = {"when": {"event": "Order Completed", "count": {"at_least": 2}}, "facebook": FACEBOOK}
+NEVER = {"when": {"event": "Order Completed", "count": {"exactly": 0}}, "facebook": FACEBOOK}
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def line(day: float, kind: str, *, user: str | None = None, anon: str | None = None, **fields: Any) -> bytes:
+    """A call on that day of March 2025, counted from 0; `email` and `madid` stand where libraries put them."""
+    milliseconds = round(day * DAY)
+    at = (
+        f"2025-03-{milliseconds // DAY + 1:02}T{milliseconds // HOUR % 24:02}:{milliseconds // 60_000 % 60:02}:"
+        f"{milliseconds // 1_000 % 60:02}.{milliseconds % 1_000:03}Z"
+    )
+    call: dict[str, Any] = {
+        "type": kind,
+        "receivedAt": at,
+        "timestamp": at,
+        "messageId": f"{day}",
+    }
+    if user is not None:
+        call["userId"] = user
+    if anon is not None:
+        call["anonymousId"] = anon
+    if "email" in fields:
+        (call if kind == "identify" else call.setdefault("context", {}))["traits"] = {
+            "email": fields.pop("email")
+        }
+    if "madid" in fields:
+        device = {"type": "ios", "advertisingId": fields.pop("madid"), "adTrackingEnabled": True}
+        call.setdefault("context", {})["device"] = device
+    return json.dumps({**call, **fields}).encode()
+
+
+def page(day: float, **fields: Any) -> bytes:
+    return line(day, "page", name="Pricing", **fields)
+
+
+def order(day: float, **fields: Any) -> bytes:
+    return line(day, "track", event="Order Completed", **fields)
+
+
+def identify(day: float, **fields: Any) -> bytes:
+    return line(day, "identify", **fields)
+
+
+def transitions(plan: Plan, *lines: bytes, until: float = 300) -> list[tuple[float, str, bool]]:
+    found = list(simulate(plan, lines, START + round(until * DAY)))
+    assert all(isinstance(item, Transition) for item in found), found
+    return [
+        ((item.at - START) / DAY, item.profile, item.member) for item in found if isinstance(item, Transition)
+    ]
+
+
+class Worker:
+    """One partition that holds everything, fed as a worker feeds it; for what `simulate` does not print."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.partition = AudiencePartition(plan, 0, Counters())
+        self.partition.finish_recovery()
+        self.partition.set_wall(FAR_WALL)
+        self.partition.set_expected(["lane"])
+        self._resolver = Resolver(plan, ResolveOptions())
+        self._offset = 0
+
+    def feed(self, *lines: bytes) -> list[MembershipDelta]:
+        for one in lines:
+            self._offset += 1
+            resolution = self._resolver.resolve(one, None, FAR_WALL, "lane", self._offset)
+            assert resolution.received is not None
+            self.move_clock(resolution.received)
+            for profile, event in resolution.records:
+                self.partition.apply(profile, event)
+        return self.partition.drain().deltas
+
+    def move_clock(self, instant: int) -> None:
+        marker = ProfileEvent(VERSION, MARKER, "", 0, 0, instant, instant, progress={"lane": instant})
+        self.partition.apply_marker(marker)
+
+
+def changes(deltas: list[MembershipDelta]) -> list[tuple[str, str, int]]:
+    return [(delta.profile, delta.change.value, delta.sequence) for delta in deltas]
+
+
+# --- Segment's own examples ---
+
+
+def test_an_anonymous_history_counts_once_its_person_is_known() -> None:
+    """S38: without anonymous people, somebody enters when they become eligible."""
+    pages = [page(day, anon="a1") for day in (0, 0.01, 0.02)]
+    assert transitions(plan_of(VIEWED), *pages, identify(2, user="u1", anon="a1")) == [(2, "u1", True)]
+
+
+def test_an_anonymous_member_goes_on_as_the_known_one() -> None:
+    """S39: the membership passes on without a line, and what Facebook is to know of the user id is sent."""
+    pages = [page(day, anon="a1") for day in (0, 0.01, 0.02)]
+    plan = plan_of({**VIEWED, "include_anonymous": True})
+    assert transitions(plan, *pages, identify(2, user="u1", anon="a1")) == [(0.02, "a1", True)]
+    worker = Worker(plan)
+    assert changes(worker.feed(*pages)) == [("anonymous_id:a1", "entered", 1)]
+    left, entered = worker.feed(identify(2, user="u1", anon="a1"))
+    assert changes([left, entered]) == [("anonymous_id:a1", "exited", 2), ("u1", "entered", 1)]
+    assert (left.rows, left.cause) == ({"audience_0": []}, Cause.MERGE)
+    assert entered.rows == {"audience_0": [{"EXTERN_ID": "u1"}]}
+    assert (entered.at, entered.cause) == (START + 2 * DAY, Cause.MERGE)
+    assert worker.partition.members("audience_0") == 1
+
+
+def test_two_histories_count_together() -> None:
+    """S40: one order each, two together."""
+    lines = [order(0, user="u1"), order(1, anon="a2"), page(3, user="u1", anon="a2")]
+    assert transitions(plan_of(TWICE), *lines) == [(3, "u1", True)]
+
+
+def test_a_second_user_id_takes_nothing_of_the_first() -> None:
+    """S41: on a shared device, the one who was first keeps it."""
+    lines = [order(0, user="u1", anon="a1"), order(5, user="u2", anon="a1"), order(6, anon="a1")]
+    assert transitions(plan_of(ORDERED), *lines) == [(0, "u1", True), (5, "u2", True)]
+    assert transitions(plan_of(TWICE), *lines) == [(6, "u1", True)]
+
+
+def test_a_members_new_email_is_sent_and_an_exit_has_all_of_them() -> None:
+    """S42 and S43."""
+    worker = Worker(plan_of({"when": {"event": "Order Completed", "within": "9d"}, "facebook": FACEBOOK}))
+    worker.feed(identify(0, user="u1", email="e1@example.com"), order(0, user="u1"))
+    (updated,) = worker.feed(identify(4, user="u1", email="e2@example.com"))
+    emails = {sha("e1@example.com"), sha("e2@example.com")}
+    assert updated.change is Change.UPDATED
+    assert {row["EMAIL"] for row in updated.rows["audience_0"]} == emails
+    worker.move_clock(START + 9 * DAY)
+    (left,) = worker.feed()
+    assert (left.change, {row["EMAIL"] for row in left.rows["audience_0"]}) == (Change.EXITED, emails)
+
+
+# --- who is who ---
+
+
+def test_an_email_finds_its_profile_and_gives_way_to_a_user_id() -> None:
+    name = f"email:{sha('jane@example.com')}"
+    lines = [
+        order(0, anon="a1"),
+        identify(1, anon="a1", email="Jane@Example.com "),
+        order(2, anon="a2", email="jane@example.com"),
+        identify(3, user="u1", email="jane@example.com"),
+        order(4, anon="a2"),
+    ]
+    assert transitions(plan_of(ORDERED), *lines) == [(1, name, True)]
+    three = plan_of({"when": {"event": "Order Completed", "count": {"at_least": 3}}})
+    assert transitions(three, *lines) == [(4, "u1", True)]
+
+
+def test_a_call_may_name_an_email_or_an_advertising_id_alone() -> None:
+    plan = plan_of(ORDERED)
+    lines = [order(0, email="jane@example.com"), order(1, madid="AB-1"), order(2, anon="a", madid="ab-1")]
+    assert transitions(plan, *lines) == [
+        (0, f"email:{sha('jane@example.com')}", True),
+        (1, "madid:ab-1", True),
+    ]
+    assert transitions(plan_of(TWICE), *lines) == [(2, "a", True)]
+
+
+@pytest.mark.parametrize("first", ["b", "a"])
+def test_without_user_id_and_email_the_earliest_anonymous_id_is_the_name(first: str) -> None:
+    other = "a" if first == "b" else "b"
+    plan = plan_of({**TWICE, "include_anonymous": True})
+    lines = [
+        order(0, anon=first),
+        order(1, anon=other),
+        page(2, anon=first, madid="m"),
+        page(3, anon=other, madid="m"),
+    ]
+    assert transitions(plan, *lines) == [(3, first, True)]
+
+
+def test_a_merge_that_ends_a_membership_is_a_line_of_the_survivor() -> None:
+    """The anonymous one had never ordered; the person has."""
+    plan = plan_of({**NEVER, "include_anonymous": True})
+    lines = [page(0, anon="a1"), order(1, user="u1"), identify(2, user="u1", anon="a1", madid="m1")]
+    assert transitions(plan, *lines) == [(0, "a1", True), (2, "u1", False)]
+    worker = Worker(plan)
+    worker.feed(page(0, anon="a1", madid="m1"), order(1, user="u1"))
+    deltas = worker.feed(identify(2, user="u1", anon="a1"))
+    assert changes(deltas) == [
+        ("anonymous_id:a1", "exited", 2),
+        ("u1", "entered", 1),
+        ("u1", "exited", 2),
+    ]
+    assert deltas[-1].rows == {"audience_0": [{"EXTERN_ID": "u1", "MADID": "m1"}]}, "what was sent is removed"
+    assert worker.partition.members("audience_0") == 0
+
+
+def test_a_survivor_who_is_a_member_already_sends_the_new_identifiers() -> None:
+    plan = plan_of({**ORDERED, "include_anonymous": True})
+    worker = Worker(plan)
+    worker.feed(order(0, anon="a1", madid="m1"), order(1, user="u1"))
+    left, updated = worker.feed(identify(2, user="u1", anon="a1"))
+    assert changes([left, updated]) == [("anonymous_id:a1", "exited", 2), ("u1", "updated", 2)]
+    assert updated.rows == {"audience_0": [{"EXTERN_ID": "u1", "MADID": "m1"}]}
+    assert transitions(plan, order(0, anon="a1"), order(1, user="u1"), identify(2, user="u1", anon="a1")) == [
+        (0, "a1", True),
+        (1, "u1", True),
+    ]
+
+
+def test_the_time_of_the_merged_history_is_its_own() -> None:
+    plan = plan_of({"when": {"event": "Order Completed", "within": "10d"}})
+    lines = [order(0, anon="a1"), order(3, user="u1"), identify(4, user="u1", anon="a1"), order(5, anon="a1")]
+    assert transitions(plan, *lines) == [(3, "u1", True), (15, "u1", False)]
+    assert transitions(plan, lines[0], identify(4, user="u1", anon="a1")) == [
+        (4, "u1", True),
+        (10, "u1", False),
+    ]
+
+
+def test_newest_traits_count_whoever_had_them() -> None:
+    plan = plan_of({"when": {"trait": "plan", "equals": "pro"}})
+    lines = [
+        identify(0, user="u1", traits={"plan": "free"}),
+        identify(1, anon="a1", traits={"plan": "pro"}),
+        page(2, user="u1", anon="a1"),
+    ]
+    assert transitions(plan, *lines) == [(2, "u1", True)]
+
+
+def test_a_message_that_was_counted_before_a_merge_counts_once() -> None:
+    lines = [order(0, anon="a1"), page(0.1, user="u1", anon="a1"), order(0, anon="a1")]
+    assert transitions(plan_of(ORDERED), *lines) == [(0.1, "u1", True)]
+    assert transitions(plan_of(TWICE), *lines) == []
+
+
+def test_a_sixth_identifier_of_a_kind_is_dropped_from_its_call() -> None:
+    linked = [page(day / 10, user="u1", anon=f"a{day}") for day in range(6)]
+    plan = plan_of({"when": {"event": "Order Completed"}, "include_anonymous": True})
+    assert transitions(plan, *linked, order(2, anon="a4"), order(3, anon="a5")) == [
+        (2, "u1", True),
+        (3, "a5", True),
+    ]
+
+
+def test_what_is_behind_a_refused_identifier_is_refused_as_well() -> None:
+    """The e-mail is another user's; the anonymous id ranks below it and goes first."""
+    plan = plan_of(ORDERED)
+    lines = [
+        identify(0, user="u1", email="jane@example.com"),
+        identify(1, user="u2", email="jane@example.com", anon="a1"),
+        order(2, anon="a1"),
+    ]
+    assert transitions(plan, *lines) == []
+    assert transitions(plan, *lines, page(3, user="u2", anon="a1")) == [(3, "u2", True)]
+
+
+def test_a_device_that_belongs_to_somebody_brings_its_new_anonymous_id_along() -> None:
+    """Who is linked ranks above who asks: the profile takes the matter over."""
+    plan = plan_of(TWICE)
+    lines = [
+        order(0, user="u1", madid="m1"),
+        order(1, anon="a2", madid="m1"),
+    ]
+    assert transitions(plan, *lines) == [(1, "u1", True)]
+
+
+def test_alias_links_nothing() -> None:
+    plan = plan_of(ORDERED)
+    alias = line(1, "alias", user="u1", anon="a1", previousId="a1")
+    assert transitions(plan, order(0, anon="a1"), alias) == []
+
+
+def test_a_user_id_that_looks_like_another_kind_is_a_user_id() -> None:
+    plan = plan_of(ORDERED)
+    assert transitions(plan, order(0, user="email:x"), order(1, user="madid:y")) == [
+        (0, "email:x", True),
+        (1, "madid:y", True),
+    ]
+
+
+# --- what is forwarded ---
+
+
+def forwarded(plan: Plan, *lines: bytes) -> list[list[tuple[str, ProfileEvent]]]:
+    resolver = Resolver(plan, ResolveOptions())
+    return [
+        list(resolver.resolve(one, None, FAR_WALL, "lane", offset).records)
+        for offset, one in enumerate(lines)
+    ]
+
+
+def test_ids_that_come_together_again_are_not_forwarded_again() -> None:
+    plan = plan_of({"when": {"event": "Needed"}})
+    first, again, other, needed, email, email_again = forwarded(
+        plan,
+        order(0, user="u1", anon="a1"),
+        order(1, user="u1", anon="a1"),
+        order(2, user="u1", anon="a2"),
+        line(3, "track", event="Needed", user="u1", anon="a1"),
+        page(4, user="u1", anon="a1", email="jane@example.com"),
+        page(5, user="u1", anon="a1", email="jane@example.com"),
+    )
+    (profile, event) = first[0]
+    assert (profile, event.hits, event.linking and event.linking.links) == ("u1", [], ["anonymous_id:a1"])
+    assert again == []
+    assert [event.linking.links for _, event in other if event.linking] == [["anonymous_id:a2"]]
+    assert [event.linking for _, event in needed] == [None]
+    (_, event) = email[0]
+    assert event.linking is not None
+    assert event.linking.links == [f"email:{sha('jane@example.com')}", "anonymous_id:a1"]
+    assert email_again == []
+
+
+def test_nothing_raw_is_written_of_an_email() -> None:
+    (records,) = forwarded(plan_of(ORDERED), order(0, anon="jane@example.com", email="jane@example.com"))
+    assert "example.com" not in repr(records)
