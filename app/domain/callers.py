@@ -14,19 +14,28 @@ import msgspec
 from app.domain.calls import RefusedError, read_object
 from app.domain.normalization import MetaKey, NormalizationOptions
 from app.domain.person import contacts_in, device_identifier
-from app.domain.profile_ids import ANONYMOUS, external_id_of, profiles_of
+from app.domain.profile_ids import anonymous_profile, profiles_of, user_profile
 from app.domain.sights import Sights
 from schemas.dead_letter import Reason
 from schemas.segment import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from app.domain.person import Identifiers
     from schemas.segment import SegmentEvent
 
+_EMAIL: Final = MetaKey.EMAIL.value
+_MADID: Final = MetaKey.MADID.value
 # Distinct `context.traits` that are remembered with what they hold.
 _MAX_READ: Final = 20_000
+
+
+class Named(NamedTuple):
+    """The profile that a call is about, and all else that it names, by priority; None: that is known."""
+
+    profile: str
+    links: list[str] | None
 
 
 class Beside(NamedTuple):
@@ -69,7 +78,7 @@ class Callers:
         if context.device is not ABSENT:
             found = device_identifier(read_object(context.device), trusted=False)
             if found is not None:
-                device = {MetaKey.MADID.value: found}
+                device = {_MADID: found}
         return Beside(contacts, sight, device)
 
     def _contacts_in(self, traits: bytes) -> Identifiers:
@@ -91,7 +100,7 @@ class Callers:
         found: Identifiers = {}
         if beside.sight and self._contacts.is_first(beside.sight):
             found.update(beside.contacts)
-        if beside.device and self._devices.is_first(f"{beside.device['MADID']}|{profile}"):
+        if beside.device and self._devices.is_first(f"{beside.device[_MADID]}|{profile}"):
             found.update(beside.device)
         return found or None
 
@@ -100,34 +109,39 @@ class Callers:
         user_id, anonymous_id = call.user_id, call.anonymous_id
         if not user_id or not anonymous_id or user_id.isspace() or anonymous_id.isspace():
             return False
-        # No two pairs are the same text.
-        return self._links.is_first(f"{len(user_id)}|{user_id}|{anonymous_id}")
+        return self._links.is_first(hash((user_id, anonymous_id)))
 
-    def are_new(self, call: SegmentEvent, profiles: list[str]) -> bool:
-        """Whether these, all that the call names, have not been forwarded together lately.
+    def named(self, call: SegmentEvent, *found: Identifiers | None) -> Named:
+        """Of all identifiers that the call has, itself and in `found`. Raises RefusedError.
 
-        Together, as one that is refused decides over those behind it.
+        They are remembered together, as one that is refused decides over those behind it; by 64 bits, so that two
+        calls are not confused in practice.
         """
-        first, *further = profiles
-        if len(further) == 1 and further[0].startswith(ANONYMOUS) and external_id_of(first) is not None:
-            return self.are_new_pair(call)
-        return self._links.is_first("\n".join(f"{len(one)}|{one}" for one in profiles))
+        emails = [email for identifiers in found if identifiers for email in _values(identifiers, _EMAIL)]
+        devices = [device for identifiers in found if identifiers for device in _values(identifiers, _MADID)]
+        if not emails and not devices:
+            return self._named_by_ids(call)
+        profile, *links = profiles_of(call.user_id, call.anonymous_id, emails, devices)
+        if links and self._links.is_first(hash((profile, *links))):
+            return Named(profile, links)
+        return Named(profile, None)
+
+    def _named_by_ids(self, call: SegmentEvent) -> Named:
+        profile = user_profile(call.user_id)
+        if profile is None:
+            profile = anonymous_profile(call.anonymous_id)
+            if profile is None:
+                raise RefusedError(Reason.NO_IDENTITY, "userId and anonymousId are both missing or blank")
+            return Named(profile, None)
+        if self.are_new_pair(call):
+            return named_pair(call)
+        return Named(profile, None)
 
 
-def named_in(call: SegmentEvent, *found: Identifiers | None) -> list[str]:
-    """The profiles of all identifiers that the call has, itself and in `found`, by priority: it is about the first.
-
-    Raises RefusedError.
-    """
-    emails = [email for identifiers in found for email in _values(identifiers, MetaKey.EMAIL)]
-    devices = [device for identifiers in found for device in _values(identifiers, MetaKey.MADID)]
-    profiles = profiles_of(call.user_id, call.anonymous_id, emails, devices)
-    if not profiles:
-        raise RefusedError(
-            Reason.NO_IDENTITY,
-            "userId and anonymousId are both missing or blank",
-        )
-    return profiles
+def named_pair(call: SegmentEvent) -> Named:
+    """Of a call with a user id and an anonymous id that are to be linked."""
+    profile, *links = profiles_of(call.user_id, call.anonymous_id, (), ())
+    return Named(profile, links)
 
 
 def _sight(call: SegmentEvent, traits: msgspec.Raw) -> int:
@@ -138,9 +152,8 @@ def _sight(call: SegmentEvent, traits: msgspec.Raw) -> int:
     return hash((call.type == "identify", call.user_id, call.anonymous_id, bytes(traits)))
 
 
-def _values(identifiers: Identifiers | None, column: MetaKey) -> Iterator[object]:
-    value = None if identifiers is None else identifiers.get(column.value)
-    if isinstance(value, list):
-        yield from value
-    elif value is not None:
-        yield value
+def _values(identifiers: Identifiers, column: str) -> Sequence[object]:
+    value = identifiers.get(column)
+    if value is None:
+        return ()
+    return value if isinstance(value, list) else (value,)

@@ -32,7 +32,7 @@ from app.domain.linking import owner_of
 from app.domain.mailbox import EVERYWHERE, Mailbox
 from app.domain.merging import inherit
 from app.domain.plan import joined
-from app.domain.profile_ids import ANONYMOUS, display_name
+from app.domain.profile_ids import WITHOUT_USER, display_name
 from app.domain.rows import is_identified
 from app.domain.state import (
     AT_ONCE,
@@ -308,7 +308,7 @@ class AudiencePartition:
             self._mailbox.send(state.identity.owner, event)
             return
         self._touched[key] = state
-        if is_new and profile.startswith(ANONYMOUS):
+        if is_new and profile.startswith(WITHOUT_USER):
             state.since = event.received
         if now is None:
             self._fold_hits(state, event, 0)

@@ -19,7 +19,8 @@ USER: Final = "user_id:"
 EMAIL: Final = "email:"
 MOBILE: Final = "madid:"
 _PREFIXES: Final = (ANONYMOUS, USER, EMAIL, MOBILE, "group_id:", "\x00")
-_OTHER_KINDS: Final = (EMAIL, ANONYMOUS, MOBILE)
+# What a profile without a user id begins with.
+WITHOUT_USER: Final = (EMAIL, ANONYMOUS, MOBILE)
 _PHONE: Final = re.compile(r"\+[0-9]{7,15}")
 
 
@@ -58,29 +59,34 @@ def profiles_of(
 
 def kind_of(profile: str) -> str:
     """What kind of identifier it is: USER, EMAIL, ANONYMOUS or MOBILE."""
-    return next((kind for kind in _OTHER_KINDS if profile.startswith(kind)), USER)
+    return next((kind for kind in WITHOUT_USER if profile.startswith(kind)), USER)
 
 
 def external_id_of(profile: str) -> str | None:
     """The user id as it is sent, EXTERN_ID; None for a profile without one."""
-    if profile.startswith(_OTHER_KINDS):
+    if profile.startswith(WITHOUT_USER):
         return None
     return profile.removeprefix(USER)
 
 
 def display_name(profile: str, identifiers: Mapping[str, object], aliases: Mapping[str, int]) -> str:
-    """How results name a profile: its user id, else `email:SHA256`, else its earliest anonymous id, else `madid:ID`.
+    """How results name a profile: its user id, else `email:SHA256`, else its anonymous id, else `madid:ID`; of several
+    of a kind the earliest.
 
-    `aliases` are all its identifiers, each with the time it was first seen; empty: there is but one.
+    `aliases` are all its identifiers, each with the time it was first named; empty: there is but one.
     """
     user_id = external_id_of(profile)
     if user_id is not None:
         return user_id
-    email = identifiers.get("EMAIL")
-    if email:
+    earliest = {
+        kind_of(alias): alias for _, alias in sorted(((aliases[one], one) for one in aliases), reverse=True)
+    }
+    earliest.setdefault(kind_of(profile), profile)
+    if EMAIL in earliest:
+        return earliest[EMAIL]
+    if email := identifiers.get("EMAIL"):
         return f"{EMAIL}{email}"
-    named = [(since, alias) for alias, since in aliases.items() if alias.startswith(ANONYMOUS)]
-    return (min(named)[1] if named else profile).removeprefix(ANONYMOUS)
+    return earliest[ANONYMOUS if ANONYMOUS in earliest else MOBILE].removeprefix(ANONYMOUS)
 
 
 def _without_personal_data(identifier: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from app.domain.call_times import received_of_refused, times_of
-from app.domain.callers import Beside, Callers, named_in
+from app.domain.callers import Callers, Named, named_pair
 from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object, read_whole
 from app.domain.engage import (
     audience_key,
@@ -36,6 +36,7 @@ from schemas.segment import ABSENT, SegmentEvent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from app.domain.callers import Beside
     from app.domain.person import Identifiers
     from app.domain.plan import Plan
 
@@ -175,9 +176,9 @@ class Resolver:
                 return self._resolve_engage(call, personas, source)
         if call_type == "identify":
             return self._resolve_identify(call, source, beside)
-        profiles = named_in(call, beside.contacts, beside.device)
+        named = self._callers.named(call, beside.contacts, beside.device)
         hits = self._hits_of(call, raw)
-        return self._finish(call, profiles, source, hits, None, self._callers.news(profiles[0], beside))
+        return self._finish(call, named, source, hits, None, self._callers.news(named.profile, beside))
 
     # --- what a call gives ---
 
@@ -215,22 +216,22 @@ class Resolver:
     def _resolve_identify(self, call: SegmentEvent, source: _Source, beside: Beside) -> Resolution:
         traits = read_object(call.traits)
         identifiers = identifiers_in([traits], self._normalization(source))
-        profiles = named_in(call, identifiers, beside.contacts, beside.device)
-        news = self._callers.news(profiles[0], beside)
+        named = self._callers.named(call, identifiers, beside.contacts, beside.device)
+        news = self._callers.news(named.profile, beside)
         if news:
             own = {column: value for column, value in (identifiers or {}).items() if value is not None}
             identifiers = {**(identifiers or {}), **news, **own}
-        return self._finish(call, profiles, source, [], self._used_traits(traits, None), identifiers)
+        return self._finish(call, named, source, [], self._used_traits(traits, None), identifiers)
 
     def _resolve_engage(self, call: SegmentEvent, personas: dict[str, Any], source: _Source) -> Resolution:
         """Such a call is no event; its claim may be dropped, its identifiers and other traits are kept anyway."""
         traits, properties = read_object(call.traits), read_object(call.properties)
         context = read_context(source.raw)
         identifiers = identifiers_of_claim(traits, properties, context, self._normalization(source))
-        profiles = named_in(call, identifiers)
+        named = self._callers.named(call, identifiers)
         claim = self._claim(call, personas, properties, traits)
         used = self._used_traits(traits, claim.key) if call.type == "identify" else None
-        return self._finish(call, profiles, source, [], used, identifiers, claim)
+        return self._finish(call, named, source, [], used, identifiers, claim)
 
     def _resolve_row(self, call: SegmentEvent, source: _Source) -> Resolution | None:
         """A row of a warehouse; None: no audience takes it for one, or its boolean makes it a call of Engage.
@@ -262,7 +263,7 @@ class Resolver:
         parts = [
             self._finish(
                 call,
-                [profile],
+                Named(profile, None),
                 source,
                 [],
                 None,
@@ -323,7 +324,7 @@ class Resolver:
     def _finish(
         self,
         call: SegmentEvent,
-        profiles: list[str],
+        named: Named,
         source: _Source,
         hits: list[FeedHit],
         traits: dict[str, Any] | None,
@@ -331,14 +332,10 @@ class Resolver:
         claim: _Claims | None = None,
         index: int = 0,
     ) -> Resolution:
-        """`profiles` are all that the call names, the first of which it is about."""
         claims = claim.claims if claim else None
-        profile = profiles[0]
+        profile, links = named
         first = self._is_first_sight(profile)
-        linking = None
-        if len(profiles) > 1 and self._callers.are_new(call, profiles):
-            linking = Linking(profiles[1:])
-        if not (hits or traits or identifiers or claims or first or linking):
+        if not (hits or traits or identifiers or claims or first or links):
             dropped = (claim.dropped if claim else None) or _NOT_NEEDED
             return Resolution(source.received, (), dropped, None, claim.unknown_audience if claim else None)
         event = ProfileEvent(
@@ -355,7 +352,7 @@ class Resolver:
             identifiers,
             claims,
             None,
-            linking,
+            Linking(links) if links else None,
         )
         if claim is None:
             return Resolution(source.received, ((profile, event),))
@@ -363,7 +360,7 @@ class Resolver:
 
     def _only_links(self, call: SegmentEvent, source: _Source) -> Resolution:
         """Of a call that no definition needs, that its two ids are one person's."""
-        profile, *links = named_in(call)
+        profile, links = named_pair(call)
         event = ProfileEvent(
             VERSION,
             CALL,
@@ -372,7 +369,7 @@ class Resolver:
             0,
             source.timestamp,
             source.received,
-            linking=Linking(links),
+            linking=Linking(links or []),
         )
         return Resolution(source.received, ((profile, event),))
 

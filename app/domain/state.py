@@ -104,8 +104,8 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     up to which events have gone into totals. `further` are the values of identifiers that a person may have
     several of, other than the current one. `recent_ids` and `recent_at` are digests of message ids and the clock
     at which they were applied, oldest first. `computed` are the values of computed traits, without those that are
-    what they are without any event. `since`, of profiles that begin with an anonymous id, is the received time of the
-    first call. `identity`: None while no second identifier is known.
+    what they are without any event. `since`, of profiles without a user id, is the received time of the first call.
+    `identity`: None while no second identifier is known.
     """
 
     version: int = VERSION

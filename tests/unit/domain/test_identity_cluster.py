@@ -1,0 +1,141 @@
+"""Who is who in several partitions: whatever comes first, twice, late, or again after a crash, the same people are
+members in the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.domain.conditions import compile_audiences
+from app.domain.definitions import Document, parse_definitions
+from tests.unit.domain.brute_force import DAY
+from tests.unit.domain.identity_calls import FEW, MANY, audiences, digest, document, histories, line_of
+from tests.unit.domain.identity_cluster import Cluster
+from tests.unit.domain.identity_oracle import Identifier, IdentityOracle, NamedCall
+
+slow_enough = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+
+# Nobody's identifiers are anybody else's, and nobody has too many: then the order of calls cannot matter.
+PEOPLE: list[list[Identifier]] = [
+    [("user", "u1"), ("email", "e1"), ("anon", "a1"), ("anon", "a2"), ("madid", "m1"), ("email", "e2")],
+    [("user", "u2"), ("anon", "a3"), ("anon", "a4"), ("anon", "a5"), ("madid", "m2"), ("email", "e3")],
+    [("email", "e4"), ("email", "e5"), ("anon", "a6"), ("madid", "m3"), ("madid", "m4"), ("anon", "a7")],
+    [("anon", "a8"), ("anon", "a9"), ("madid", "m5")],
+]
+
+
+def key_of(identifier: Identifier) -> str:
+    """How the worker writes it."""
+    kind, value = identifier
+    if kind == "user":
+        return value
+    return {"email": f"email:{digest(value)}", "anon": f"anonymous_id:{value}"}.get(kind, f"madid:{value}")
+
+
+def cluster_of(found: dict[str, dict[str, Any]], partitions: int, lanes: int) -> Cluster:
+    plan = compile_audiences(parse_definitions([Document("a.yaml", document(found))]).audiences)
+    return Cluster(plan, partitions, lanes)
+
+
+def run(cluster: Cluster, calls: list[NamedCall], until: int, draw: Any) -> None:
+    """Calls on the lanes in order; what happens between them is drawn."""
+    partitions, lanes = len(cluster.nodes), len(cluster.lanes)
+    for named in calls:
+        how = draw(st.sampled_from(["", "", "", "twice", "forgetful"]))
+        # A lane has the calls of each person in order, as a source that is keyed by person would; or not.
+        lane = draw(st.integers(0, lanes - 1))
+        cluster.call(lane, line_of(named), twice=how == "twice", forgetful=how == "forgetful")
+        for _ in range(draw(st.integers(0, 3))):
+            number = draw(st.integers(0, partitions - 1))
+            what = draw(st.sampled_from(["step", "step", "commit", "crash"]))
+            if what == "step":
+                cluster.step(number, draw(st.integers(1, 9)))
+            elif what == "commit":
+                cluster.commit(number)
+            else:
+                cluster.crash(number)
+    cluster.settle()
+    for lane in range(lanes):
+        cluster.marker(until, lane)
+    cluster.settle()
+
+
+@slow_enough
+@given(audiences(), histories(PEOPLE, least=4), st.integers(1, 5), st.integers(1, 3), st.randoms(), st.data())
+def test_the_same_people_are_members_whatever_the_order(
+    found: dict[str, dict[str, Any]],
+    calls: list[NamedCall],
+    partitions: int,
+    lanes: int,
+    random: Any,
+    data: st.DataObject,
+) -> None:
+    until = max(named.call.received for named in calls) + 3 * DAY
+    oracle = IdentityOracle(found, digest)
+    for named in calls:
+        oracle.apply(named)
+    oracle.move_clock(until)
+    oracle.finish()
+    cluster = cluster_of(found, partitions, lanes)
+    shuffled = list(calls)
+    random.shuffle(shuffled)
+    run(cluster, shuffled, until, data.draw)
+    owners = {key_of(name): cluster.owner(key_of(name)) for person in oracle.people for name in person.since}
+    for person in oracle.people:
+        assert len({owners[key_of(name)] for name in person.since}) == 1, "all of them lead to one profile"
+    assert len(set(owners.values())) == len(oracle.people)
+    expected = {
+        (audience, owners[key_of(next(iter(person.since)))])
+        for person in oracle.people
+        for audience in person.audiences
+    }
+    assert cluster.members() == expected
+    assert_facebook_has_the_members(cluster, oracle)
+
+
+def assert_facebook_has_the_members(cluster: Cluster, oracle: IdentityOracle) -> None:
+    columns = {"user": "EXTERN_ID", "email": "EMAIL", "madid": "MADID"}
+    for audience, values in cluster.facebook().items():
+        expected = {
+            (columns[kind], digest(value) if kind == "email" else value)
+            for person in oracle.people
+            if audience in person.audiences
+            for kind, value in person.since
+            if kind in columns
+        }
+        assert values == expected
+
+
+@slow_enough
+@given(
+    audiences(),
+    histories([FEW, MANY], least=5, most=30),
+    st.integers(2, 5),
+    st.integers(1, 3),
+    st.randoms(),
+    st.data(),
+)
+def test_identifiers_that_people_share_make_no_ring_and_no_profile_with_too_many(
+    found: dict[str, dict[str, Any]],
+    calls: list[NamedCall],
+    partitions: int,
+    lanes: int,
+    random: Any,
+    data: st.DataObject,
+) -> None:
+    """Who gets what is a matter of order; that there is one owner of each, within the limits, is not."""
+    cluster = cluster_of(found, partitions, lanes)
+    shuffled = list(calls)
+    random.shuffle(shuffled)
+    run(cluster, shuffled, max(named.call.received for named in calls) + DAY, data.draw)
+    cluster.members()
+    owned: dict[str, list[Identifier]] = {}
+    for name in {name for named in calls for name in named.names}:
+        owned.setdefault(cluster.owner(key_of(name)), []).append(name)
+    for names in owned.values():
+        kinds = [kind for kind, _ in names]
+        assert kinds.count("user") <= 1
+        assert max(map(kinds.count, kinds)) <= 5
