@@ -4,17 +4,20 @@ members in the end.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import Document, parse_definitions
-from tests.unit.domain.brute_force import DAY
+from tests.unit.domain.brute_force import DAY, Call
 from tests.unit.domain.identity_calls import FEW, MANY, audiences, digest, document, histories, line_of
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import Identifier, IdentityOracle, NamedCall
+from tests.unit.domain.test_evaluation_oracle import START
 
 slow_enough = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -139,3 +142,37 @@ def test_identifiers_that_people_share_make_no_ring_and_no_profile_with_too_many
         kinds = [kind for kind, _ in names]
         assert kinds.count("user") <= 1
         assert max(map(kinds.count, kinds)) <= 5
+
+
+@pytest.mark.parametrize("beside", [("user", "u1"), ("madid", "m1"), ("email", "e1")])
+@pytest.mark.parametrize("partitions", [1, 2, 5])
+def test_a_burst_of_new_identifiers_finds_no_more_room_than_there_is(
+    beside: Identifier, partitions: int
+) -> None:
+    """All of them come before any profile has answered another."""
+    cluster = cluster_of({"audience": {"when": {"event": "A"}, "include_anonymous": True}}, partitions, 1)
+    for number in range(12):
+        names = [beside, ("anon", f"a{number}")]
+        call = Call("track", "", START + number, START + number, f"m{number}", event="A")
+        cluster.call(0, line_of(NamedCall(call, names)))
+    cluster.settle()
+    together = [
+        number
+        for number in range(12)
+        if cluster.owner(f"anonymous_id:a{number}") == cluster.owner(key_of(beside))
+    ]
+    assert len(together) == 5
+    alone = 12 - 5 if beside[0] == "madid" else 0
+    assert len(cluster.members()) == 1 + alone
+
+
+def test_profiles_that_ask_each_other_at_once_become_one() -> None:
+    """Each of three is asked for by another, before any has heard of it."""
+    for partitions in (1, 2, 3, 5):
+        cluster = cluster_of({"audience": {"when": {"event": "A", "count": {"at_least": 3}}}}, partitions, 3)
+        ring = [("anon", "a1"), ("madid", "m1"), ("email", "e1"), ("anon", "a1")]
+        for number, pair in enumerate(pairwise(ring)):
+            call = Call("track", "", START, START, f"m{number}", event="A")
+            cluster.call(number, line_of(NamedCall(call, list(pair))))
+        cluster.settle()
+        assert cluster.members() == {("audience", cluster.owner(key_of(("anon", "a1"))))}
