@@ -50,7 +50,7 @@ class Beside(NamedTuple):
     device: Identifiers
 
 
-_NOTHING: Final = Beside({}, 0, {})
+NOTHING: Final = Beside({}, 0, {})
 
 
 class Callers:
@@ -68,7 +68,7 @@ class Callers:
         """What the context says. Raises RefusedError."""
         context = call.context
         if context is None or (context.device is ABSENT and context.traits is ABSENT):
-            return _NOTHING
+            return NOTHING
         contacts: Identifiers = {}
         sight = 0
         if context.traits is not ABSENT:
@@ -120,13 +120,14 @@ class Callers:
         emails = [email for identifiers in found if identifiers for email in _values(identifiers, _EMAIL)]
         devices = [device for identifiers in found if identifiers for device in _values(identifiers, _MADID)]
         if not emails and not devices:
-            return self._named_by_ids(call)
+            return self.named_by_ids(call)
         profile, *links = profiles_of(call.user_id, call.anonymous_id, emails, devices)
         if links and self._links.is_first(hash((profile, *links))):
             return Named(profile, links)
         return Named(profile, None)
 
-    def _named_by_ids(self, call: SegmentEvent) -> Named:
+    def named_by_ids(self, call: SegmentEvent) -> Named:
+        """Of its user id and anonymous id alone. Raises RefusedError."""
         profile = user_profile(call.user_id)
         if profile is None:
             profile = anonymous_profile(call.anonymous_id)

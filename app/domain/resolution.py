@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from app.domain.call_times import received_of_refused, times_of
-from app.domain.callers import Callers, Named, named_pair
+from app.domain.callers import NOTHING, Callers, Named, named_pair
 from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object, read_whole
 from app.domain.engage import (
     audience_key,
@@ -176,9 +176,12 @@ class Resolver:
                 return self._resolve_engage(call, personas, source)
         if call_type == "identify":
             return self._resolve_identify(call, source, beside)
-        named = self._callers.named(call, beside.contacts, beside.device)
-        hits = self._hits_of(call, raw)
-        return self._finish(call, named, source, hits, None, self._callers.news(named.profile, beside))
+        if beside is NOTHING:
+            named, news = self._callers.named_by_ids(call), None
+        else:
+            named = self._callers.named(call, beside.contacts, beside.device)
+            news = self._callers.news(named.profile, beside)
+        return self._finish(call, named, source, self._hits_of(call, raw), None, news)
 
     # --- what a call gives ---
 

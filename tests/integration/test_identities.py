@@ -66,8 +66,8 @@ def test_people_are_the_same_in_four_partitions_and_through_crashes(
 
 def members_in_one_partition(calls: list[SourceCall], until: int) -> dict[str, set[str]]:
     """By profile id: what `simulate` does not print, as a membership passes on without a line."""
-    plan = compile_audiences(parse_definitions([Document("audiences.yaml", AUDIENCES)]).audiences)
-    alone = Cluster(plan, partitions=1, lanes=1)
+    parsed = parse_definitions([Document("audiences.yaml", AUDIENCES)])
+    alone = Cluster(compile_audiences(parsed.audiences, parsed.traits), partitions=1, lanes=1)
     for call in calls:
         alone.call(0, json.dumps(call.body).encode())
     alone.marker(until, 0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from tests.unit.domain.brute_force import DAY, HOUR, Call
 from tests.unit.domain.identity_oracle import Identifier, NamedCall
-from tests.unit.domain.test_evaluation_oracle import START, conditions, instant, scalars
+from tests.unit.domain.random_cases import START, Defined, anything, data, instant, scalars
 
 # What tells one history from two, whoever they are of.
 TELLING: list[dict[str, Any]] = [
@@ -25,12 +26,17 @@ TELLING: list[dict[str, Any]] = [
 
 
 @st.composite
-def audiences(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
-    found = draw(st.lists(st.sampled_from(TELLING) | conditions, min_size=1, max_size=3))
-    return {
-        f"audience_{number}": {"when": condition, "include_anonymous": draw(st.booleans())}
-        for number, condition in enumerate(found)
-    }
+def telling(draw: st.DrawFn) -> Defined:
+    found = draw(st.lists(st.sampled_from(TELLING), min_size=1, max_size=3))
+    return Defined(
+        {
+            f"audience_{number}": {"when": condition, "include_anonymous": draw(st.booleans())}
+            for number, condition in enumerate(found)
+        }
+    )
+
+
+definitions = telling() | anything().filter(lambda defined: "engage" not in defined.audiences)
 
 
 def names(kind: str, count: int) -> list[Identifier]:
@@ -45,18 +51,18 @@ MANY = [*names("user", 2), *names("email", 7), *names("anon", 8), *names("madid"
 
 @st.composite
 def histories(
-    draw: st.DrawFn, pools: list[list[Identifier]], least: int = 1, most: int = 14
+    draw: st.DrawFn, pools: list[list[Identifier]], least: int = 1, most: int = 14, *, again: bool = True
 ) -> list[NamedCall]:
-    """Each call names some identifiers of one of the pools, one of a kind at most, but e-mails."""
+    """Each call names some identifiers of one of the pools, one of a kind at most. `again`: some come twice."""
     received = START
     made: list[NamedCall] = []
     for number in range(draw(st.integers(least, most))):
         received += draw(st.sampled_from([0, 0, 1, HOUR, HOUR, 5 * HOUR, DAY]))
         ahead = draw(st.sampled_from([0, 0, 0, -1, -HOUR, -DAY, HOUR]))
-        if made and draw(st.integers(0, 7)) == 0:
-            again = draw(st.sampled_from(made))
-            if again.call.kind == "track":
-                made.append(NamedCall(Call(**{**vars(again.call), "received": received}), again.names))
+        if again and made and draw(st.integers(0, 7)) == 0:
+            first = draw(st.sampled_from(made))
+            if first.call.kind == "track":
+                made.append(NamedCall(replace(first.call, received=received), first.names))
                 continue
         pool = draw(st.sampled_from(pools))
         chosen = draw(st.lists(st.sampled_from(pool), min_size=1, max_size=3, unique_by=lambda name: name[0]))
@@ -69,8 +75,8 @@ def histories(
                     timestamp=received + ahead,
                     message_id=f"{draw(st.integers(0, 9))}{number}",
                     event=draw(st.sampled_from(["A", "B"])),
-                    properties={name: draw(scalars) for name in ("p", "q") if draw(st.booleans())},
-                    traits={name: draw(scalars) for name in ("t", "u") if draw(st.booleans())},
+                    properties=draw(data(scalars, "p", "q", "d")),
+                    traits=draw(data(scalars, "t", "u", "d")),
                     source=draw(st.sampled_from([None, "s1"])),
                 ),
                 chosen,
@@ -113,9 +119,3 @@ def line_of(named: NamedCall) -> bytes:
     if call.kind == "track":
         line |= {"event": call.event, "properties": call.properties}
     return json.dumps({**line, "context": context}).encode()
-
-
-def document(found: dict[str, dict[str, Any]]) -> str:
-    return json.dumps(
-        {"audiences": [{"name": key, "key": key, **audience} for key, audience in found.items()]}
-    )

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from app.domain.conditions import Plan
 from app.domain.counters import Counters
 from app.domain.linking import owner_of
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
+from app.domain.plan import Plan
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.state import CLOCK_KEY, decode_state
 from schemas.membership import Change, MembershipDelta
@@ -53,7 +53,7 @@ class Cluster:
     def _engine(self, number: int, changelog: dict[bytes, bytes]) -> AudiencePartition:
         place = Place(number, self.partition_of)
         self._counters[number] = Counters()
-        engine = AudiencePartition(self.plan, EARLY, self._counters[number], place)
+        engine = AudiencePartition(self.plan, EARLY, self._counters[number], place=place)
         for key, value in changelog.items():
             engine.load(key, value)
         engine.finish_recovery()

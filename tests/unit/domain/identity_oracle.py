@@ -1,5 +1,6 @@
 """An oracle for who is who: it keeps every call ever made with the people that they made, and asks the truth of all of
-them at every instant at which anything could change. Slow on purpose, and it shares no code with the application.
+them at every instant at which anything could change. Slow on purpose, and it shares no code with the application; what
+holds of the calls of one person is tests.unit.domain.brute_force's to say.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.unit.domain.brute_force import DAY, Call, History, ages
+from tests.unit.domain.brute_force import DAY, Call, Oracle, Truth, date, duration, hours, texts_in
 
 LIMITS = {"user": 1, "email": 5, "anon": 5, "madid": 5}
 # By priority: what a call names is looked up in this order.
@@ -35,7 +36,7 @@ class Person:
     """Everything known of one person; `since`: when each identifier was first named."""
 
     since: dict[Identifier, int] = field(default_factory=dict)
-    history: History = field(default_factory=History)
+    calls: list[Call] = field(default_factory=list)
     remembered: dict[str, int] = field(default_factory=dict)
     audiences: set[str] = field(default_factory=set)
     # The audiences that it, or anybody who has become part of it, was in before the instant.
@@ -63,9 +64,17 @@ def too_many(identifiers: set[Identifier]) -> bool:
 class IdentityOracle:
     """People, their memberships, and the transitions; `digest` makes of an e-mail what stands in a name."""
 
-    def __init__(self, audiences: dict[str, dict[str, Any]], digest: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        audiences: dict[str, dict[str, Any]],
+        traits: dict[str, dict[str, Any]],
+        digest: Callable[[str], str],
+    ) -> None:
         self.audiences = audiences
         self.digest = digest
+        self._conditions = Oracle(audiences, traits)
+        self._spans = {hours(found) for found in texts_in([audiences, traits]) if duration(found)}
+        self._instants = {created for key in audiences if (created := self._conditions.created(key))}
         self.clock = 0
         self.people: list[Person] = []
         self.transitions: list[tuple[int, str, str, bool]] = []
@@ -74,14 +83,20 @@ class IdentityOracle:
         self.move_clock(named.call.received)
         person = self._resolve(named.in_order)
         call = named.call
+        self._instants.add(call.timestamp)
+        for value in (*call.properties.values(), *call.traits.values()):
+            if (found := date(value)) is not None:
+                self._instants.add(found)
+            if (span := duration(value)) is not None:
+                self._spans.add(span)
         if call.kind == "track":
             remembered = person.remembered.get(call.message_id)
             again = remembered is not None and self.clock < remembered + DAY
             if not again:
                 person.remembered[call.message_id] = self.clock
-                person.history.calls.append(call)
+                person.calls.append(call)
         else:
-            person.history.calls.append(call)
+            person.calls.append(call)
 
     def _resolve(self, names: list[Identifier]) -> Person:
         """The longest row of names, by priority, that one person may have."""
@@ -104,7 +119,7 @@ class IdentityOracle:
         self.people.remove(other)
         for name, since in other.since.items():
             person.since[name] = min(since, person.since.get(name, since))
-        person.history.calls += other.history.calls
+        person.calls += other.calls
         person.audiences |= other.audiences
         person.before |= other.before
         for message, at in other.remembered.items():
@@ -116,11 +131,9 @@ class IdentityOracle:
             return
         self._look()
         edges = {
-            call.timestamp + age
-            for person in self.people
-            for call in person.history.calls
-            for audience in self.audiences.values()
-            for age in ages(audience["when"])
+            known + span
+            for known in self._instants
+            for span in (0, *self._spans, *(-span for span in self._spans))
         }
         for edge in sorted(edges):
             if self.clock < edge < instant:
@@ -134,14 +147,15 @@ class IdentityOracle:
 
     def _look(self) -> None:
         for person in self.people:
-            person.audiences = {
-                key for key, audience in self.audiences.items() if self._is_member(person, audience)
-            }
+            truth = self._truth(person)
+            person.audiences = {key for key in self.audiences if truth.member(key)}
             for key in person.audiences ^ person.before:
                 transition = (self.clock, key, person.name(self.digest), key in person.audiences)
                 self.transitions.append(transition)
             person.before = set(person.audiences)
 
-    def _is_member(self, person: Person, audience: dict[str, Any]) -> bool:
-        eligible = person.identified or audience.get("include_anonymous", False)
-        return eligible and person.history.holds(audience["when"], self.clock, self.clock)
+    def _truth(self, person: Person) -> Truth:
+        """By the rules for one profile; its name says whether it is an anonymous one."""
+        profile = "known" if person.identified else "anonymous"
+        self._conditions.profiles[profile] = person.calls
+        return Truth(self._conditions, profile, self.clock)

