@@ -1,8 +1,8 @@
 """Folding what a call says into a profile's state, and forgetting what no condition can ask for again.
 
 Every function here gives the same state whatever the order in which calls come, apart from what only the clock
-decides. Merging two profiles would fold the kept entries of one into the other: the newest K of a union are among
-the newest K of its parts.
+decides. Merging two profiles folds the kept entries of one into the other (app.domain.merging): the newest K of a union
+are among the newest K of its parts.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.fold import SEVERAL
 from app.domain.normalization import MetaKey
-from app.domain.profile_ids import EMAIL, MOBILE, external_id_of
+from app.domain.profile_ids import external_id_of
 
 if TYPE_CHECKING:
     from app.domain.state import ProfileState
@@ -43,8 +43,4 @@ def rows_of(profile: str, state: ProfileState) -> list[Row]:
 
 def is_identified(profile: str, state: ProfileState) -> bool:
     """Whether the profile has a user id, an e-mail address or a mobile advertising id."""
-    return (
-        external_id_of(profile) is not None
-        or profile.startswith((EMAIL, MOBILE))
-        or any(column in state.identifiers for column in _ELIGIBLE)
-    )
+    return external_id_of(profile) is not None or any(column in state.identifiers for column in _ELIGIBLE)

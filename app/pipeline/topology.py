@@ -1,8 +1,9 @@
 """The pipeline of one worker. Read this file first.
 
     source ──► resolve ──► profile.events ──► evaluate ──► audience.memberships ──► deliver ──► Facebook
-                  │  lane progress: markers ──┘  │ fires what is due                   │
-                  └──► dead.letters              └─ changelog                audience.syncs, dead.letters
+                  │  lane progress: markers ──┤  │ fires what is due                   │
+                  └──► dead.letters           │  ├─ changelog                audience.syncs, dead.letters
+                                              └──┘ what profiles say to those of other partitions
 
 Each topic comes in a batch at a time. At every change of the group's assignment `revoked` and then `restore` run,
 and no batch between them. Nothing here knows Faust.

@@ -8,13 +8,15 @@ import msgspec
 import pytest
 
 from app.domain.counters import Counters
+from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.state import CLOCK_KEY
 from app.pipeline import evaluate
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
-from schemas.profile import CALL, MARKER, VERSION, FeedHit, ProfileEvent
+from schemas.profile import ASK, CALL, MARKER, MERGE, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, plan_of
 from topics.catalog import Catalog
+from topics.partitioning import partition_for
 
 LANE = "source-0"
 CATALOG = Catalog(prefix="", source_topic="source")
@@ -41,18 +43,24 @@ class StillWall:
 class Bench:
     """One partition in a stage, and the commits it made."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int = 1) -> None:
         plan = plan_of({"when": {"event": "Order Completed", "within": "30d"}, "facebook": FACEBOOK})
         self.feed = plan.events["Order Completed"].feeds[0]
+        self.counters = Counters()
         self.commits: list[GroupCommit] = []
         self.offset = 0
         self.stage = EvaluateStage(
-            lambda _: AudiencePartition(plan, 0, Counters()),
+            lambda number: AudiencePartition(
+                plan,
+                0,
+                Counters(),
+                place=Place(number, lambda profile: partition_for(profile.encode(), partitions)),
+            ),
             self._commit,
             StillWall(),
-            Counters(),
+            self.counters,
             CATALOG,
-            1,
+            partitions,
         )
         self.partition = self.stage.add(0)
         self.partition.finish_recovery()
@@ -61,19 +69,19 @@ class Bench:
     async def _commit(self, commit: GroupCommit) -> None:
         self.commits.append(commit)
 
-    def _arrived(self, event: ProfileEvent, key: str) -> Arrived:
+    def arrived(self, event: ProfileEvent, key: str) -> Arrived:
         self.offset += 1
         return Arrived(self.offset, msgspec.msgpack.encode(event), key.encode())
 
     def order(self, at: int, profile: str) -> Arrived:
         number = self.offset
         hits = [FeedHit(self.feed.id)]
-        return self._arrived(
+        return self.arrived(
             ProfileEvent(VERSION, CALL, LANE, number, 0, at, at, f"message-{number}", hits), profile
         )
 
     def marker(self, at: int) -> Arrived:
-        return self._arrived(ProfileEvent(VERSION, MARKER, "", 0, 0, at, at, progress={LANE: at}), "")
+        return self.arrived(ProfileEvent(VERSION, MARKER, "", 0, 0, at, at, progress={LANE: at}), "")
 
 
 def profiles_in(commit: GroupCommit) -> list[bytes]:
@@ -102,3 +110,27 @@ async def test_a_clock_that_jumps_is_committed_in_pieces(monkeypatch: pytest.Mon
     assert sorted(profiles_in(bench.commits[-1])) == [b"late_comer", b"user_8", b"user_9"]
     assert [offset.next_offset for offset in bench.commits[-1].offsets] == [jump.offset + 1]
     assert acknowledged == [1, 2]
+
+
+async def test_what_profiles_say_to_other_partitions_is_part_of_the_commit() -> None:
+    bench = Bench(partitions=2)
+    here = next(f"user_{n}" for n in range(9) if partition_for(f"user_{n}".encode(), 2) == 0)
+    there = next(f"anonymous_id:{n}" for n in range(9) if partition_for(f"anonymous_id:{n}".encode(), 2) == 1)
+    call = ProfileEvent(VERSION, CALL, LANE, 7, 0, START, START, linking=Linking([there]))
+    await bench.stage.process(0, [bench.marker(START), bench.arrived(call, here)], lambda: None)
+    await bench.stage.flush()
+    (commit,) = bench.commits
+    (said,) = [record for record in commit.records if record.topic == CATALOG.profile_events.name]
+    assert (said.partition, said.key) == (1, there.encode())
+    asked = msgspec.msgpack.decode(said.value or b"", type=ProfileEvent)
+    assert (asked.kind, asked.lane, asked.offset) == (ASK, "profiles/0", 1)
+    assert profiles_in(commit) == [here.encode()]
+
+
+async def test_a_merge_that_cannot_be_read_is_a_dead_letter() -> None:
+    bench = Bench()
+    broken = ProfileEvent(VERSION, MERGE, "profiles/1", 1, 0, START, START, linking=Linking(state=b"\xc1"))
+    await bench.stage.process(0, [bench.marker(START), bench.arrived(broken, "user_1")], lambda: None)
+    await bench.stage.flush()
+    assert bench.counters.dead_letters == {"invalid_field": 1}
+    assert bench.partition.find("user_1") is None
