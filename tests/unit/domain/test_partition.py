@@ -12,7 +12,7 @@ from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.state import CLOCK_KEY, NEVER, decode_record, decode_state, wake_of
 from schemas.membership import Cause, Change, MembershipDelta
-from schemas.profile import CALL, MARKER, VERSION, FeedHit, ProfileEvent
+from schemas.profile import CALL, MARKER, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, call, plan_of
 
 LANE = "source-0"
@@ -666,3 +666,58 @@ def test_several_emails_and_phones_of_one_call_are_one_row_each() -> None:
     ]
     assert updated.change is Change.UPDATED
     assert sorted(row.get("EMAIL", "") for row in rows(updated)) == ["", "e1", "e2", "e3"]
+
+
+# --- who is who ---
+
+DEVICE = "anonymous_id:a1"
+
+
+def linked(engine: Engine, received: int) -> None:
+    engine.call(received, linking=Linking([DEVICE]))
+
+
+def test_a_profile_that_has_ended_stays_a_forwarder_under_other_definitions() -> None:
+    engine = Engine({**ORDERED, "include_anonymous": True})
+    engine.order(START, DEVICE)
+    linked(engine, START + 1)
+    engine.deltas()
+    engine.restart({"when": {"not": ORDERED["when"]}, "include_anonymous": True, "facebook": FACEBOOK})
+    engine.marker(START + 40 * DAY)
+    engine.order(START + 41 * DAY, DEVICE)
+    assert {profile for profile, _, _ in short(engine.deltas())} == {"user_1"}
+    assert engine.partition.person(DEVICE) == "user_1"
+    assert decode_state(engine.log[DEVICE.encode()]).feeds == {}
+
+
+def test_profiles_that_become_one_before_the_clock_starts_are_evaluated_when_it_does() -> None:
+    engine = Engine(
+        {"when": {"event": "Order Completed", "count": {"exactly": 2}}}, started=False, lanes=("x", LANE)
+    )
+    engine.order(START, DEVICE)
+    engine.order(START + 1)
+    linked(engine, START + 2)
+    assert engine.deltas() == []
+    engine.restart()
+    engine.marker(START + 3)
+    engine.marker(START + 3, "x")
+    assert short(engine.deltas()) == [("user_1", "entered", START + 3)]
+
+
+def test_a_link_that_is_known_says_nothing_to_anybody() -> None:
+    engine = Engine()
+    linked(engine, START)
+    engine.deltas()
+    linked(engine, START + 1)
+    states = [key for key, _ in engine.partition.drain().states]
+    assert states == [b"user_1", CLOCK_KEY]
+
+
+def test_a_call_to_a_profile_that_has_ended_changes_its_owner_alone() -> None:
+    engine = Engine()
+    linked(engine, START)
+    engine.deltas()
+    engine.order(START + 1, DEVICE)
+    outcome = engine.partition.drain()
+    assert [key for key, _ in outcome.states] == [b"user_1", CLOCK_KEY]
+    assert short(outcome.deltas) == [("user_1", "entered", START + 1)]
