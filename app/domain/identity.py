@@ -63,7 +63,10 @@ class Profiles(Protocol):
 
 
 class Identities:
-    """`early_ms` as for the partition. `now` is its clock in all calls; None: not started yet."""
+    """`early_ms` as for the partition. `now` is its clock in all calls; None: not started yet.
+
+    Whoever receives a MERGE or a DONE has asked, and so is there, unless somebody else writes to our topics.
+    """
 
     def __init__(self, profiles: Profiles, early_ms: int, mailbox: Mailbox) -> None:
         self._profiles = profiles
@@ -86,11 +89,13 @@ class Identities:
             self._mailbox.send(owner, event)
         elif event.kind == ASK:
             self._answer(profile, state, said, event, now)
-        elif event.kind in (MERGE, DONE):
+        elif event.kind == MERGE:
             state = ProfileState() if state is None else state
             self._profiles.put(profile, state)
-            if event.kind == MERGE:
-                self._take_in(profile, state, said, now)
+            self._take_in(profile, state, said, now)
+            self._go_on(profile, state, event)
+        elif event.kind == DONE and state is not None:
+            self._profiles.put(profile, state)
             self._go_on(profile, state, event)
 
     def _go_on(self, profile: str, state: ProfileState, event: ProfileEvent) -> None:
