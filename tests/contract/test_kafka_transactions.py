@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -230,8 +231,11 @@ async def test_all_records_are_in_the_log_before_the_offsets_are_sent(topics: To
     assert ends == [500]
 
 
-async def test_settled_ends_waits_until_an_open_transaction_has_ended(topics: Topics) -> None:
+async def test_settled_ends_waits_until_an_open_transaction_has_ended(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reached = threading.Event()
+    asked = threading.Event()
     go_on = threading.Event()
 
     def pause(step: str) -> None:
@@ -247,7 +251,16 @@ async def test_settled_ends_waits_until_an_open_transaction_has_ended(topics: To
         )
         await asyncio.to_thread(reached.wait, 30)
         reader = LogReader(topics.bootstrap_servers)
+        ask = reader.end_offsets
+
+        def noted(*arguments: Any) -> dict[int, int]:
+            ends = ask(*arguments)
+            asked.set()
+            return ends
+
+        monkeypatch.setattr(reader, "end_offsets", noted)
         waiting = asyncio.create_task(asyncio.to_thread(reader.settled_ends, topics.written, [0]))
+        assert await asyncio.to_thread(asked.wait, 30)
         _, pending = await asyncio.wait({waiting}, timeout=1.0)
         assert pending, "the end was called settled although a transaction was open"
         go_on.set()

@@ -125,7 +125,9 @@ def test_refuses_other_definitions_or_partitions_than_there_are(
         file = tmp_path / f"{number}.yaml"
         file.write_text(audiences)
         settings = {"AUDIENCE_SYNC_AUDIENCES": str(file)}
-        refused[f"{file}: these audiences", f": {differing}."] = installation.start_worker(settings=settings)
+        refused[f"{file}: these definitions", f": {differing}."] = installation.start_worker(
+            settings=settings
+        )
     partitions = ("profile.events has 4 partitions", "8 are configured", "AUDIENCE_SYNC_PARTITIONS")
     refused[partitions] = installation.start_worker(settings={"AUDIENCE_SYNC_PARTITIONS": "8"})
     for words, worker in refused.items():
