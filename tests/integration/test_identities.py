@@ -57,11 +57,23 @@ def test_people_are_the_same_in_four_partitions_and_through_crashes(
         survivor = installation.start_worker(instance="slot-1")
         installation.wait_until_idle(survivor)
         deltas = installation.memberships()
+        at_facebook = {
+            audience["name"]: {
+                member["EXTERN_ID"]
+                for member in installation.sandbox_get(f"audiences/{audience['id']}/members")["members"]
+                if "EXTERN_ID" in member
+            }
+            for audience in installation.sandbox_get("audiences")
+        }
     finally:
         installation.close()
     assert_unbroken(deltas)
     assert sum(delta["cause"] == "merge" for delta in deltas) > PEOPLE, "or little was merged"
     assert {key: members for key, members in members_of(deltas).items() if members} == expected
+    known = {key: {one for one in members if one.startswith("user_")} for key, members in expected.items()}
+    assert {
+        name.lower().replace(" ", "_"): members for name, members in at_facebook.items() if members
+    } == known
 
 
 def members_in_one_partition(calls: list[SourceCall], until: int) -> dict[str, set[str]]:

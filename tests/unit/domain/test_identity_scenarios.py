@@ -244,6 +244,20 @@ def test_newest_traits_count_whoever_had_them() -> None:
     assert transitions(plan, *lines) == [(2, "u1", True)]
 
 
+def test_what_is_made_of_events_is_made_of_all_of_them() -> None:
+    """A computed trait, a funnel and the membership of another audience, each over what two profiles did."""
+    orders = {"orders": {"event": "Order Completed", "count": True}}
+    lines = [page(0, anon="a1"), order(1, anon="a1"), order(2, user="u1"), page(3, user="u1", anon="a1")]
+    counted = plan_of({"when": {"trait": "orders", "at_least": 2}}, traits=orders)
+    assert transitions(counted, *lines) == [(3, "u1", True)]
+    followed = plan_of(
+        {"when": {"event": "Page Viewed", "then": {"event": "Order Completed", "count": {"exactly": 2}}}}
+    )
+    assert transitions(followed, *lines) == [(3, "u1", True)]
+    both = plan_of({"name": "twice", **TWICE}, {"name": "other", "when": {"not": {"audience": "twice"}}})
+    assert transitions(both, *lines) == [(2, "u1", True), (3, "u1", False), (3, "u1", True)]
+
+
 def test_a_message_that_was_counted_before_a_merge_counts_once() -> None:
     lines = [order(0, anon="a1"), page(0.1, user="u1", anon="a1"), order(0, anon="a1")]
     assert transitions(plan_of(ORDERED), *lines) == [(0.1, "u1", True)]
