@@ -179,6 +179,27 @@ def test_a_burst_of_new_identifiers_finds_no_more_room_than_there_is(
     assert len(cluster.members()) == 1 + alone
 
 
+@pytest.mark.parametrize("partitions", [1, 2, 5])
+def test_who_is_refused_goes_on_asking_for_others(partitions: int) -> None:
+    """Twelve devices' ids want to a user who has room for five; those left over are linked to something else then."""
+    cluster = cluster_of(Defined({"audience": {"when": {"event": "A"}}}), partitions, 1)
+    pairs: list[list[Identifier]] = [[("user", "u1"), ("madid", "m1")]]
+    pairs += [[("anon", f"a{number}"), ("madid", "m1")] for number in range(12)]
+    rounds = [pairs, [[("anon", f"a{number}"), ("madid", f"n{number}")] for number in range(12)]]
+    for number, names in enumerate(name for one in rounds for name in [*one, None]):
+        if names is None:
+            cluster.settle()
+            continue
+        call = Call("page", "", START + number, START + number, f"m{number}")
+        cluster.call(0, line_of(NamedCall(call, names)))
+    for number in range(12):
+        device, owner = (cluster.owner(f"{kind}{number}") for kind in ("madid:n", "anonymous_id:a"))
+        # The user has room for four more devices, too.
+        assert owner in (device, "u1")
+    assert sum(cluster.owner(f"anonymous_id:a{number}") == "u1" for number in range(12)) == 5
+    assert sum(cluster.owner(f"madid:n{number}") == "u1" for number in range(12)) == 4
+
+
 def test_profiles_that_ask_each_other_at_once_become_one() -> None:
     """Each of three is asked for by another, before any has heard of it."""
     for partitions in (1, 2, 3, 5):

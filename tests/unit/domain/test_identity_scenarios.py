@@ -258,6 +258,19 @@ def test_what_is_made_of_events_is_made_of_all_of_them() -> None:
     assert transitions(both, *lines) == [(2, "u1", True), (3, "u1", False), (3, "u1", True)]
 
 
+def test_of_events_of_one_instant_the_message_id_says_which_is_the_last() -> None:
+    plan = plan_of(
+        {"when": {"trait": "latest", "equals": "the known one's"}},
+        traits={"latest": {"event": "Order Completed", "last": "p"}},
+    )
+    lines = [
+        order(0, anon="a1", messageId="a", properties={"p": "the anonymous one's"}),
+        order(0, user="u1", messageId="b", properties={"p": "the known one's"}),
+        page(1, user="u1", anon="a1"),
+    ]
+    assert transitions(plan, *lines) == [(0, "u1", True)]
+
+
 def test_a_message_that_was_counted_before_a_merge_counts_once() -> None:
     lines = [order(0, anon="a1"), page(0.1, user="u1", anon="a1"), order(0, anon="a1")]
     assert transitions(plan_of(ORDERED), *lines) == [(0.1, "u1", True)]
