@@ -121,10 +121,11 @@ def _warn_about_identifiers(value: Value, comparisons: Iterable[Comparison]) -> 
         if isinstance(comparison.operand, ParentReference):
             paths.append(comparison.operand.same_as)
         for path in paths:
-            if _identifies(path):
+            if identifies_people(path):
                 value.warn(f"`{path}` identifies people; what is compared is kept as it is, without hashing")
 
 
-def _identifies(path: str) -> bool:
+def identifies_people(path: str) -> bool:
+    """Whether the name of what a path leads to says that it tells who someone is."""
     names = [part for part in parse_path(path) if part is not ARRAY_ITEMS]
     return bool(names) and str(names[-1]).lower().replace("_", "").replace(" ", "") in _IDENTIFIERS

@@ -16,6 +16,7 @@ from app.adapters.kafka_transactions import TRANSACTION_TIMEOUT_MS
 from app.commands import COMMANDS, cli
 from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED, REMEMBERED_MS
+from app.domain.profile_report import MAX_STEPS
 from app.main import EARLY_MS
 from app.pipeline.delivery_options import DeliveryOptions
 from app.pipeline.evaluate import IDLE_COMMIT_SECONDS, MAX_UNCOMMITTED
@@ -199,6 +200,7 @@ NUMBERS = [
     ("docs/decisions/0006-filters-where-events-come-in.md", f"at most {MAX_INSTANTS:,} events"),
     ("docs/decisions/0007-profile-ids-and-hashing.md", f"{MAX_OF_ONE_KIND} of each kind"),
     ("docs/operations.md", f"within {_HOURS} hours"),
+    ("docs/operations.md", f"in at most {MAX_STEPS} steps"),
     ("docs/operations.md", f"every {DeliveryOptions('').person_probe_seconds / 60:.0f} minutes"),
     ("docs/operations.md", f"after {DeliveryOptions('').tries} times every minute"),
 ]
