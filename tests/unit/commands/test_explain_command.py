@@ -204,6 +204,16 @@ def test_an_email_that_no_worker_has(start: Start, run: Run) -> None:
     assert sought in other.asked
 
 
+def test_an_email_that_a_silent_worker_may_have(start: Start, run: Run) -> None:
+    gone = f"http://127.0.0.1:{free_port()}"
+    asked = start(FakeWorker())
+    asked.answers[f"email:{EMAIL_HASH}"] = (
+        421,
+        {"error": "no", "owners": [gone], "workers": [gone, asked.url]},
+    )
+    assert run("ann@example.com", "--url", asked.url) == 3
+
+
 def test_the_owner_does_not_answer(start: Start, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     gone = f"http://127.0.0.1:{free_port()}"
     asked = start(FakeWorker(otherwise=(421, {"error": "no", "owners": [gone], "workers": [gone]})))

@@ -27,7 +27,7 @@ from schemas.audience import AllOf, AnyOf, EventCondition, Not
 from schemas.profile import MARKER, VERSION, ProfileEvent
 from tests.unit.domain.brute_force import DAY, HOUR
 from tests.unit.domain.plans import START, call
-from tests.unit.domain.random_cases import CASES, EARLY, Case, line_of
+from tests.unit.domain.random_cases import CASES, EARLY, Case, Defined, instant, line_of
 from tests.unit.domain.random_cases import START as BEGIN
 
 LATER = 30 * DAY
@@ -279,3 +279,41 @@ def test_a_long_future_is_looked_at_in_part() -> None:
     found = explained(when, *orders, now=START + HOUR)
     assert found.audiences[0].changes_at is None
     assert found.known_until == START + 30 * DAY + (MAX_STEPS - 1) * 1_000
+
+
+def test_reading_a_profile_changes_nothing() -> None:
+    partition, _ = partition_of(Case(Defined({"buyers": {"when": {"event": "A"}}}), []), 0)
+    line = call(event="A", timestamp=instant(BEGIN), receivedAt=instant(BEGIN))
+    for profile, event in (
+        Resolver(partition.plan, ResolveOptions()).resolve(line, None, 2**50, "lane", 1).records
+    ):
+        partition.apply(profile, event)
+        copy = partition.copy_of(profile)
+        assert copy is not None
+        copy.memberships.clear()
+        again = partition.copy_of(profile)
+        assert again is not None
+        assert again.memberships["buyers"].member
+    assert partition.copy_of("nobody") is None
+
+
+def test_a_window_that_ends_in_the_past_sees_older_events_only() -> None:
+    when = {"event": "Order Completed", "between": ["7d", "1d"]}
+    (found,) = explained(when, call(), now=START + HOUR).audiences
+    assert found.condition.seen == (Seen("events", 0),)
+    assert found.changes_at == START + DAY
+
+
+def test_an_event_of_the_future_counts_when_it_comes() -> None:
+    line = call(timestamp=format_instant(START + 3 * HOUR))
+    (found,) = explained({"event": "Order Completed"}, line, now=START + HOUR).audiences
+    assert (found.member, found.changes_at) == (False, START + 3 * HOUR)
+
+
+def test_a_computed_trait_changes_with_time() -> None:
+    traits = {"orders": {"event": "Order Completed", "count": True, "within": "30d"}}
+    (found,) = explained(
+        {"trait": "orders", "at_least": 1}, call(), now=START + HOUR, traits=traits
+    ).audiences
+    assert found.condition.seen == (Seen("trait orders", 1),)
+    assert (found.member, found.changes_at) == (True, START + 30 * DAY)
