@@ -20,6 +20,9 @@ _PAUSE_SECONDS: Final = 1.0
 # Workers asked for one profile at most: an answer that names ever new ones is none of ours.
 _MAX_WORKERS: Final = 1_000
 
+# Profiles that have become part of one another.
+_MOST_FORWARDS: Final = 100
+
 _OK: Final = 200
 _NOT_FOUND: Final = 404
 _MISDIRECTED: Final = 421
@@ -82,39 +85,48 @@ class _Search:
     def __init__(self, start: str) -> None:
         self._start = start
         self._known = [start]
-        self._unreachable: list[str] = []
+        # Those that did not answer, with what that was.
+        self._silent: dict[str, str] = {}
 
     def find(self, profile: str) -> dict[str, Any] | None:
         """The report; None: the worker that would have the profile has none.
 
         Raises UnreachableError when no worker has answered for it.
         """
+        for _ in range(_MOST_FORWARDS):
+            found = self._ask_all(profile)
+            if not isinstance(found, str):
+                return found
+            profile = found
+        raise PermanentError("one profile leads to the next without an end")
+
+    def _ask_all(self, profile: str) -> dict[str, Any] | str | None:
+        """As `find`, or the profile that this one has become part of, which another worker owns."""
         path = f"/profiles/{quote(profile, safe='')}"
-        misdirected = False
-        for place in range(_MAX_WORKERS):
-            if place >= len(self._known):
-                break
+        asked: set[str] = set()
+        while (worker := next((url for url in self._known if url not in asked), None)) is not None:
+            asked.add(worker)
+            if worker in self._silent or len(asked) > _MAX_WORKERS:
+                continue
             try:
-                status, document = self._ask(self._known[place] + path, patient=place == 0)
+                status, document = self._ask(worker + path, patient=worker == self._start)
             except UnreachableError as error:
-                if place == 0:
+                if worker == self._start:
                     raise
-                self._unreachable.append(str(error))
+                self._silent[worker] = str(error)
                 continue
             if status == _OK:
                 return document
             if status == _NOT_FOUND:
                 return None
             if status != _MISDIRECTED:
-                raise PermanentError(f"{self._known[place]}: {document.get('error', f'status {status}')}")
-            misdirected = True
+                raise PermanentError(f"{worker}: {document.get('error', f'status {status}')}")
             self._learn(document)
-        # An e-mail is looked for by all workers; all of them have been asked.
-        if misdirected and not self._unreachable and profile.startswith(EMAIL):
-            return None
+            if document.get("profile", profile) != profile:
+                return str(document["profile"])
         raise UnreachableError(
             "the worker that owns this profile was not found: "
-            + ("; ".join(self._unreachable) or "none says it does")
+            + ("; ".join(self._silent.values()) or "none says it does")
         )
 
     def _ask(self, url: str, *, patient: bool) -> tuple[int, dict[str, Any]]:
@@ -159,6 +171,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"  {column}: {', '.join(str(value) for value in values)}"
         for column, values in found["identifiers"].items()
     ]
+    others = [alias for alias in found["aliases"] if alias != found["profile"]]
+    lines += [f"  also: {', '.join(others)}"] if others else []
     for audience in found["audiences"]:
         word = "member" if audience["member"] else "no member"
         change = ""

@@ -482,12 +482,11 @@ class AudiencePartition:
 
     def copy_of(self, profile: str) -> ProfileState | None:
         """The profile's state as it stands, to be read and thrown away; None: the profile is not known here."""
-        key = profile.encode()
-        state = self._find(key)
+        state = self.find(profile)
         if state is None:
             return None
         copy = decode_state(encode_state(state))
-        if key in self._overdue:
+        if profile.encode() in self._overdue:
             adopt(copy, self.plan.needs)
             copy.computed = {}
         return copy

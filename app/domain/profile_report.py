@@ -14,6 +14,7 @@ from app.domain.evaluation import Instant, evaluate, next_due
 from app.domain.explanation import explain, verdicts
 from app.domain.fold import settle
 from app.domain.instants import MAX_INSTANT, format_instant
+from app.domain.linking import aliases_of
 from app.domain.profile_ids import external_id_of
 from app.domain.rows import is_identified
 from app.domain.state import decode_state, encode_state
@@ -49,13 +50,14 @@ class AudienceReport:
 
 @dataclass(frozen=True, slots=True)
 class ProfileReport:
-    """`identifiers` are as they are stored, which is hashed. `now` is the clock of the profile's partition.
+    """`identifiers` are as they are stored, which is hashed; `aliases` are the profile ids that lead here. `now` is the clock of the profile's partition.
 
     `known_until` is how far the future was looked at; None: to its end.
     """
 
     profile: str
     now: int
+    aliases: list[str]
     identifiers: dict[str, list[str | float]]
     audiences: list[AudienceReport]
     known_until: int | None
@@ -89,7 +91,8 @@ def report(
                 changes_at=future.members[key],
             )
         )
-    return ProfileReport(profile, now, _identifiers(profile, state), audiences, future.known_until)
+    aliases = sorted(aliases_of(profile, state))
+    return ProfileReport(profile, now, aliases, _identifiers(profile, state), audiences, future.known_until)
 
 
 def _bring_to(instant: Instant, profile: str, state: ProfileState, plan: Plan) -> None:
@@ -192,6 +195,7 @@ def as_document(found: ProfileReport) -> dict[str, Any]:
         "profile": found.profile,
         "now": format_instant(found.now),
         "known_until": _instant(found.known_until),
+        "aliases": found.aliases,
         "identifiers": found.identifiers,
         "audiences": [
             {

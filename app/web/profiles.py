@@ -1,6 +1,7 @@
 """/profiles/{id}: what this worker knows of one profile, and why it is in which audience.
 
-The id is a profile id, or `email:` and the SHA-256 of a normalised e-mail address. A worker answers for the partitions
+The id is that of a profile, or of one that has become part of another: each identifier of a person leads to the same
+answer. A worker answers for the partitions
 it owns; for others it says who owns them, as far as it knows: a worker that was started anew under its instance id may
 be known to the others by its former URL.
 """
@@ -16,8 +17,9 @@ from typing import Any, Final
 from aiohttp import web
 
 from app.domain.explanation import Explainer
+from app.domain.linking import owner_of
 from app.domain.partition import AudiencePartition
-from app.domain.profile_ids import EMAIL, holds_personal_data
+from app.domain.profile_ids import holds_personal_data
 from app.domain.profile_report import as_document, report
 from app.domain.state import ProfileState
 from app.web.routes import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAVAILABLE, json_response
@@ -28,8 +30,8 @@ _logger = logging.getLogger(__name__)
 
 BAD_REQUEST: Final = 400
 MISDIRECTED: Final = 421
-# States looked through for an e-mail before others have their turn on the event loop.
-_SEARCHED_AT_ONCE: Final = 10_000
+# Profiles that have become part of one another; they never form a ring.
+_MOST_FORWARDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,41 +91,28 @@ class _ProfilePage:
         if holds_personal_data(profile):
             return BAD_REQUEST, {
                 "error": "this looks like an e-mail address or a phone number, which is no profile id: its SHA-256 "
-                "is (`audience-sync explain` makes it), or `email:` and the SHA-256 of the normalised address"
+                "is, or `email:` and the SHA-256 of the normalised address (`audience-sync explain` makes both)"
             }
         if not source.ready():
             return UNAVAILABLE, {"error": "the worker is starting, or partitions are being assigned"}
-        number = partition_for(profile.encode(), source.count)
-        partition = source.partitions.get(number)
-        state = None if partition is None else partition.copy_of(profile)
-        if state is None and profile.startswith(EMAIL):
-            partition, profile, state = await self._by_email(profile)
-        if partition is not None and state is not None:
-            return await self._report(partition, profile, state)
-        if number in source.partitions and (
-            not profile.startswith(EMAIL) or len(source.partitions) == source.count
-        ):
-            return NOT_FOUND, {"error": "there is no such profile"}
-        return MISDIRECTED, {
-            "error": f"another worker owns partition {number}, where this profile would be",
-            "owners": source.owners(number),
-            "workers": source.workers(),
-        }
-
-    async def _by_email(self, email: str) -> tuple[AudiencePartition | None, str, ProfileState | None]:
-        """The first profile with this e-mail in the owned partitions; only what is committed is found."""
-        sought = email.removeprefix(EMAIL)
-        needle = sought.encode()
-        for partition in list(self._source.partitions.values()):
-            for place, (key, encoded) in enumerate(list(partition.states.items()), 1):
-                if needle in encoded:
-                    profile = key.decode()
-                    state = partition.copy_of(profile)
-                    if state is not None and sought in _emails(state):
-                        return partition, profile, state
-                if place % _SEARCHED_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-        return None, email, None
+        for _ in range(_MOST_FORWARDS):
+            number = partition_for(profile.encode(), source.count)
+            partition = source.partitions.get(number)
+            if partition is None:
+                return MISDIRECTED, {
+                    "error": f"another worker owns partition {number}, where this profile is if there is one",
+                    "profile": profile,
+                    "owners": source.owners(number),
+                    "workers": source.workers(),
+                }
+            state = partition.copy_of(profile)
+            if state is None:
+                break
+            owner = owner_of(state)
+            if owner is None:
+                return await self._report(partition, profile, state)
+            profile = owner
+        return NOT_FOUND, {"error": "there is no such profile"}
 
     async def _report(
         self, partition: AudiencePartition, profile: str, state: ProfileState
@@ -137,8 +126,3 @@ class _ProfilePage:
             report, profile, state, partition.plan, source.explainer(), now, source.early_ms
         )
         return OK, as_document(found)
-
-
-def _emails(state: ProfileState) -> list[str | float | None]:
-    known = state.identifiers.get("EMAIL")
-    return [] if known is None else [known.value, *state.further.get("EMAIL", ())]

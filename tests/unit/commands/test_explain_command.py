@@ -30,7 +30,11 @@ TYPED_HASH = hashlib.sha256(b"Ann@Example.com").hexdigest()
         ("anonymous_id:a1", ["anonymous_id:a1", "user_id:anonymous_id:a1", "anonymous_id:anonymous_id:a1"]),
         # As a user id or anonymous id it is hashed as it stands, as an e-mail once normalised.
         ("Ann@Example.com", [TYPED_HASH, f"anonymous_id:{TYPED_HASH}", f"email:{EMAIL_HASH}"]),
-        (f"email:{EMAIL_HASH}", [f"email:{EMAIL_HASH}", f"anonymous_id:email:{EMAIL_HASH}"]),
+        (
+            f"email:{EMAIL_HASH}",
+            [f"email:{EMAIL_HASH}", f"user_id:email:{EMAIL_HASH}", f"anonymous_id:email:{EMAIL_HASH}"],
+        ),
+        ("madid:d1", ["madid:d1", "user_id:madid:d1", "anonymous_id:madid:d1"]),
         (
             "ann@",
             [hashlib.sha256(b"ann@").hexdigest(), f"anonymous_id:{hashlib.sha256(b'ann@').hexdigest()}"],
@@ -57,6 +61,7 @@ REPORT: dict[str, Any] = {
     "profile": "ann",
     "now": "2026-03-01T00:00:00Z",
     "known_until": None,
+    "aliases": ["ann", "anonymous_id:a1"],
     "identifiers": {"EXTERN_ID": ["ann"]},
     "audiences": [
         {
@@ -153,6 +158,7 @@ def test_the_report_in_words(start: Start, run: Run, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.splitlines() == [
         "ann at 2026-03-01T00:00:00Z",
         "  EXTERN_ID: ann",
+        "  also: anonymous_id:a1",
         "buyers (Buyers): member: the condition holds; leaves at 2026-03-02T00:00:00Z if nothing else happens",
         "  * true  not",
         "    * false Refund at least 1 time [events: 0]",
@@ -194,24 +200,22 @@ def test_nobody_knows_the_profile(start: Start, run: Run, capsys: pytest.Capture
     assert "xample" not in said.err
 
 
-def test_an_email_that_no_worker_has(start: Start, run: Run) -> None:
-    sought = f"email:{EMAIL_HASH}"
-    other = start(FakeWorker())
-    asked = start(FakeWorker())
-    other.answers[sought] = (421, {"error": "no", "owners": [asked.url], "workers": [asked.url, other.url]})
-    asked.answers[sought] = (421, {"error": "no", "owners": [asked.url], "workers": [asked.url, other.url]})
-    assert run("ann@example.com", "--url", asked.url) == 1
-    assert sought in other.asked
+def test_a_profile_that_has_become_part_of_another_workers(start: Start, run: Run) -> None:
+    """The first worker owns what was asked for and nothing else; what it has become part of is the second one's."""
+    owner, asked = start(FakeWorker()), start(FakeWorker())
+    elsewhere = {"error": "no", "owners": [owner.url], "workers": [owner.url, asked.url]}
+    asked.answers["anonymous_id:a1"] = (421, {**elsewhere, "profile": "ann"})
+    asked.answers["ann"] = (421, {**elsewhere, "profile": "ann"})
+    owner.answers["ann"] = (200, REPORT)
+    assert run("anonymous_id:a1", "--url", asked.url) == 0
+    assert (asked.asked, owner.asked) == (["anonymous_id:a1", "ann"], ["ann"])
 
 
-def test_an_email_that_a_silent_worker_may_have(start: Start, run: Run) -> None:
-    gone = f"http://127.0.0.1:{free_port()}"
+def test_profiles_that_lead_to_each_other(start: Start, run: Run) -> None:
     asked = start(FakeWorker())
-    asked.answers[f"email:{EMAIL_HASH}"] = (
-        421,
-        {"error": "no", "owners": [gone], "workers": [gone, asked.url]},
-    )
-    assert run("ann@example.com", "--url", asked.url) == 3
+    asked.answers["a"] = (421, {"error": "no", "profile": "b"})
+    asked.answers["b"] = (421, {"error": "no", "profile": "a"})
+    assert run("a", "--url", asked.url) == 1
 
 
 def test_the_owner_does_not_answer(start: Start, run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,6 +166,7 @@ def warnings_of(condition: str, more: str = "") -> list[str]:
         ("{trait: t, any_of: [a, b], none_of: [a]}", None),
         ("{trait: t, equals: 1, not_equals: '1'}", None),  # 01 passes
         ("{trait: t, equals: 1, starts_with: '0'}", None),  # as does here
+        ("{trait: t, equals: '01', any_of: ['1', x]}", None),  # the number 1 passes
         ("{trait: t, equals: abc, starts_with: b}", "be 'abc'"),
         ("{trait: t, starts_with: ab, not_contains: a}", "start with 'ab' and not contain 'a'"),
         ("{trait: t, contains: ab, not_contains: c}", None),
@@ -173,6 +174,7 @@ def warnings_of(condition: str, more: str = "") -> list[str]:
         ("{all: [{trait: t, starts_with: a}, {trait: t, starts_with: ab}]}", None),
         ("{trait: t, after: 2026-02-01, before: 2026-01-01}", "be after 2026-02-01"),
         ("{trait: t, after: 2026-01-01, before: 2026-02-01}", None),
+        ("{trait: t, after: 2026-01-01, before: 2026-01-01}", "be after 2026-01-01"),
         ("{trait: t, within_last: 7d, before_last: 7d}", "within last 7d and before last 7d"),
         ("{trait: t, within_last: 7d, before_last: 6d}", None),
         ("{trait: t, within_last: 7d, within_next: 7d}", "have passed and be still to come"),
