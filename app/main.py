@@ -29,6 +29,7 @@ from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet, published_forms
+from app.domain.explanation import Explainer
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
@@ -41,6 +42,7 @@ from app.pipeline.expire import LaneProgress
 from app.pipeline.resolve import ResolveStage
 from app.pipeline.topology import Owned, Pipeline, Stages
 from app.settings import Settings
+from app.web.profiles import ProfileSource, profile_routes
 from app.web.routes import not_found_route, routes
 from app.web.stats import Stats
 from app.web.worker_view import WorkerView
@@ -213,7 +215,13 @@ class Worker:
         self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
         self._add_stages()
         stats = Stats(self._view())
-        faust.add_routes([*routes(stats, faust.ready.is_set, lambda: None), not_found_route()])
+        faust.add_routes(
+            [
+                *routes(stats, faust.ready.is_set, lambda: None),
+                *profile_routes(self._profiles(pipeline.stages.evaluate)),
+                not_found_route(),
+            ]
+        )
         await faust.start()
         commits = self._supervised(pipeline.stages.evaluate.run_commits())
         others = [
@@ -228,6 +236,19 @@ class Worker:
         # Leaving the group waits for the batches under way, and those for their commit.
         await faust.stop()
         commits.cancel()
+
+    def _profiles(self, evaluate: EvaluateStage) -> ProfileSource:
+        changelog = self._catalog.profiles_changelog.name
+        explainer = Explainer(self._definitions, self._traits)
+        return ProfileSource(
+            partitions=evaluate.partitions,
+            count=self._settings.partitions,
+            early_ms=EARLY_MS,
+            explainer=lambda: explainer,
+            owners=lambda partition: self._faust.workers(changelog, partition),
+            workers=self._faust.workers,
+            ready=self._faust.ready.is_set,
+        )
 
     async def _announce(self) -> None:
         await self._faust.ready.wait()

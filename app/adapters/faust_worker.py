@@ -204,6 +204,17 @@ class FaustWorker:
         """
         return group_metadata(self._options.app_id, *self._member, self._options.instance_id)
 
+    def workers(self, topic: str | None = None, partition: int = 0) -> list[str]:
+        """The URLs of all workers, or of those that own a partition of the changelog `topic`, as the group's last
+        assignment has them: of a worker that came back under its instance id it may be the URL it had before.
+        """
+        distribution = self.app.assignor.changelog_distribution
+        return sorted(
+            str(url)
+            for url, owned in distribution.items()
+            if topic is None or partition in owned.get(topic, ())
+        )
+
     def may_start_request(self) -> bool:
         """See app.ports.Liveness."""
         age: float = self.consumer._thread.heartbeat_age()

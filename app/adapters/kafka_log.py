@@ -39,7 +39,17 @@ class LogReader:
         Raises UnreachableError.
         """
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # the client's own annotations are partial
-        request = {TopicPartition(topic, p): latest for p in partitions}
+        return self._offsets(topic, partitions, latest, isolation)
+
+    def first_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        """The offset of the first record that is still kept. Raises UnreachableError."""
+        earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call] # as above
+        return self._offsets(topic, partitions, earliest, IsolationLevel.READ_COMMITTED)
+
+    def _offsets(
+        self, topic: str, partitions: Sequence[int], which: OffsetSpec, isolation: IsolationLevel
+    ) -> dict[int, int]:
+        request = {TopicPartition(topic, p): which for p in partitions}
         futures = self._admin.list_offsets(
             request, isolation_level=isolation, request_timeout=_REQUEST_SECONDS
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from app.adapters.kafka_client import client_config, kafka_reason
 from app.errors import InvalidInputError, UnreachableError
@@ -52,6 +52,17 @@ class TopicAdmin:
                 return None
             raise
         return TopicLayout(name, str(description.topic_id), len(description.partitions))
+
+    def retention_ms(self, topic: str) -> int | None:
+        """How long the topic keeps its records by time; None: for ever."""
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        try:
+            (future,) = self._admin.describe_configs([resource], request_timeout=_SECONDS).values()
+            found = future.result()
+        except KafkaException as exc:
+            raise UnreachableError(f"Kafka did not describe topic {topic} ({kafka_reason(exc)})") from exc
+        kept = int(found["retention.ms"].value)
+        return kept if kept >= 0 and "delete" in str(found["cleanup.policy"].value) else None
 
     def ensure(self, specs: tuple[TopicSpec, ...]) -> tuple[str, ...]:
         """Create what is missing and return those names.

@@ -11,6 +11,8 @@ from app.errors import AudienceSyncError
 
 COMMANDS = {
     "demo": "replay real purchases through a whole local system and check the result",
+    "events": "list the events and properties that the source topic has",
+    "explain": "show which audiences a profile is in, and why",
     "kafka": "run a single-node Apache Kafka in the foreground",
     "normalize": "normalise and hash identifiers, one JSON object per line",
     "produce": "send a file of events to the source topic",

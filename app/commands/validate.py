@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.adapters.definition_files import read_definitions
+from app.adapters.source_survey import SourceTopic
 from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import published_form
+from app.domain.definitions_on_topic import beyond_retention, never_seen
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import InvalidInputError
 from app.settings import load_settings
 from schemas.audience import AudienceSource, DeliveryMode, SyncMode
 
 if TYPE_CHECKING:
+    from app.domain.definitions import DefinitionSet
+    from app.settings import Settings
     from schemas.audience import AudienceDefinition, ComputedTraitDefinition, FacebookDestination
+
+UNREACHABLE_SECONDS = 30.0
+SURVEYED_RECORDS = 10_000
 
 _DECIDED_ELSEWHERE = {
     AudienceSource.ENGAGE: "computed by Segment Engage",
@@ -36,10 +43,15 @@ _DECIDED_ELSEWHERE = {
     help="YAML file or folder of them; default: the setting AUDIENCES, else ./audiences.yaml.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+@click.option(
+    "--kafka", is_flag=True, help="Compare with the source topic too: what it keeps, and what its calls have."
+)
 @click.option("--facebook", is_flag=True, hidden=True)
-def command(file: Path | None, option: Path | None, as_json: bool, facebook: bool) -> None:
+def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, facebook: bool) -> None:
     """Check audience definitions and read each out in plain words.
 
+    Without --kafka nothing but the files is looked at. With it, warnings also name windows that are longer than the
+    source topic keeps its records, and events, properties and traits that its newest 10,000 records do not have.
     Status 2 with every problem found, one a line, when the definitions cannot be used. Warnings go to standard
     error and leave the status at 0.
     """
@@ -52,11 +64,14 @@ def command(file: Path | None, option: Path | None, as_json: bool, facebook: boo
     # What can be read and not be computed, such as a count beyond what is kept, is refused here too.
     refuse_unread_topics(definitions.audiences, settings.source_topic)
     compile_audiences(definitions.audiences, definitions.traits)
+    warnings = list(definitions.warnings)
+    if kafka:
+        warnings += _compared_with_topic(definitions, settings)
     if as_json:
         result = {
             "audiences": [_as_json(audience) for audience in definitions.audiences],
             "traits": [_trait_as_json(trait) for trait in definitions.traits],
-            "warnings": list(definitions.warnings),
+            "warnings": warnings,
         }
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
@@ -64,8 +79,25 @@ def command(file: Path | None, option: Path | None, as_json: bool, facebook: boo
             click.echo(_line(audience))
         for trait in definitions.traits:
             click.echo(f"{trait.key}, computed trait: {describe_trait(trait)}")
-    for warning in definitions.warnings:
+    for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
+
+
+def _compared_with_topic(definitions: DefinitionSet, settings: Settings) -> list[str]:
+    source = SourceTopic(settings.kafka_bootstrap_servers, settings.catalog.source, UNREACHABLE_SECONDS)
+    retention = source.retention_ms()
+    warnings = [] if retention is None else beyond_retention(definitions, retention)
+    survey = source.survey(SURVEYED_RECORDS)
+    if survey.records == 0:
+        return [
+            *warnings,
+            f"{settings.source_topic} holds no records: events and properties were not compared",
+        ]
+    missing = never_seen(definitions, survey)
+    return [
+        *warnings,
+        *(f"{line} (newest {survey.records:,} records of {settings.source_topic})" for line in missing),
+    ]
 
 
 def _line(audience: AudienceDefinition) -> str:

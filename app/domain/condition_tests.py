@@ -74,13 +74,10 @@ class ConditionCompiler:
     def _event(self, condition: EventCondition) -> Holds:
         if any(isinstance(item.operand, ParentReference) for item in (*condition.where, *condition.context)):
             raise InvalidInputError(f"{self._whose}: same_as belongs to what follows an event, under `then`")
-        window, lookback = condition.window, self._scope.lookback_ms
-        if lookback is not None:
-            if window is not None and window.near_ms >= lookback:
-                return _constant(count_bound(condition.count)(0) and condition.aggregate is None)
-            near, far = (window.near_ms, window.far_ms) if window else (0, lookback)
-            limited = Window(near_ms=near, far_ms=min(far, lookback))
-            condition = condition.model_copy(update={"window": limited})
+        limited = within_lookback(condition, self._scope.lookback_ms)
+        if limited is None:
+            return _constant(count_bound(condition.count)(0) and condition.aggregate is None)
+        condition = limited
         if condition.then is not None:
             compiled = compile_funnel(condition, condition.then, self._read, self._scope.since)
         else:
@@ -116,6 +113,17 @@ class ConditionCompiler:
             return all(any(map(test(state, now), items)) for test in tests)
 
         return holds
+
+
+def within_lookback(condition: EventCondition, lookback_ms: int | None) -> EventCondition | None:
+    """The condition with its window cut off at the lookback; None: no event can be in what is left of it."""
+    window = condition.window
+    if lookback_ms is None:
+        return condition
+    if window is not None and window.near_ms >= lookback_ms:
+        return None
+    near, far = (window.near_ms, window.far_ms) if window else (0, lookback_ms)
+    return condition.model_copy(update={"window": Window(near_ms=near, far_ms=min(far, lookback_ms))})
 
 
 def _constant(truth: bool) -> Holds:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.computed_trait_warnings import warn_about_computed_traits
 from app.domain.definitions_conditions import ConditionReader
 from app.domain.definitions_facebook import read_destinations
 from app.domain.definitions_keys import AUDIENCE_KEYS, refuse_other_keys
@@ -25,7 +26,7 @@ from app.domain.definitions_values import (
     read_line,
     read_text,
 )
-from app.domain.definitions_warnings import warn_about_lookback
+from app.domain.definitions_warnings import warn_about_lookback, warn_about_requirement
 from app.domain.instants import parse_instant
 from app.domain.snake_case import snake_case
 from app.domain.yaml_nodes import read_nodes
@@ -37,6 +38,7 @@ from schemas.audience import (
     ComputedTraitDefinition,
     Condition,
     Rows,
+    TraitCondition,
 )
 
 if TYPE_CHECKING:
@@ -100,12 +102,13 @@ def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
         _read_audience(value, defaults, accepted)
     check_references(accepted.references, accepted.keys)
     check_traits(accepted.traits, accepted.names_read)
+    computed = {key: definition for key, (_, definition) in accepted.traits.items()}
+    warn_about_computed_traits(accepted.trait_conditions, computed)
     problems = findings.problems()
     if problems:
         raise InvalidInputError("\n".join(problems))
     warnings = findings.warnings() or (() if values else ("no audience is defined",))
-    traits = tuple(definition for _, definition in accepted.traits.values())
-    return DefinitionSet(tuple(accepted.audiences), warnings, traits)
+    return DefinitionSet(tuple(accepted.audiences), warnings, tuple(computed.values()))
 
 
 def published_form(definition: AudienceDefinition | ComputedTraitDefinition) -> dict[str, Any]:
@@ -175,6 +178,7 @@ class _Accepted:
         self.traits: dict[str, tuple[Value, ComputedTraitDefinition]] = {}
         # Of the traits that conditions ask for.
         self.names_read: set[str] = set()
+        self.trait_conditions: list[tuple[Value, TraitCondition]] = []
         self._meanings: dict[str, str] = {}
         self._facebook_ids: dict[str, str] = {}
 
@@ -221,6 +225,7 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
     destinations = read_destinations(key or "", own.get("facebook"), defaults.get("facebook"))
     if source is not None:
         check_sync_modes(entries.get("facebook", value), source, destinations)
+    accepted.trait_conditions += conditions.trait_conditions
     if key is not None:
         accepted.references.setdefault(key, []).extend(conditions.references)
     if key is None or name is None or source is None or value.findings.reports > before:
@@ -237,6 +242,7 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
     )
     accepted.add(value, audience)
     warn_about_lookback(value, audience)
+    warn_about_requirement(value, audience)
 
 
 def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str | None]:

@@ -22,7 +22,12 @@ from app.domain.definitions_values import (
     read_path,
     read_whole_number,
 )
-from app.domain.definitions_warnings import warn_about_event, warn_about_then, warn_about_trait
+from app.domain.definitions_warnings import (
+    warn_about_compound,
+    warn_about_event,
+    warn_about_then,
+    warn_about_trait,
+)
 from schemas.audience import (
     Aggregate,
     AggregateFunction,
@@ -72,6 +77,8 @@ class ConditionReader:
         self._conditions = 0
         # Keys of other audiences, with where they are written.
         self.references: list[tuple[Value, str]] = []
+        # Conditions on traits, with where they are written.
+        self.trait_conditions: list[tuple[Value, TraitCondition]] = []
 
     def read(self, value: Value, depth: int = 1) -> Condition | None:
         """The condition at `value`, or None when a problem with it or within it was reported."""
@@ -93,7 +100,10 @@ class ConditionReader:
         if kind == "event":
             return _read_event(value, entries)
         if kind == "trait":
-            return _read_trait(value, entries)
+            trait = _read_trait(value, entries)
+            if trait is not None:
+                self.trait_conditions.append((value, trait))
+            return trait
         built = [kind] if kind in _KINDS else []
         if not refuse_other_keys(entries, ("condition",), built):
             return None
@@ -122,7 +132,9 @@ class ConditionReader:
         conditions = [condition for condition in read if condition is not None]
         if not conditions or len(conditions) < len(read):
             return None
-        return AllOf(conditions=conditions) if kind == "all" else AnyOf(conditions=conditions)
+        compound = AllOf(conditions=conditions) if kind == "all" else AnyOf(conditions=conditions)
+        warn_about_compound(value, compound)
+        return compound
 
 
 def _kind(value: Value, entries: dict[str, Value]) -> str | None:

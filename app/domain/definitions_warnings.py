@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from app.domain.clashes import aggregate_clash, clashes
+from app.domain.condition_words import describe_condition
+from app.domain.contradictions import always_true, never_true, repeated
 from app.domain.durations import format_duration
 from app.domain.paths import ARRAY_ITEMS, parse_path
 from schemas.audience import (
@@ -26,20 +28,26 @@ if TYPE_CHECKING:
     from app.domain.definitions_values import Value
     from schemas.audience import AudienceDefinition
 
-# Names of traits and properties that tell who someone is, without case, dots and underscores.
+# How names of traits and properties end that tell who someone is, without case, blanks and underscores.
+_IDENTIFIER_ENDS: Final = ("email", "emailaddress", "phone", "phonenumber", "mobile", "mobilenumber")
+# And those that do as a whole.
 _IDENTIFIERS: Final = frozenset(
     {
-        "email",
-        "emailaddress",
-        "phone",
-        "phonenumber",
         "firstname",
         "lastname",
+        "fullname",
+        "username",
         "birthday",
+        "birthdate",
         "dateofbirth",
         "dob",
+        "street",
+        "ip",
+        "ipaddress",
     }
 )
+# What such names begin with when the value is a yes or no.
+_QUESTIONS: Final = ("has", "is")
 
 
 def warn_about_trait(value: Value, condition: TraitCondition) -> None:
@@ -56,6 +64,8 @@ def warn_about_event(value: Value, condition: EventCondition) -> None:
         value.warn(f"never true: there is no {condition.aggregate.function} of no events")
     for comparisons in (condition.where, condition.context):
         warn_about_comparisons(value, comparisons)
+    if condition.aggregate is not None and (clash := aggregate_clash(condition.aggregate, condition.where)):
+        value.warn(f"never true: {clash}")
 
 
 def warn_about_lookback(value: Value, audience: AudienceDefinition) -> None:
@@ -86,31 +96,35 @@ def warn_about_then(value: Value, then: ThenCondition) -> None:
 
 def warn_about_comparisons(value: Value, comparisons: Sequence[Comparison]) -> None:
     """Warn at `value`, where they are written."""
-    _warn_about_missing(value, comparisons)
+    for clash in clashes(comparisons):
+        value.warn(f"never true: {clash}")
     _warn_about_identifiers(value, comparisons)
     for one in comparisons:
         if one.operator in (Operator.WITHIN_LAST, Operator.WITHIN_NEXT) and one.operand == 0:
             value.warn(f"never true: `{one.operator}` no time")
 
 
-def _warn_about_missing(value: Value, comparisons: Iterable[Comparison]) -> None:
-    operators: dict[str, list[Comparison]] = defaultdict(list)
-    for comparison in comparisons:
-        operators[comparison.path].append(comparison)
-    for path, compared in operators.items():
-        # Of array items, one may satisfy one operator and another the next.
-        if ARRAY_ITEMS in parse_path(path):
-            continue
-        absent = any(one.operator is Operator.EXISTS and one.operand is False for one in compared)
-        # `not_contains` holds for a missing value, every other operator needs one.
-        needs_value = any(
-            one.operand is True
-            if one.operator is Operator.EXISTS
-            else one.operator is not Operator.NOT_CONTAINS
-            for one in compared
-        )
-        if absent and needs_value:
-            value.warn(f"never true: `{path}` must be missing and have a value at once")
+def warn_about_compound(value: Value, condition: AllOf | AnyOf) -> None:
+    """Warn at `value`, where an `all` or `any` is written, of what none of its parts has been warned about alone."""
+    for again in repeated(condition.conditions):
+        value.warn(f"`{describe_condition(again)}` is here twice")
+    if isinstance(condition, AllOf):
+        reason = never_true(condition)
+        if reason is not None and not any(map(never_true, condition.conditions)):
+            value.warn(f"never true: {reason}")
+    else:
+        reason = always_true(condition)
+        if reason is not None and not any(map(always_true, condition.conditions)):
+            value.warn(f"always true, for everyone: of its opposite, {reason}")
+
+
+def warn_about_requirement(value: Value, audience: AudienceDefinition) -> None:
+    """Warn at `value`, where the audience is written."""
+    parts = [part for part in (audience.when, audience.require) if part is not None]
+    if len(parts) > 1 and not any(map(never_true, parts)):
+        reason = never_true(AllOf(conditions=parts))
+        if reason is not None:
+            value.warn(f"never true together with what is required: {reason}")
 
 
 def _warn_about_identifiers(value: Value, comparisons: Iterable[Comparison]) -> None:
@@ -121,10 +135,18 @@ def _warn_about_identifiers(value: Value, comparisons: Iterable[Comparison]) -> 
         if isinstance(comparison.operand, ParentReference):
             paths.append(comparison.operand.same_as)
         for path in paths:
-            if _identifies(path):
+            if identifies_people(path):
                 value.warn(f"`{path}` identifies people; what is compared is kept as it is, without hashing")
 
 
-def _identifies(path: str) -> bool:
+def identifies_people(path: str) -> bool:
+    """Whether the name of what a path leads to says that it tells who someone is."""
     names = [part for part in parse_path(path) if part is not ARRAY_ITEMS]
-    return bool(names) and str(names[-1]).lower().replace("_", "").replace(" ", "") in _IDENTIFIERS
+    if not names:
+        return False
+    name = str(names[-1])
+    plain = name.lower().replace("_", "").replace(" ", "").replace("-", "")
+    if plain in _IDENTIFIERS:
+        return True
+    asks = any(name.lower().startswith((f"{word}_", f"{word} ")) for word in _QUESTIONS)
+    return plain.endswith(_IDENTIFIER_ENDS) and not asks

@@ -109,11 +109,11 @@ class CompiledEvent:
 
 def compile_event(condition: EventCondition, readers: Readers, since: Since | None) -> CompiledEvent:
     """A condition without `then`."""
-    feed = _feed_of(condition, since)
+    feed = feed_of(condition, since)
     deferred = [item for item in (*condition.where, *condition.context) if is_deferred(item)]
     aggregate, window = condition.aggregate, condition.window
     in_number = count_bound(condition.count)
-    thresholds = _thresholds(condition.count)
+    thresholds = thresholds_of(condition.count)
     passes = aggregate_test(aggregate, readers) if aggregate else None
     plain = not deferred and aggregate is None
     if window is None and not deferred:
@@ -133,7 +133,7 @@ def compile_event(condition: EventCondition, readers: Readers, since: Since | No
     return CompiledEvent(holds, (FeedUse(feed, need, edge_key, edge),), watches)
 
 
-def _feed_of(condition: EventCondition, since: Since | None) -> Feed:
+def feed_of(condition: EventCondition, since: Since | None) -> Feed:
     values = values_compared(condition)
     if condition.aggregate is not None:
         values.add(Kept(KeptKind.NUMBER, condition.aggregate.property_path))
@@ -151,7 +151,7 @@ def count_bound(count: CountBound) -> Bound:
     return lambda n: n == number
 
 
-def _thresholds(count: CountBound) -> tuple[int, ...]:
+def thresholds_of(count: CountBound) -> tuple[int, ...]:
     """The numbers of events in the window whose loss or gain changes the truth, the greatest first."""
     if count.kind == "at_least":
         return (count.number,)

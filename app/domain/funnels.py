@@ -60,28 +60,17 @@ def compile_funnel(
     condition: EventCondition, then: ThenCondition, readers: Readers, since: Since | None
 ) -> CompiledEvent:
     """`then` is that of the condition."""
-    feed, child_feed = _parent_feed(condition, then, since), _child_feed(then, since)
-    tests = deferred_tests(condition, feed, readers)
-    children = _children(then, feed, child_feed, deferred_tests(then, child_feed, readers))
-    in_number, follows = count_bound(condition.count), count_bound(then.count)
+    feed, child_feed = parent_feed(condition, then, since), _child_feed(then, since)
+    followed = followed_parents(condition, then, readers, since)
+    in_number = count_bound(condition.count)
     aggregated = _aggregated(condition, feed, readers)
-    feed_id, window = feed.id, condition.window
-    far, near = (window.far_ms, window.near_ms) if window else (NEVER, 0)
+    window = condition.window
 
     def holds(state: ProfileState, now: int, horizon: int) -> bool:
-        kept = state.feeds.get(feed_id)
-        if kept is None:
-            return in_number(0) and aggregated is None
-        first = bisect_right(kept.instants, now - far)
-        end = bisect_right(kept.instants, now - near if near else horizon)
-        instants, entries = kept.instants[first:end], kept.values[first:end] or [[]] * (end - first)
-        parents: Iterable[tuple[int, list[Any]]] = zip(instants, entries, strict=True)
-        if tests is not None:
-            passes = tests(state, now)
-            parents = [(p, entry) for p, entry in parents if passes(entry)]
-        count = children(state, now, horizon)
-        followed = [entry for p, entry in parents if follows(count(p, entry))]
-        return in_number(len(followed)) and (aggregated is None or aggregated(followed, state, now))
+        parents = followed(state, now, horizon)
+        if not in_number(len(parents)):
+            return False
+        return aggregated is None or aggregated([entry for _, entry in parents], state, now)
 
     most = _most(then)
     need = need_of_all(window)
@@ -97,7 +86,35 @@ def compile_funnel(
     return CompiledEvent(holds, uses, watches)
 
 
-def _parent_feed(condition: EventCondition, then: ThenCondition, since: Since | None) -> Feed:
+def followed_parents(
+    condition: EventCondition, then: ThenCondition, readers: Readers, since: Since | None
+) -> Callable[[ProfileState, int, int], list[tuple[int, list[Any]]]]:
+    """(state, now, horizon) -> the events in the window which `then` holds of, as instant and kept values."""
+    feed, child_feed = parent_feed(condition, then, since), _child_feed(then, since)
+    tests = deferred_tests(condition, feed, readers)
+    children = _children(then, feed, child_feed, deferred_tests(then, child_feed, readers))
+    follows = count_bound(then.count)
+    feed_id, window = feed.id, condition.window
+    far, near = (window.far_ms, window.near_ms) if window else (NEVER, 0)
+
+    def followed(state: ProfileState, now: int, horizon: int) -> list[tuple[int, list[Any]]]:
+        kept = state.feeds.get(feed_id)
+        if kept is None:
+            return []
+        first = bisect_right(kept.instants, now - far)
+        end = bisect_right(kept.instants, now - near if near else horizon)
+        instants, entries = kept.instants[first:end], kept.values[first:end] or [[]] * (end - first)
+        parents: Iterable[tuple[int, list[Any]]] = zip(instants, entries, strict=True)
+        if tests is not None:
+            passes = tests(state, now)
+            parents = [(p, entry) for p, entry in parents if passes(entry)]
+        count = children(state, now, horizon)
+        return [(p, entry) for p, entry in parents if follows(count(p, entry))]
+
+    return followed
+
+
+def parent_feed(condition: EventCondition, then: ThenCondition, since: Since | None) -> Feed:
     values = values_compared(condition)
     values |= {Kept(KeptKind.PROPERTY, path) for _, path in _related(then)}
     if condition.aggregate is not None:

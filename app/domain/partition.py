@@ -480,6 +480,17 @@ class AudiencePartition:
         values = {column: item.value for column, item in known.items()}
         return display_name(profile, values, all_aliases(state))
 
+    def copy_of(self, profile: str) -> ProfileState | None:
+        """The profile's state as it stands, to be read and thrown away; None: the profile is not known here."""
+        state = self.find(profile)
+        if state is None:
+            return None
+        copy = decode_state(encode_state(state))
+        if profile.encode() in self._overdue:
+            adopt(copy, self.plan.needs)
+            copy.computed = {}
+        return copy
+
     def _emit(self, deltas: list[MembershipDelta], stage: StageCounters) -> None:
         if not deltas:
             return

@@ -18,7 +18,9 @@ ANONYMOUS: Final = "anonymous_id:"
 USER: Final = "user_id:"
 EMAIL: Final = "email:"
 MOBILE: Final = "madid:"
-_PREFIXES: Final = (ANONYMOUS, USER, EMAIL, MOBILE, "group_id:", "\x00")
+# Of the profile ids of people.
+PREFIXES: Final = (ANONYMOUS, USER, EMAIL, MOBILE)
+_PREFIXES: Final = (*PREFIXES, "group_id:", "\x00")
 # What a profile without a user id begins with.
 WITHOUT_USER: Final = (EMAIL, ANONYMOUS, MOBILE)
 _PHONE: Final = re.compile(r"\+[0-9]{7,15}")
@@ -89,7 +91,12 @@ def display_name(profile: str, identifiers: Mapping[str, object], aliases: Mappi
     return earliest[ANONYMOUS if ANONYMOUS in earliest else MOBILE].removeprefix(ANONYMOUS)
 
 
+def holds_personal_data(text: str) -> bool:
+    """Whether the text looks like an e-mail address or a phone number; no profile id does."""
+    return "@" in text or _PHONE.fullmatch(text) is not None
+
+
 def _without_personal_data(identifier: str) -> str:
-    if "@" in identifier or _PHONE.fullmatch(identifier):
+    if holds_personal_data(identifier):
         return hashlib.sha256(identifier.encode()).hexdigest()
     return identifier

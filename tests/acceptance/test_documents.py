@@ -14,8 +14,12 @@ from click.testing import CliRunner
 from app.adapters.faust_worker import HEARTBEATS_PER_SESSION
 from app.adapters.kafka_transactions import TRANSACTION_TIMEOUT_MS
 from app.commands import COMMANDS, cli
+from app.commands.events import DEFAULT_RECORDS
+from app.commands.validate import SURVEYED_RECORDS
 from app.domain.event_conditions import MAX_INSTANTS
+from app.domain.event_survey import MAX_DEPTH, MAX_EVENTS, MAX_PATHS
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED, REMEMBERED_MS
+from app.domain.profile_report import MAX_STEPS
 from app.main import EARLY_MS
 from app.pipeline.delivery_options import DeliveryOptions
 from app.pipeline.evaluate import IDLE_COMMIT_SECONDS, MAX_UNCOMMITTED
@@ -199,6 +203,10 @@ NUMBERS = [
     ("docs/decisions/0006-filters-where-events-come-in.md", f"at most {MAX_INSTANTS:,} events"),
     ("docs/decisions/0007-profile-ids-and-hashing.md", f"{MAX_OF_ONE_KIND} of each kind"),
     ("docs/operations.md", f"within {_HOURS} hours"),
+    ("docs/operations.md", f"in at most {MAX_STEPS} steps"),
+    ("docs/operations.md", f"reads the newest {DEFAULT_RECORDS:,} records"),
+    ("docs/operations.md", f"not among the newest {SURVEYED_RECORDS:,} records"),
+    ("docs/operations.md", f"At most {MAX_EVENTS:,} events, {MAX_PATHS} paths each, {MAX_DEPTH} levels deep"),
     ("docs/operations.md", f"every {DeliveryOptions('').person_probe_seconds / 60:.0f} minutes"),
     ("docs/operations.md", f"after {DeliveryOptions('').tries} times every minute"),
 ]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from app.adapters.kafka_embedded import EmbeddedKafka, free_port
-from app.commands import main, produce, topics
+from app.commands import events as events_command
+from app.commands import main, produce, topics, validate
 from tests.integration.installation import (
     Installation,
     WorkerProcess,
@@ -230,18 +231,25 @@ def facebook_has(installation: Installation, members: dict[str, set[str]]) -> bo
     }
 
 
-@pytest.mark.parametrize("arguments", [["topics"], ["produce", "EVENTS"]], ids=["topics", "produce"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["topics"], ["produce", "EVENTS"], ["events"], ["validate", "AUDIENCES", "--kafka"]],
+    ids=["topics", "produce", "events", "validate"],
+)
 def test_commands_give_up_after_a_while_without_kafka(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events = tmp_path / "events.ndjson"
     events.write_text("{}\n")
-    for module in (topics, produce):
+    audiences = tmp_path / "audiences.yaml"
+    audiences.write_text(AUDIENCES)
+    for module in (topics, produce, events_command, validate):
         assert module.UNREACHABLE_SECONDS == 30.0
         monkeypatch.setattr(module, "UNREACHABLE_SECONDS", 0.5)
     address = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", address)
-    words = [str(events) if argument == "EVENTS" else argument for argument in arguments]
+    files = {"EVENTS": str(events), "AUDIENCES": str(audiences)}
+    words = [files.get(argument, argument) for argument in arguments]
     monkeypatch.setattr(sys, "argv", ["audience-sync", *words])
     with pytest.raises(SystemExit) as ended:
         main()

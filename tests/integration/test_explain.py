@@ -1,0 +1,65 @@
+"""`explain` with two workers: whichever is asked, the owner answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from typing import Any
+
+from tests.integration.installation import AUDIENCE_SYNC, ROOT, Installation, wait_until
+
+AUDIENCES = """
+audiences:
+  - {name: Buyers, when: {event: Order Completed, within: 30d, sum: {property: revenue, at_least: 5}}}
+  - {name: Pro, when: {trait: plan, equals: pro}}
+"""
+
+
+def explain(installation: Installation, profile: str, port: int) -> tuple[int, dict[str, Any], str]:
+    ran = subprocess.run(
+        [*AUDIENCE_SYNC, "explain", profile, "--json", "--url", f"http://127.0.0.1:{port}"],
+        cwd=ROOT,
+        env=installation.environment(port, None),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return ran.returncode, json.loads(ran.stdout) if ran.stdout else {}, ran.stderr
+
+
+def test_the_owner_answers_whoever_is_asked(bootstrap_servers: str) -> None:
+    installation = Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", AUDIENCES)
+    try:
+        workers = [installation.start_worker() for _ in range(2)]
+        users = [f"user-{number}" for number in range(8)]
+        events: list[dict[str, Any]] = []
+        for number, user in enumerate(users):
+            call = {"userId": user, "messageId": f"m{number}"}
+            order = {"event": "Order Completed", "properties": {"revenue": number}}
+            events.append({**call, "type": "track", **order})
+            traits = {"plan": "pro", "email": f"{user}@example.com"}
+            events.append({**call, "type": "identify", "messageId": f"i{number}", "traits": traits})
+        installation.produce(events)
+        wait_until(lambda: all(worker.ready() for worker in workers), lambda: workers[0].said)
+        installation.wait_until_idle(*workers)
+        for worker in workers:
+            for number, user in enumerate(users):
+                status, shown, said = explain(installation, user, worker.port)
+                assert status == 0, said
+                buyers, pro = shown["audiences"]
+                assert (shown["profile"], buyers["member"], pro["member"]) == (user, number >= 5, True)
+                assert buyers["condition"]["seen"][1] == {
+                    "name": "sum of revenue",
+                    "value": number,
+                    "or_more": False,
+                }
+                assert (buyers["changes_at"] is not None) is (number >= 5)
+        status, shown, said = explain(installation, "User-3@example.com", workers[0].port)
+        assert (status, shown.get("profile")) == (0, "user-3"), said
+        status, shown, said = explain(installation, "nobody", workers[1].port)
+        assert (status, shown) == (1, {})
+        assert "no worker knows this profile" in said
+    finally:
+        installation.close()
