@@ -66,15 +66,21 @@ class ProfileReport:
 def report(
     profile: str, state: ProfileState, plan: Plan, explainer: Explainer, now: int, early_ms: int
 ) -> ProfileReport:
-    """`state` is a copy, which is changed. `explainer` is of the definitions that `plan` was compiled from."""
+    """`state` is a copy, which is changed. Of audiences that only one of `plan` and `explainer` knows nothing is said."""
     written = {key: known.member for key, known in state.memberships.items()}
-    nodes = {key: explainer.node(key, audience.created) for key, audience in plan.audiences.items()}
+    nodes = {
+        key: explainer.node(key, audience.created)
+        for key, audience in plan.audiences.items()
+        if key in explainer.definitions
+    }
     instant = Instant(now, now + early_ms, now)
     _bring_to(instant, profile, state, plan)
     future = _Future(nodes, state, instant)
     future.look(profile, decode_state(encode_state(state)), plan, instant)
     audiences = []
     for key, definition in explainer.definitions.items():
+        if key not in nodes:
+            continue
         condition = explain(nodes[key], state, instant.now, instant.horizon, future.verdicts[key])
         member = written.get(key, False)
         reason = _reason(plan.audiences[key], definition.source, profile, state, holds=condition.holds)

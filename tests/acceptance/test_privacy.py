@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -191,6 +192,13 @@ def test_nothing_that_identifies_is_in_topics_logs_and_pages(
     installation: Installation, worker: WorkerProcess
 ) -> None:
     assert found_in(installation, CANARIES, worker) == []
+
+
+def test_what_is_shown_of_one_profile_is_hashed(installation: Installation, worker: WorkerProcess) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}/profiles/{USER}", timeout=10) as answer:
+        page = answer.read().decode().lower()
+    assert hashlib.sha256(b"zq7mail.canary@example.com").hexdigest() in page
+    assert [canary for canary in CANARIES if canary.lower() in page] == []
 
 
 def test_the_search_would_find_it(installation: Installation, worker: WorkerProcess) -> None:

@@ -23,6 +23,7 @@ from app.domain.partition import AudiencePartition
 from app.domain.profile_report import MAX_STEPS, ProfileReport, as_document, report
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.simulation import Transition, simulate
+from app.domain.state import ProfileState
 from schemas.audience import AllOf, AnyOf, EventCondition, Not
 from schemas.profile import MARKER, VERSION, ProfileEvent
 from tests.unit.domain.brute_force import DAY, HOUR
@@ -317,3 +318,12 @@ def test_a_computed_trait_changes_with_time() -> None:
     ).audiences
     assert found.condition.seen == (Seen("trait orders", 1),)
     assert (found.member, found.changes_at) == (True, START + 30 * DAY)
+
+
+def test_while_definitions_change_only_what_both_know_is_told() -> None:
+    case = Case(Defined({"buyers": {"when": {"event": "A"}}, "others": {"when": {"event": "B"}}}), [])
+    partition, _ = partition_of(case, 0)
+    newer = Defined({"buyers": {"when": {"event": "A"}}, "newest": {"when": {"event": "B"}}})
+    explainer = Explainer(parse_definitions(newer.documents).audiences)
+    found = report("u1", ProfileState(), partition.plan, explainer, BEGIN, 0)
+    assert [audience.key for audience in found.audiences] == ["buyers"]
