@@ -72,8 +72,11 @@ class Callers:
         contacts: Identifiers = {}
         sight = 0
         if context.traits is not ABSENT:
-            contacts = self._contacts_in(bytes(context.traits))
             sight = _sight(call, context.traits)
+            if sight in self._contacts and user_profile(call.user_id) is not None:
+                sight = 0  # nothing new, and it is not by them that the call finds its profile
+            else:
+                contacts = self._contacts_in(bytes(context.traits))
         device: Identifiers = {}
         if context.device is not ABSENT:
             found = device_identifier(read_object(context.device), trusted=False)

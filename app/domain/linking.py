@@ -17,7 +17,6 @@ identifiers of lower priority in that call; what has been refused once would be 
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -59,8 +58,13 @@ def outranks(profile: str, other: str) -> bool:
 
 def fits_together(aliases: Iterable[str], others: Iterable[str]) -> bool:
     """Whether one profile may have all of these identifiers."""
-    counted = Counter(kind_of(alias) for alias in {*aliases, *others})
-    return all(counted[kind] <= limit for kind, limit in LIMITS.items())
+    room = dict(LIMITS)
+    for alias in {*aliases, *others}:
+        kind = kind_of(alias)
+        if not room[kind]:
+            return False
+        room[kind] -= 1
+    return True
 
 
 def aliases_of(profile: str, state: ProfileState) -> dict[str, int]:

@@ -61,7 +61,9 @@ def profiles_of(
 
 def kind_of(profile: str) -> str:
     """What kind of identifier it is: USER, EMAIL, ANONYMOUS or MOBILE."""
-    return next((kind for kind in WITHOUT_USER if profile.startswith(kind)), USER)
+    if profile.startswith(WITHOUT_USER):
+        return profile[: profile.index(":") + 1]
+    return USER
 
 
 def external_id_of(profile: str) -> str | None:

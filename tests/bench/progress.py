@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SAMPLE_SECONDS = 0.04
 _STALLED_SECONDS = 120.0
+# Each round lasts until everything written before it is committed; a question and its answer take a few commits.
+_ROUNDS_OF_TALK = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ def follow(
     """Samples until the group has committed everything below `ends`, and of the second hop's topic as well.
 
     What the first hop writes is only known once it is done; then the second hop must pass the end that its topic
-    has at that moment.
+    has at that moment, and what profiles have said to each other meanwhile, which is written to the same topic.
     """
     places = [*ends, *((second_hop, p) for p in range(PARTITIONS) if second_hop)]
     samples: list[Sample] = []
@@ -54,5 +56,6 @@ def follow(
 
         until(ends)
         if second_hop is not None:
-            until(cluster.ends(second_hop, PARTITIONS))
+            for _ in range(_ROUNDS_OF_TALK):
+                until(cluster.ends(second_hop, PARTITIONS))
     return samples

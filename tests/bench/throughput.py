@@ -162,9 +162,12 @@ def _run(
     system: str, backlog: Backlog, samples: list[Sample], first_ms: float, ends: Offsets, peak: int | None
 ) -> Run:
     """From the first record processed, which is when the first output record was made, to all of it committed."""
-    last = next(
+    done = (
         sample for sample in samples if all(sample.committed[place] >= end for place, end in ends.items())
     )
+    last = next(done, None)
+    if last is None:
+        raise PermanentError(f"{system} still had something to do when it was no longer watched")
     before = [sample.cpu_seconds for sample in samples if sample.at_ms <= first_ms]
     cpu_first = before[-1] if before else 0.0
     cpu = None
