@@ -129,7 +129,7 @@ class Liveness(Protocol):
 
 
 class Record(NamedTuple):
-    """One record to write; `value` None is a tombstone."""
+    """One record to write; `value` None is a tombstone, `partition` -1 lets the key decide (murmur2)."""
 
     topic: str
     partition: int

@@ -5,6 +5,8 @@ librdkafka's own default is CRC32, so a partition is always computed here and pa
 
 from __future__ import annotations
 
+import struct
+
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
@@ -15,10 +17,9 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     h = _SEED ^ length
     whole = length & ~3
-    for i in range(0, whole, 4):
-        k = (int.from_bytes(data[i : i + 4], "little") * _M) & _MASK
-        k ^= k >> 24
-        h = ((h * _M) & _MASK) ^ ((k * _M) & _MASK)
+    for word in struct.unpack_from(f"<{whole >> 2}I", data):
+        k = (word * _M) & _MASK
+        h = ((h * _M) ^ ((k ^ (k >> 24)) * _M)) & _MASK
     rest = length - whole
     if rest == 3:
         h ^= data[whole + 2] << 16

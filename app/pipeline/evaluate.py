@@ -36,6 +36,9 @@ MAX_FIRED = 5_000
 # How long the clocks alone may run ahead of what is committed: a restart would only hear of them again.
 IDLE_COMMIT_SECONDS = 5.0
 
+# In place of a partition: the producer finds it by the key, with the same murmur2.
+_BY_KEY = -1
+
 _decode = msgspec.msgpack.Decoder(ProfileEvent).decode
 _encode = msgspec.msgpack.Encoder().encode
 _encode_delta = msgspec.json.Encoder().encode
@@ -214,8 +217,7 @@ class EvaluateStage:
                 )
             records += [Record(changelog, number, key, value) for key, value in outcome.states]
             for profile, event in outcome.records:
-                key = profile.encode()
-                records.append(Record(events, partition_for(key, self._partition_count), key, _encode(event)))
+                records.append(Record(events, _BY_KEY, profile.encode(), _encode(event)))
         for letter in self._letters:
             key = letter.id.encode()
             value = orjson.dumps(letter.model_dump(mode="json"))

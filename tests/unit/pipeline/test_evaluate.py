@@ -121,7 +121,7 @@ async def test_what_profiles_say_to_other_partitions_is_part_of_the_commit() -> 
     await bench.stage.flush()
     (commit,) = bench.commits
     (said,) = [record for record in commit.records if record.topic == CATALOG.profile_events.name]
-    assert (said.partition, said.key) == (1, there.encode())
+    assert (said.partition, said.key) == (-1, there.encode()), "its key decides"
     asked = msgspec.msgpack.decode(said.value or b"", type=ProfileEvent)
     assert (asked.kind, asked.lane, asked.offset) == (ASK, "profiles/0", 1)
     assert profiles_in(commit) == [here.encode()]
