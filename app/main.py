@@ -21,17 +21,19 @@ from app.adapters.clock import SystemClock
 from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.faust_worker import Batch, BatchStage, FaustOptions, FaustWorker
 from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread, reachable
-from app.adapters.kafka_definitions import PublishedDefinitions
+from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, KafkaSyncLedger
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
-from app.domain.definitions import DefinitionSet, published_forms
+from app.domain.definitions import DefinitionSet
 from app.domain.explanation import Explainer
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
+from app.domain.plan import Plan
+from app.domain.published import Published, to_publish_at_start
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
@@ -39,6 +41,7 @@ from app.pipeline.deliver import Delivery
 from app.pipeline.delivery_options import DeliveryOptions
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from app.pipeline.expire import LaneProgress
+from app.pipeline.follow import Follower, InForce
 from app.pipeline.resolve import ResolveStage
 from app.pipeline.topology import Owned, Pipeline, Stages
 from app.settings import Settings
@@ -47,6 +50,7 @@ from app.web.routes import not_found_route, routes
 from app.web.stats import Stats
 from app.web.worker_view import WorkerView
 from schemas.audience import DeliveryMode
+from schemas.control import DefinitionsRecord
 from topics.partitioning import partition_for
 
 # How long before its timestamp the worker may count an event: the clocks of the source's partitions never agree
@@ -92,15 +96,16 @@ class Worker:
         after_step: Step = no_step,
     ) -> None:
         self._settings = settings
-        self._published_forms = published_forms(definitions)
-        self._definitions = definitions.audiences
-        self._traits = definitions.traits
+        self._own_definitions = definitions
         self._catalog = settings.catalog
         self._clock = SystemClock()
         self._counters = Counters()
         self._log = LogReader(settings.kafka_bootstrap_servers)
         self._topics = TopicAdmin(
             settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor
+        )
+        self._control = KafkaControl(
+            self._log, settings.kafka_bootstrap_servers, self._catalog, settings.partitions
         )
         self._after_step = after_step
         self._lags: dict[str, int | None] = {}
@@ -168,21 +173,18 @@ class Worker:
         return False
 
     def _agree_on_definitions(self) -> None:
-        producer = DurableProducer(self._settings.kafka_bootstrap_servers)
-        published = PublishedDefinitions(self._log, producer, self._catalog.control.name)
-        theirs = published.read()
-        ours = self._published_forms
-        if not theirs:
-            published.publish(ours, self._clock.now_ms())
-            # Another worker may have published at the same moment.
-            theirs = published.read()
-        differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-        if differing:
-            raise InvalidInputError(
-                f"{self._settings.audiences}: these definitions are not as they were published to "
-                f"{self._catalog.control.name}: {', '.join(differing)}. Definitions cannot change yet: start the "
-                "worker with the published ones, or a new installation with another AUDIENCE_SYNC_TOPIC_PREFIX"
-            )
+        """Publish the own file if it is news; what was published last is what runs."""
+        said: str | None = None
+
+        def decide(published: Published) -> DefinitionsRecord | None:
+            nonlocal said
+            file, now = str(self._settings.audiences), self._clock.now_ms()
+            record, said = to_publish_at_start(published, self._own_definitions, file, now)
+            return record
+
+        self._control.publish(decide)
+        if said is not None:
+            say(f"worker: {said}")
 
     def _token(self) -> SecretStr:
         token = self._settings.facebook_access_token
@@ -212,7 +214,14 @@ class Worker:
         )
         await in_thread(self._threads, evaluate_writer.start)
         await in_thread(self._threads, deliver_writer.start)
+        self._follower = Follower(
+            self._control,
+            self._settings.partitions,
+            lambda call: in_thread(self._threads, call),
+            self._use_definitions,
+        )
         self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
+        await self._follower.refresh()
         self._add_stages()
         stats = Stats(self._view())
         faust.add_routes(
@@ -226,7 +235,12 @@ class Worker:
         commits = self._supervised(pipeline.stages.evaluate.run_commits())
         others = [
             self._supervised(work)
-            for work in (pipeline.run_markers(), self._watch(stats, graph), self._announce())
+            for work in (
+                pipeline.run_markers(),
+                self._follower.run(),
+                self._watch(stats, graph),
+                self._announce(),
+            )
         ]
         await self._stopping.wait()
         pipeline.stop()
@@ -239,12 +253,11 @@ class Worker:
 
     def _profiles(self, evaluate: EvaluateStage) -> ProfileSource:
         changelog = self._catalog.profiles_changelog.name
-        explainer = Explainer(self._definitions, self._traits)
         return ProfileSource(
             partitions=evaluate.partitions,
             count=self._settings.partitions,
             early_ms=EARLY_MS,
-            explainer=lambda: explainer,
+            explainer=lambda: self._explainer,
             owners=lambda partition: self._faust.workers(changelog, partition),
             workers=self._faust.workers,
             ready=self._faust.ready.is_set,
@@ -291,19 +304,10 @@ class Worker:
         self, graph: FacebookGraph, evaluate_writer: TransactionalWriter, deliver_writer: TransactionalWriter
     ) -> Pipeline:
         settings, catalog, clock, counters = self._settings, self._catalog, self._clock, self._counters
-        refuse_unread_topics(self._definitions, settings.source_topic)
-        plan = compile_audiences(self._definitions, self._traits)
         writer = DurableProducer(settings.kafka_bootstrap_servers)
         letters = KafkaDeadLetters(writer, catalog.dead_letters.name)
         lanes = LaneProgress()
-        resolver = Resolver(
-            plan,
-            ResolveOptions(
-                default_country=settings.default_country.upper() if settings.default_country else None,
-                max_event_bytes=settings.max_event_bytes,
-                legacy_journeys=settings.legacy_journeys,
-            ),
-        )
+        versions = self._follower.versions
 
         async def commit(content: GroupCommit) -> None:
             await bounded_commit(
@@ -319,11 +323,12 @@ class Worker:
 
         evaluate = EvaluateStage(
             lambda number: AudiencePartition(
-                plan,
+                versions.plans[versions.newest],
                 EARLY_MS,
                 counters,
                 clock.now_ms(),
                 Place(number, lambda profile: partition_for(profile.encode(), settings.partitions)),
+                versions,
             ),
             commit,
             clock,
@@ -332,7 +337,7 @@ class Worker:
             settings.partitions,
         )
         delivery = Delivery(
-            self._definitions,
+            (),
             graph,
             KafkaSyncLedger(deliver_writer, self._faust.group_metadata, catalog, settings.partitions),
             letters,
@@ -355,7 +360,10 @@ class Worker:
         )
         return Pipeline(
             stages=Stages(
-                ResolveStage(resolver, writer, lanes, clock, counters, catalog), evaluate, delivery, lanes
+                ResolveStage(self._resolver(compile_audiences(())), writer, lanes, clock, counters, catalog),
+                evaluate,
+                delivery,
+                lanes,
             ),
             writer=writer,
             log=self._log,
@@ -370,7 +378,25 @@ class Worker:
             letters=letters,
             counters=counters,
             on_failure=self._fail,
+            refresh_definitions=self._follower.refresh,
         )
+
+    def _resolver(self, plan: Plan) -> Resolver:
+        settings = self._settings
+        return Resolver(
+            plan,
+            ResolveOptions(
+                default_country=settings.default_country.upper() if settings.default_country else None,
+                max_event_bytes=settings.max_event_bytes,
+                legacy_journeys=settings.legacy_journeys,
+            ),
+        )
+
+    async def _use_definitions(self, in_force: InForce) -> None:
+        refuse_unread_topics(in_force.definitions.audiences, self._settings.source_topic)
+        self._explainer = Explainer(in_force.delivered, in_force.definitions.traits)
+        self._pipeline.stages.resolve.project_for(self._resolver(in_force.projection), in_force.number)
+        await self._pipeline.update_destinations(in_force.delivered)
 
     def _source_layout(self) -> tuple[str, int]:
         source = self._catalog.source
@@ -430,12 +456,16 @@ class Worker:
     def _view(self) -> WorkerView:
         return WorkerView(
             counters=self._counters,
-            audiences=lambda: [definition.key for definition in self._definitions],
+            audiences=self._defined,
             destinations=self._pipeline.stages.delivery.destinations,
             lags=self._lags,
             clock=self._pipeline.clock_now,
             wall=self._clock,
         )
+
+    def _defined(self) -> list[str]:
+        in_force = self._follower.current
+        return [] if in_force is None else [audience.key for audience in in_force.definitions.audiences]
 
     async def _watch(self, stats: Stats, graph: FacebookGraph) -> None:
         warned = None

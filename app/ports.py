@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from app.domain.delivery import UsageMeter
+from app.domain.published import Published
+from schemas.control import DefinitionsRecord
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
@@ -190,6 +192,19 @@ class TopicLog(Protocol):
 
     def latest_values(self, topic: str, partitions: int) -> dict[bytes, bytes]:
         """The newest value of every key of a compacted topic."""
+
+
+class ControlLog(Protocol):
+    """Reads and writes the versions of the definitions in audience.control. Every call blocks."""
+
+    def refresh(self, *, settled: bool = False) -> Published:
+        """What is published now; `settled` waits for every transaction that is open. Raises UnreachableError."""
+
+    def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> Published:
+        """Publish what `decide` makes of what is published; None: nothing. Returns what is published then.
+
+        Nobody else publishes in between: `decide` is asked again, should somebody have. What it raises goes through.
+        """
 
 
 class RawRecord(Protocol):

@@ -257,6 +257,13 @@ class DeliveryMode(StrEnum):
     DRY_RUN = "dry_run"
 
 
+class OnDelete(StrEnum):
+    """What becomes of the people in a Facebook audience when the audience is deleted here."""
+
+    KEEP = "keep"
+    CLEAR = "clear"
+
+
 class FacebookDestination(Message):
     """One Facebook audience in one ad account that an audience is delivered to.
 
@@ -274,6 +281,7 @@ class FacebookDestination(Message):
     customer_file_source: Literal[
         "USER_PROVIDED_ONLY", "PARTNER_PROVIDED_ONLY", "BOTH_USER_AND_PARTNER_PROVIDED"
     ] = "USER_PROVIDED_ONLY"
+    on_delete: OnDelete = OnDelete.KEEP
 
 
 class AudienceDefinition(Message):

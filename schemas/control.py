@@ -1,21 +1,46 @@
-"""Control records: what every worker must agree on."""
+"""Control records: what every worker must agree on. audience.control has one partition and is compacted."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from schemas.base import StoredMessage
 
+DEFINITIONS = "definitions"
+RUNNING = "running"
 
-class DefinitionRecord(StoredMessage):
-    """The published form of one audience definition, under the key `definition|AUDIENCE_KEY`.
 
-    A computed trait has `traits.KEY` in place of the audience's key.
+class DefinitionsRecord(StoredMessage):
+    """One version of the whole set of definitions, under the key `definitions|VERSION`. Versions grow by one.
 
-    `definition` is the definition with all defaults merged; two equal ones compute the same memberships.
+    `definitions` are published forms with all defaults merged: of audiences by key, of computed traits by
+    `traits.KEY`. `cleared` are audiences deleted from the set whose Facebook audiences are to be emptied: they have
+    no members any more and are delivered to all the same. `digest` is that of `definitions`; `earlier` are the
+    digests of the versions before, the newest last.
     """
 
-    audience: str
-    definition: dict[str, Any]
+    number: int
+    digest: str
+    definitions: dict[str, dict[str, Any]]
+    cleared: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
     published_at: int
     version: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{DEFINITIONS}|{self.number}"
+
+
+class RunningRecord(StoredMessage):
+    """The version of the definitions that a partition of profile.events runs by, under `running|PARTITION`."""
+
+    partition: int
+    number: int
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{RUNNING}|{self.partition}"

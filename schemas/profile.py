@@ -80,9 +80,11 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     identifiers: dict[str, str | float | list[str] | None] | None = None
     # Audience key -> membership, claimed by an Engage call or a warehouse's row.
     claims: dict[str, bool] | None = None
-    # Of markers: lane -> instant up to which everything of that lane has been written to this partition.
+    # Of markers: lane -> instant up to which everything of that lane has been written to this partition, and the
+    # version of the definitions that its calls have been written for since, 0 where none is known.
     progress: dict[str, int] | None = None
     linking: Linking | None = None
+    definitions: int = 0
 
 
 class ProfileEventModel(StoredMessage):
@@ -104,3 +106,4 @@ class ProfileEventModel(StoredMessage):
     claims: dict[str, bool] | None = None
     progress: dict[str, int] | None = None
     linking: tuple[list[str], str, dict[str, int], bytes | None] | None = None
+    definitions: int = 0

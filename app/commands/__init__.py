@@ -10,6 +10,7 @@ import click
 from app.errors import AudienceSyncError
 
 COMMANDS = {
+    "audiences": "see and change the audiences that workers run",
     "demo": "replay real purchases through a whole local system and check the result",
     "events": "list the events and properties that the source topic has",
     "explain": "show which audiences a profile is in, and why",

@@ -17,7 +17,7 @@ from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.feeds import Since
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
-from app.domain.plan import CompiledAudience, ComputedTrait, EventFeeds, Plan, TraitUse
+from app.domain.plan import CompiledAudience, ComputedTrait, Plan, TraitUse, by_event
 from app.domain.references import ranks_of
 from app.domain.reverse_etl import listeners, row_source
 from app.domain.trait_sources import TraitSources
@@ -166,7 +166,7 @@ class _Builder:
         return Plan(
             audiences=audiences,
             feeds=self._feeds,
-            events=_by_event(self._feeds.values()),
+            events=by_event(self._feeds.values()),
             needs=self._needs,
             edges={feed: tuple(edges.values()) for feed, edges in self._edges.items()},
             of_feed=_frozen(of_feed),
@@ -246,20 +246,6 @@ def _by_feed(watches: Iterable[Watch], traits: TraitSources) -> dict[str, tuple[
         for feed in traits.feeds(watch.traits).union(own):
             grouped.setdefault(feed, []).append(watch.due)
     return {feed: tuple(group) for feed, group in grouped.items()}
-
-
-def _by_event(feeds: Iterable[Feed]) -> dict[str, EventFeeds]:
-    grouped: dict[str, list[Feed]] = {}
-    for feed in feeds:
-        grouped.setdefault(feed.event, []).append(feed)
-    return {
-        event: EventFeeds(
-            feeds=tuple(group),
-            needs_properties=any(feed.needs_properties for feed in group),
-            needs_context=any(feed.needs_context for feed in group),
-        )
-        for event, group in grouped.items()
-    }
 
 
 def _trait_use(path: str) -> TraitUse:

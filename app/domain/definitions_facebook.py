@@ -7,7 +7,7 @@ from typing import Final, get_args
 
 from app.domain.definitions_keys import refuse_other_keys
 from app.domain.definitions_values import Value, read_choice, read_line, read_text
-from schemas.audience import DeliveryMode, FacebookDestination, SyncMode
+from schemas.audience import DeliveryMode, FacebookDestination, OnDelete, SyncMode
 
 MAX_NAME_CHARACTERS = 500
 
@@ -19,9 +19,11 @@ _KEYS: Final = (
     "mode",
     "sync_mode",
     "customer_file_source",
+    "on_delete",
 )
 _MODES: Final = tuple(mode.value for mode in DeliveryMode)
 _SYNC_MODES: Final = tuple(mode.value for mode in SyncMode)
+_ON_DELETE: Final = tuple(choice.value for choice in OnDelete)
 _SOURCES: Final = get_args(FacebookDestination.model_fields["customer_file_source"].annotation)
 _AD_ACCOUNT = re.compile(r"(?:act_)?([0-9]{1,30})")
 _FACEBOOK_ID = re.compile(r"[0-9]{1,30}")
@@ -102,6 +104,8 @@ def _read_entry(name: str, value: Value) -> str | None:
         return read_choice(value, _SYNC_MODES)
     if name == "customer_file_source":
         return read_choice(value, _SOURCES)
+    if name == "on_delete":
+        return read_choice(value, _ON_DELETE)
     return read_text(value)
 
 

@@ -49,7 +49,6 @@ NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
         "fields": NotSupported("mapped fields"),
         "external_id": NotSupported("hashed external ids", accepted="plain"),
         "value_based": NotSupported("value-based audiences", accepted="false"),
-        "on_delete": NotSupported(),
     },
     "condition": {
         "users": NotSupported("account audiences"),

@@ -32,6 +32,8 @@ from app.domain.linking import owner_of
 from app.domain.mailbox import EVERYWHERE, Mailbox
 from app.domain.merging import inherit
 from app.domain.plan import joined
+from app.domain.plan_switch import PlanSwitch, reclaim
+from app.domain.plan_versions import PlanVersions
 from app.domain.profile_ids import WITHOUT_USER, display_name
 from app.domain.rows import is_identified
 from app.domain.state import (
@@ -98,13 +100,14 @@ class AudiencePartition:
         counters: Counters,
         applied_at: int = 0,
         place: Place = EVERYWHERE,
+        versions: PlanVersions | None = None,
     ) -> None:
         """`early_ms` is how long before its timestamp an event may count. `applied_at` is the real time, for audiences
-        that this partition has not had before; 0 is before everything.
+        that this partition has not had before; 0 is before everything. `plan` is the newest of `versions`, if given,
+        which may get more while this partition is in use.
         """
         self.plan = plan
-        self._applied_at = applied_at
-        self._applied: dict[str, int] = {}
+        self._switch = PlanSwitch(plan, versions or PlanVersions(), applied_at)
         self.clock = PartitionClock()
         self.states: dict[bytes, bytes] = {}
         self._early_ms = early_ms
@@ -142,10 +145,8 @@ class AudiencePartition:
         """After the last `load`. Where the plan is another than the states were made by, every profile is due."""
         record = self._loaded
         self._loaded = None
-        known = {} if record is None else record.applied
-        self._applied = {key: known.get(key, self._applied_at) for key in self.plan.unapplied}
-        self._record_changed = self._applied != known
-        self.plan = self.plan.applied(self._applied)
+        self.plan = self._switch.recover(self.plan, record)
+        self._record_changed = record is None or self._switch.applied != record.applied
         if record is not None:
             self.clock.load(record.clock)
             self._fired = record.fired
@@ -157,32 +158,67 @@ class AudiencePartition:
             wake = AT_ONCE if self._overdue else wake_of(state)
             if wake != NEVER:
                 self._timers.arm(key, wake)
-        for audience, members in self._members.items():
-            self._audience_counters(audience).members += members
+        self._count_members(1)
         self._note_next_due()
 
     def release(self) -> None:
         """This worker owns the partition no longer: its members are no longer counted here."""
-        for audience, members in self._members.items():
-            self._audience_counters(audience).members -= members
+        self._count_members(-1)
         self._members = {}
+
+    def _count_members(self, sign: int) -> None:
+        """The members of audiences that are no longer there are counted nowhere."""
+        for audience, members in self._members.items():
+            if audience in self.plan.audiences:
+                self._audience_counters(audience).members += sign * members
+
+    # --- another version of the definitions ---
+
+    @property
+    def definitions(self) -> int:
+        """The version that this partition runs by."""
+        return self._switch.number
+
+    def _go_over(self, plan: Plan) -> None:
+        """To another version. Every profile is due, if it makes a difference."""
+        before = self.plan
+        self._count_members(-1)
+        self.plan = plan
+        self._audiences_of.clear()
+        self._count_members(1)
+        for key in before.audiences.keys() - plan.audiences.keys():
+            if key in self._counters.audiences and not self._counters.audiences[key].members:
+                del self._counters.audiences[key]
+        self._record_changed = True
+        if plan.digest != before.digest:
+            self._overdue.update(self.states, self._touched)
+            for profile in self._overdue:
+                self._timers.arm(profile, AT_ONCE)
+            self._note_next_due()
+
+    def _adopt(self, state: ProfileState) -> bool:
+        """Fit the state to this plan; whether it was another's."""
+        changed = adopt(state, self.plan.needs)
+        changed = reclaim(state, self.plan) or changed
+        state.computed = {}
+        return changed
 
     # --- time ---
 
     def set_wall(self, now_ms: int) -> None:
         """The real time; what becomes due, as the wall held the clock back, fires with the next record."""
+        self._switch.wall = now_ms
         self.clock.set_wall(now_ms)
 
     def set_expected(self, lanes: Iterable[str]) -> None:
         """The live source lanes (see PartitionClock); what becomes due fires with the next record."""
-        self.clock.set_expected(lanes)
+        self._switch.lanes = frozenset(lanes)
+        self.clock.set_expected(self._switch.lanes)
 
     def apply_marker(self, event: ProfileEvent) -> None:
         """The progress of lanes, as resolve writes it into every partition."""
-        for lane, instant in (event.progress or {}).items():
-            self.clock.progress(lane, instant)
         self._record_changed = True
-        self._advance()
+        self.foresee(event, None)
 
     @property
     def next_due(self) -> int | None:
@@ -193,17 +229,26 @@ class AudiencePartition:
         """Whether anything may be due by the time this record is applied."""
         return event.kind == MARKER or event.received >= self._next_due or self._is_due()
 
-    def foresee(self, event: ProfileEvent, most: int) -> bool:
-        """Moves the clock to where this record will bring it, and fires at most so many timers.
+    def foresee(self, event: ProfileEvent, most: int | None) -> bool:
+        """Moves the clock to where this record will bring it, and fires at most so many timers (None: all). A marker
+        may bring another version of the definitions, by which every profile is due.
 
         False: more is due; drain, and call again. Who calls this before each record that `may_fire` never holds
         more than so many states for one step of the clock, however far it goes.
         """
-        if event.kind == MARKER:
-            for lane, instant in (event.progress or {}).items():
-                self.clock.progress(lane, instant)
-        else:
+        if event.kind != MARKER:
             self.clock.progress(event.lane, event.received)
+            return self._advance(most)
+        progress = event.progress or {}
+        for lane, instant in progress.items():
+            self.clock.progress(lane, instant)
+        self._switch.see(event)
+        if not self._advance(most):
+            return False
+        plan = self._switch.begin_newer()
+        if plan is None:
+            return True
+        self._go_over(plan)
         return self._advance(most)
 
     def _is_due(self) -> bool:
@@ -229,7 +274,7 @@ class AudiencePartition:
         else:
             self._fired = now
         self._note_next_due()
-        return self._fired == now
+        return not self._is_due()
 
     def _fire(self, key: bytes, at: int, clock: int, *, everything: bool) -> None:
         self._expired.records_in += 1
@@ -244,14 +289,15 @@ class AudiencePartition:
                 if not was_touched:
                     del self._touched[key]
                 return
-            adopted = adopt(state, self.plan.needs)
-            state.computed = {}
+            adopted = self._adopt(state)
         self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
         refresh(state, self.plan.computed.values(), instant)
         audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
         deltas = inherit(profile, state, self.plan, instant) if everything else []
         deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
+        if everything and (done := self._switch.announced(state, deltas)) is not None:
+            deltas += announce(profile, state, self.plan, instant, done)
         self._emit(deltas, self._expired)
         state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
@@ -430,14 +476,18 @@ class AudiencePartition:
         if self._record_changed or states:
             now = self.clock.now
             fired = now if now is None or now < self._next_due else self._fired
+            if not self._overdue:
+                self._switch.finish(self.plan)
             record = PartitionRecord(
                 1,
                 self.clock.dump(),
-                self.plan.digest,
+                "" if self._overdue else self.plan.digest,
                 self._members,
-                self._applied,
+                self._switch.applied,
                 fired,
                 self._mailbox.sent,
+                self._switch.number,
+                self._switch.told,
             )
             states.append((CLOCK_KEY, encode_record(record)))
             self._record_changed = False

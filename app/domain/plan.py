@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from app.domain.computed_traits import TraitValue
     from app.domain.event_conditions import Edge, Holds, Need
@@ -48,6 +48,15 @@ class EventFeeds:
     feeds: tuple[Feed, ...]
     needs_properties: bool
     needs_context: bool
+
+    @classmethod
+    def of(cls, feeds: Sequence[Feed]) -> EventFeeds:
+        """Of the feeds of one event name."""
+        return cls(
+            feeds=tuple(feeds),
+            needs_properties=any(feed.needs_properties for feed in feeds),
+            needs_context=any(feed.needs_context for feed in feeds),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,14 @@ class Plan:
     def holds_for_new(self, *, anonymous: bool) -> bool:
         """Whether a profile can be a member before anything but its existence is known."""
         return self.has_new_anonymous if anonymous else self.has_new_users
+
+
+def by_event(feeds: Iterable[Feed]) -> dict[str, EventFeeds]:
+    """The feeds grouped by the name of their events."""
+    grouped: dict[str, list[Feed]] = {}
+    for feed in feeds:
+        grouped.setdefault(feed.event, []).append(feed)
+    return {event: EventFeeds.of(group) for event, group in grouped.items()}
 
 
 def joined(

@@ -135,7 +135,9 @@ class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Where the partition stands, by which plan, and how many members each audience has in it.
 
     `applied` is when audiences that need to know it were first applied here, by key. `fired` is the instant up to
-    which everything due has fired; the clock is ahead of it in the midst of a long step.
+    which everything due has fired; the clock is ahead of it in the midst of a long step. `plan` is "" while some states
+    are still those of another plan. `definitions` is the version that the partition runs by, `told` the destinations
+    of each audience by the plan that all states were made by.
     `sent`: position of the newest record that this partition has sent to another one.
     """
 
@@ -146,6 +148,8 @@ class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     applied: dict[str, int] = {}
     fired: int | None = None
     sent: int = 0
+    definitions: int = 0
+    told: dict[str, list[str]] = {}
 
 
 class _Wake(msgspec.Struct, array_like=True, gc=False):

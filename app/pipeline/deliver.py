@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from app.domain.counters import Counters
@@ -15,7 +16,7 @@ from app.pipeline.delivery_options import DeliveryOptions, DestinationView, Shar
 from app.pipeline.destination import Destination
 from app.pipeline.permits import Permits
 from app.ports import DeadLetterSink, GraphApi, Liveness, MembershipLog, SyncLedger, Timer
-from schemas.audience import AudienceDefinition
+from schemas.audience import AudienceDefinition, FacebookDestination
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
 
@@ -23,9 +24,10 @@ __all__ = ["Delivery", "DeliveryOptions", "DestinationView"]
 
 
 class _Owned:
-    """The destinations of one partition, by audience, and their tasks."""
+    """The destinations of one partition, by audience, and their tasks; `live_offset` is where the next offer begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, live_offset: int) -> None:
+        self.live_offset = live_offset
         self.destinations: dict[str, list[Destination]] = {}
         self.tasks: dict[asyncio.Task[None], Destination] = {}
 
@@ -73,6 +75,8 @@ class Delivery:
             draw=draw,
         )
         self._owned: dict[int, _Owned] = {}
+        # Of each partition: its destinations begin and end one change after another.
+        self._changing: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def assign(self, partition: int, states: Mapping[str, SyncState], live_offset: int) -> None:
         """This worker owns the partition now, and its destinations begin to deliver.
@@ -81,20 +85,64 @@ class Delivery:
         without one is new. `live_offset`: the end of the partition, where the first `offer` will begin. A
         partition that is owned already starts anew.
         """
-        await self.revoke(partition)
-        owned = _Owned()
-        for definition in self._definitions:
-            if self._partition_of(definition.key) != partition:
-                continue
-            owned.destinations[definition.key] = [
-                Destination(self._shared, definition, mapping, partition, states.get(mapping.id), live_offset)
+        async with self._changing[partition]:
+            await self._revoke(partition)
+            owned = self._owned[partition] = _Owned(live_offset)
+            for definition in self._definitions:
+                if self._partition_of(definition.key) == partition:
+                    for mapping in definition.destinations:
+                        self._begin(partition, owned, definition, mapping, states.get(mapping.id))
+
+    def _begin(
+        self,
+        partition: int,
+        owned: _Owned,
+        definition: AudienceDefinition,
+        mapping: FacebookDestination,
+        state: SyncState | None,
+    ) -> None:
+        destination = Destination(self._shared, definition, mapping, partition, state, owned.live_offset)
+        owned.destinations.setdefault(definition.key, []).append(destination)
+        task = asyncio.create_task(destination.run(), name=f"deliver {destination.id}")
+        owned.tasks[task] = destination
+        task.add_done_callback(self._ended)
+
+    async def update(
+        self, definitions: Sequence[AudienceDefinition], states: Mapping[str, SyncState]
+    ) -> None:
+        """Deliver by these definitions from now on: what is new begins where the newest of `states` says, what is no
+        longer there ends and leaves Facebook as it is, what is told otherwise goes on by that. Nothing is renamed.
+        """
+        self._definitions = tuple(definitions)
+        await asyncio.gather(*(self._update(partition, states) for partition in list(self._owned)))
+
+    async def _update(self, partition: int, states: Mapping[str, SyncState]) -> None:
+        async with self._changing[partition]:
+            owned = self._owned.get(partition)
+            if owned is None:
+                return
+            wanted = {
+                mapping.id: (definition, mapping)
+                for definition in self._definitions
+                if self._partition_of(definition.key) == partition
                 for mapping in definition.destinations
-            ]
-        self._owned[partition] = owned
-        for destination in owned.all():
-            task = asyncio.create_task(destination.run(), name=f"deliver {destination.id}")
-            owned.tasks[task] = destination
-            task.add_done_callback(self._ended)
+            }
+            running = {destination.id: destination for destination in owned.all()}
+            ended = {
+                task: destination
+                for task, destination in owned.tasks.items()
+                if destination.id not in wanted or not destination.is_told_by(*wanted[destination.id])
+            }
+            await self._end(ended)
+            known = {destination.id: destination.sync_state for destination in ended.values()}
+            for task, destination in ended.items():
+                del owned.tasks[task]
+                owned.destinations[destination.audience].remove(destination)
+                if not owned.destinations[destination.audience]:
+                    del owned.destinations[destination.audience]
+            for id_, (definition, mapping) in wanted.items():
+                if id_ not in running or id_ in known:
+                    self._begin(partition, owned, definition, mapping, known.get(id_) or states.get(id_))
 
     def offer(self, partition: int, records: Sequence[tuple[int, MembershipDelta]], end_offset: int) -> None:
         """One live batch of the partition, by offset; `end_offset` is the offset behind it.
@@ -104,6 +152,7 @@ class Delivery:
         owned = self._owned.get(partition)
         if owned is None:
             return
+        owned.live_offset = end_offset
         by_audience: dict[str, list[tuple[int, MembershipDelta]]] = {key: [] for key in owned.destinations}
         for record in records:
             group = by_audience.get(record[1].audience)
@@ -119,17 +168,25 @@ class Delivery:
         Requests under way have `revoke_grace_seconds` to be answered and confirmed; then they are abandoned, and
         the next owner sends their changes again.
         """
+        async with self._changing[partition]:
+            await self._revoke(partition)
+
+    async def _revoke(self, partition: int) -> None:
         owned = self._owned.pop(partition, None)
-        if owned is None or not owned.tasks:
+        if owned is not None:
+            await self._end(owned.tasks)
+
+    async def _end(self, tasks: Mapping[asyncio.Task[None], Destination]) -> None:
+        if not tasks:
             return
-        for task, destination in owned.tasks.items():
+        for task, destination in tasks.items():
             if not destination.stop():
                 task.cancel()
-        _, late = await asyncio.wait(owned.tasks, timeout=self._shared.options.revoke_grace_seconds)
+        _, late = await asyncio.wait(tasks, timeout=self._shared.options.revoke_grace_seconds)
         for task in late:
             task.cancel()
-        await asyncio.gather(*owned.tasks, return_exceptions=True)
-        for destination in owned.all():
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for destination in tasks.values():
             counters = self._shared.counters.destinations.get(destination.id)
             if counters is not None:
                 counters.pending = 0

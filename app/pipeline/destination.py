@@ -63,6 +63,7 @@ class Destination:
         self._clock = shared.clock
         self._mapping = mapping
         self._audience = definition.key
+        self._texts = (definition.name, definition.description)
         self._partition = partition
         self._dry = shared.options.dry_run or mapping.mode is DeliveryMode.DRY_RUN
         self._account = ad_account_of(mapping, shared.options.ad_account_id, state)
@@ -113,6 +114,19 @@ class Destination:
     @property
     def id(self) -> str:
         return self._mapping.id
+
+    @property
+    def audience(self) -> str:
+        return self._audience
+
+    @property
+    def sync_state(self) -> SyncState:
+        """The newest that the ledger has."""
+        return self._record.state
+
+    def is_told_by(self, definition: AudienceDefinition, mapping: FacebookDestination) -> bool:
+        """Whether delivering by these would be no other than now."""
+        return self._mapping == mapping and self._texts == (definition.name, definition.description)
 
     @property
     def idle(self) -> bool:

@@ -16,6 +16,7 @@ import orjson
 
 from app.domain.identity import holds_a_profile
 from app.ports import GroupOffset, Record
+from schemas.control import RunningRecord
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
 from schemas.profile import MARKER, MERGE, MOVED, ProfileEvent
 from topics.partitioning import membership_key, partition_for
@@ -89,6 +90,8 @@ class EvaluateStage:
         self._offsets: dict[int, int] = {}
         # Offset behind the last folded record, per partition; for the lag.
         self.folded: dict[int, int] = {}
+        # The version of the definitions that each partition was last said to run by.
+        self._running: dict[int, int] = {}
         self._acks: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -102,6 +105,7 @@ class EvaluateStage:
         """Forget every partition but these."""
         for number in set(self.partitions) - kept:
             self.partitions.pop(number).release()
+            self._running.pop(number, None)
         self._offsets.clear()
         self.folded.clear()
         self._acks.clear()
@@ -151,6 +155,7 @@ class EvaluateStage:
                 while not partition.foresee(event, MAX_FIRED):
                     self._offsets[number] = record.offset
                     await self.flush()
+                feeds = partition.plan.feeds
             if event.kind == MARKER:
                 partition.apply_marker(event)
             elif event.kind <= MOVED:
@@ -218,6 +223,7 @@ class EvaluateStage:
             records += [Record(changelog, number, key, value) for key, value in outcome.states]
             for profile, event in outcome.records:
                 records.append(Record(events, _BY_KEY, profile.encode(), _encode(event)))
+            records += self._running_record(number)
         for letter in self._letters:
             key = letter.id.encode()
             value = orjson.dumps(letter.model_dump(mode="json"))
@@ -228,6 +234,15 @@ class EvaluateStage:
         return GroupCommit(
             records, [GroupOffset(events, number, offset) for number, offset in offsets.items()]
         )
+
+    def _running_record(self, number: int) -> list[Record]:
+        """In the same transaction as the state that says so."""
+        definitions = self.partitions[number].definitions
+        if self._running.get(number, 0) == definitions:
+            return []
+        self._running[number] = definitions
+        record = RunningRecord(partition=number, number=definitions)
+        return [Record(self._catalog.control.name, 0, record.key.encode(), record.model_dump_json().encode())]
 
     def _partition_of(self, audience: str) -> int:
         partition = self._audience_partitions.get(audience)

@@ -32,6 +32,8 @@ class LaneProgress:
     """
 
     def __init__(self) -> None:
+        # The version of the definitions that all these lanes are projected for from now on.
+        self.definitions = 0
         self._topic_id = ""
         self._progress: dict[int, int] = {}
         self._done: dict[int, int] = {}
@@ -85,5 +87,6 @@ class LaneProgress:
                 timestamp=wall,
                 received=wall,
                 progress=progress,
+                definitions=self.definitions,
             )
         )

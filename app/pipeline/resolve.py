@@ -49,6 +49,11 @@ class ResolveStage:
         self._output = catalog.profile_events.name
         self._dead_letters = catalog.dead_letters.name
 
+    def project_for(self, resolver: Resolver, definitions: int) -> None:
+        """From the next record on; the markers of all lanes say so behind what has been written before."""
+        self._resolver = resolver
+        self._lanes.definitions = definitions
+
     def process(self, partition: int, records: Sequence[RawRecord]) -> None:
         """Queue what the records of one source partition become; durable after the next flush."""
         wall = self._clock.now_ms()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from app.pipeline.evaluate import EvaluateStage
     from app.pipeline.resolve import ResolveStage
     from app.ports import Clock, DeadLetterSink, RawRecord, RecordWriter, TopicLog
+    from schemas.audience import AudienceDefinition
     from topics.catalog import Catalog
 
 UNREACHABLE_PAUSE_SECONDS = 0.5
@@ -65,6 +66,7 @@ class Pipeline:
 
     `source_layout` asks Kafka for the source topic's id and number of partitions. `caught_up` says whether
     everything of a source partition below an offset has been handed to resolve and is done there.
+    `refresh_definitions` returns when all that was published before is in use.
     """
 
     stages: Stages
@@ -79,6 +81,7 @@ class Pipeline:
     letters: DeadLetterSink
     counters: Counters
     on_failure: Callable[[BaseException], None]
+    refresh_definitions: Callable[[], Awaitable[None]]
     # Offset behind the last offered record of each owned partition of audience.memberships; for the lag.
     offered: dict[int, int] = field(default_factory=dict)
     _owned: Owned = field(default_factory=Owned)
@@ -160,6 +163,8 @@ class Pipeline:
         Returns where to start reading in each owned partition of audience.memberships: the present end, as what
         lies before is read through the destinations' own cursors.
         """
+        # Nobody may resolve a lane by an older version than whoever had it before.
+        await self.refresh_definitions()
         self._owned = owned
         topic_id, source_partitions = await self._source_layout_at_last()
         lanes = [lane_name(topic_id, p) for p in range(source_partitions)]
@@ -198,14 +203,24 @@ class Pipeline:
     async def _assign_destinations(self, owned: frozenset[int]) -> dict[int, int]:
         if not owned:
             return {}
-        syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
-        states = {key.decode(): SyncState.model_validate_json(value) for key, value in syncs.items()}
+        states = await self._sync_states()
         ends = await self.in_thread(
             self.log.settled_ends, self.catalog.memberships.name, sorted(owned), self._stop
         )
         for partition, end in ends.items():
             await self.stages.delivery.assign(partition, states, end)
         return dict(ends)
+
+    async def update_destinations(self, definitions: Sequence[AudienceDefinition]) -> None:
+        """Deliver by these definitions from now on."""
+        if self._owned.memberships:
+            await self.stages.delivery.update(definitions, await self._sync_states())
+        else:
+            await self.stages.delivery.update(definitions, {})
+
+    async def _sync_states(self) -> dict[str, SyncState]:
+        syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
+        return {key.decode(): SyncState.model_validate_json(value) for key, value in syncs.items()}
 
     # -- stats -------------------------------------------------------------------------------------------------
 

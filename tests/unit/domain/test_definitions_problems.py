@@ -186,7 +186,6 @@ def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> Non
             "facebook: {value_based: true}",
             "facebook.value_based: `value_based` (value-based audiences) is not",
         ),
-        ("facebook: [{on_delete: clear}]", "facebook[0].on_delete: `on_delete` is not supported yet"),
     ],
 )
 def test_keys_that_are_not_supported(keys: str, said: str) -> None:

@@ -1,0 +1,82 @@
+"""audience.control in Kafka: reading what is new in it, and publishing one version of the definitions at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from confluent_kafka import Message
+
+from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_transactions import TransactionalWriter
+from app.domain.published import Published, read_published
+from app.errors import FatalError
+from app.ports import Record
+from schemas.control import DEFINITIONS, DefinitionsRecord
+from topics.catalog import Catalog
+
+_TRIES = 10
+
+
+class KafkaControl:
+    """Implements `app.ports.ControlLog`. Blocking; one thread at a time."""
+
+    def __init__(self, reader: LogReader, bootstrap_servers: str, catalog: Catalog, partitions: int) -> None:
+        self._reader = reader
+        self._bootstrap_servers = bootstrap_servers
+        self._topic = catalog.control.name
+        self._transactional_id = f"{catalog.app_id}-control"
+        self._partitions = partitions
+        self._records: dict[bytes, bytes] = {}
+        self._position = 0
+
+    def refresh(self, *, settled: bool = False) -> Published:
+        """See the protocol."""
+        ends = self._reader.settled_ends if settled else self._reader.end_offsets
+        end = ends(self._topic, (0,))[0]
+        if end > self._position:
+            self._reader.read(self._topic, {0: (self._position, end)}, self._keep)
+            self._position = end
+        return read_published(self._records)
+
+    def _keep(self, batch: list[Message]) -> None:
+        for message in batch:
+            key, value = message.key(), message.value()
+            if key is None:
+                continue
+            if value is None:
+                self._records.pop(key, None)
+            else:
+                self._records[key] = value
+
+    def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> Published:
+        """See the protocol. Whoever else publishes at the same moment is fenced by the transactional id."""
+        tries = 0
+        while decide(published := self.refresh(settled=True)) is not None:
+            tries += 1
+            writer = TransactionalWriter(self._bootstrap_servers, self._transactional_id)
+            writer.start()
+            # Nobody else can publish any more without ending this writer.
+            published = self.refresh(settled=True)
+            record = decide(published)
+            if record is None:
+                break
+            try:
+                writer.commit([*self._outlived(published), self._as_record(record)], (), b"")
+            except FatalError:
+                if tries == _TRIES:
+                    raise
+            else:
+                return self.refresh(settled=True)
+        return published
+
+    def _outlived(self, published: Published) -> list[Record]:
+        """Versions that no partition can come to any more."""
+        kept = published.in_force(self._partitions)
+        return [
+            Record(self._topic, 0, f"{DEFINITIONS}|{number}".encode(), None)
+            for number in published.versions
+            if number not in kept
+        ]
+
+    def _as_record(self, record: DefinitionsRecord) -> Record:
+        return Record(self._topic, 0, record.key.encode(), record.model_dump_json().encode())

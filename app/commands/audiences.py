@@ -1,0 +1,198 @@
+"""`audience-sync audiences`: what is published, and publishing other definitions while workers run."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.adapters.definition_files import read_definitions
+from app.adapters.kafka_client import reachable
+from app.adapters.kafka_control import KafkaControl
+from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_topics import TopicAdmin
+from app.domain.condition_words import describe_condition
+from app.domain.conditions import compile_audiences
+from app.domain.definitions import DefinitionSet, published_form
+from app.domain.instants import format_instant
+from app.domain.published import (
+    Changes,
+    Published,
+    changes,
+    cleared_by,
+    definitions_of,
+    to_apply,
+)
+from app.domain.reverse_etl import refuse_unread_topics
+from app.errors import InvalidInputError
+from app.settings import Settings, load_settings
+from schemas.audience import AudienceDefinition
+from schemas.control import DefinitionsRecord
+
+UNREACHABLE_SECONDS = 30.0
+_NOT_YET = ("create", "connect", "pause", "resume", "resync", "test-record")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+
+
+class _Group(click.Group):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _NOT_YET:
+            raise InvalidInputError(f"`audiences {cmd_name}` is not supported yet")
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(name="audiences", cls=_Group)
+def command() -> None:
+    """See and change the audiences that workers run.
+
+    What is published to the topic audience.control is what runs, in every worker and at once.
+    """
+
+
+@command.command(name="apply")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--allow-delete", is_flag=True, help="Delete what is published and not in the file.")
+@_as_json
+def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
+    """Publish the definitions of a file, or of a folder of them, as the whole set.
+
+    Prints what is added, changed and removed. Workers that run take it up within seconds. Status 2, and nothing is
+    changed, when something published is missing in the file, unless deletions are allowed, and for a change that
+    needs more of the past than has been kept.
+    """
+    settings = load_settings()
+    definitions = _read(file, settings)
+    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
+    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    admin.ensure(settings.catalog.all())
+    applied: DefinitionsRecord | None = None
+    found = Changes((), (), ())
+
+    def decide(published: Published) -> DefinitionsRecord | None:
+        nonlocal applied, found
+        applied = to_apply(published, definitions, time.time_ns() // 1_000_000, allow_delete=allow_delete)
+        if applied is not None:
+            found = changes(published.newest, applied.definitions)
+        return applied
+
+    newest = _control(settings).publish(decide).newest
+    version = applied.number if applied is not None else newest.number if newest is not None else 0
+    _print_changes(found, version, published=applied is not None, as_json=as_json)
+
+
+def _read(file: Path, settings: Settings) -> DefinitionSet:
+    definitions = read_definitions(file)
+    refuse_unread_topics(definitions.audiences, settings.source_topic)
+    compile_audiences(definitions.audiences, definitions.traits)
+    for warning in definitions.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return definitions
+
+
+def _control(settings: Settings) -> KafkaControl:
+    reader = LogReader(settings.kafka_bootstrap_servers)
+    return KafkaControl(reader, settings.kafka_bootstrap_servers, settings.catalog, settings.partitions)
+
+
+def _print_changes(found: Changes, version: int, *, published: bool, as_json: bool) -> None:
+    if as_json:
+        result = {
+            "version": version,
+            "published": published,
+            "added": found.added,
+            "changed": found.changed,
+            "removed": found.removed,
+        }
+        click.echo(json.dumps(result))
+        return
+    for what in ("added", "changed", "removed"):
+        for key in getattr(found, what):
+            click.echo(f"{what} {key}")
+    click.echo(f"published as version {version}" if published else f"version {version} is the same already")
+
+
+@command.command(name="list")
+@_as_json
+def list_audiences(as_json: bool) -> None:
+    """List the published audiences, and say which partitions still run by an older version."""
+    settings = load_settings()
+    published = _published(settings)
+    newest = published.newest
+    audiences = [] if newest is None else _listed(newest)
+    running = dict(sorted(published.running.items()))
+    if as_json:
+        result = {
+            "version": None if newest is None else newest.number,
+            "published_at": None if newest is None else format_instant(newest.published_at),
+            "running": {str(number): version for number, version in running.items()},
+            "audiences": audiences,
+        }
+        click.echo(json.dumps(result, ensure_ascii=False))
+        return
+    for audience in audiences:
+        destinations = ", ".join(audience["destinations"]) or "delivered nowhere"
+        click.echo(f"{audience['key']} ({audience['name']}), {audience['state']} [{destinations}]")
+    if newest is None:
+        click.echo("nothing is published yet", err=True)
+        return
+    late = [str(number) for number, version in running.items() if version < newest.number]
+    if late:
+        click.echo(f"version {newest.number} is not taken up yet by partitions {', '.join(late)}", err=True)
+
+
+def _published(settings: Settings) -> Published:
+    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
+    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    topic = settings.catalog.control
+    if admin.layouts((topic,))[topic.name] is None:
+        return Published()
+    return _control(settings).refresh(settled=True)
+
+
+def _listed(newest: DefinitionsRecord) -> list[dict[str, Any]]:
+    defined = [
+        (audience, "enabled" if audience.enabled else "not enabled")
+        for audience in definitions_of(newest).audiences
+    ]
+    cleared = [(audience, "deleted, its Facebook audience is emptied") for audience in cleared_by(newest)]
+    return [
+        {
+            "key": audience.key,
+            "name": audience.name,
+            "source": audience.source.value,
+            "state": state,
+            "destinations": [destination.id for destination in audience.destinations],
+        }
+        for audience, state in (*defined, *cleared)
+    ]
+
+
+@command.command(name="show")
+@click.argument("key")
+@_as_json
+def show(key: str, as_json: bool) -> None:
+    """Show one published audience."""
+    newest = _published(load_settings()).newest
+    audiences = () if newest is None else definitions_of(newest).audiences
+    audience = next((audience for audience in audiences if audience.key == key), None)
+    if audience is None:
+        raise InvalidInputError(f"no audience with the key {key} is published")
+    if as_json:
+        click.echo(json.dumps(published_form(audience), ensure_ascii=False))
+        return
+    for name, text in _shown(audience):
+        click.echo(f"{name}: {text}")
+
+
+def _shown(audience: AudienceDefinition) -> list[tuple[str, str]]:
+    lines = [("key", audience.key), ("name", audience.name), ("source", audience.source.value)]
+    if audience.when is not None:
+        lines.append(("when", describe_condition(audience.when)))
+    if audience.require is not None:
+        lines.append(("require", describe_condition(audience.require)))
+    lines.append(("enabled", "yes" if audience.enabled else "no"))
+    lines += [("delivered to", destination.id) for destination in audience.destinations]
+    return lines

@@ -1,0 +1,59 @@
+"""Versions of the plan in one worker: what resolve projects for, and when a partition goes over to a newer one.
+
+    audience.control ──► PlanVersions ──► resolve projects for every version in force; its markers say the newest
+                              └────────► each partition of profile.events switches when all its lanes carry that
+
+Feeds have ids made of their content, so what serves several versions is simply the union of their feeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from app.domain.plan import by_event
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from app.domain.plan import Plan
+
+
+@dataclass(slots=True)
+class PlanVersions:
+    """The plans that a worker knows, by version; all partitions of it share one. `newest` 0: there is none yet."""
+
+    plans: dict[int, Plan] = field(default_factory=dict)
+    newest: int = 0
+
+    def take(self, number: int, plan: Plan) -> None:
+        """One more version."""
+        self.plans[number] = plan
+        self.newest = max(self.newest, number)
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Forget all versions but these and the newest."""
+        for number in self.plans.keys() - {*numbers, self.newest}:
+            del self.plans[number]
+
+
+def projection(plans: Sequence[Plan], cleared: Iterable[str] = ()) -> Plan:
+    """What resolve has to take from calls for all of these versions, the newest last, as a plan of it.
+
+    Who decides an audience is as the newest says; nothing is taken for the `cleared` audiences, which nobody is in.
+    """
+    newest = plans[-1]
+    feeds = {feed.id: feed for plan in plans for feed in plan.feeds.values()}
+    traits = {use.path: use for plan in plans for use in plan.traits}
+    audiences = {key: audience for plan in plans for key, audience in plan.audiences.items()}
+    for key in cleared:
+        audiences.pop(key, None)
+    return replace(
+        newest,
+        audiences=audiences,
+        feeds=feeds,
+        events=by_event(feeds.values()),
+        traits=tuple(traits[path] for path in sorted(traits)),
+        has_new_users=any(plan.has_new_users for plan in plans),
+        has_new_anonymous=any(plan.has_new_anonymous for plan in plans),
+    )

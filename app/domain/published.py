@@ -1,0 +1,222 @@
+"""The published definitions: versions of one set, what changes between two, and which version runs where.
+
+A version is the whole set. What workers do with several at once is app.domain.plan_versions' business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from app.domain.definitions import DefinitionSet, published_form, published_forms
+from app.domain.plan_changes import refuse_unsupported_changes
+from app.errors import InvalidInputError
+from schemas.audience import AudienceDefinition, ComputedTraitDefinition, OnDelete, SyncMode
+from schemas.control import DEFINITIONS, RUNNING, DefinitionsRecord, RunningRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Forms = Mapping[str, dict[str, Any]]
+
+_TRAIT: Final = "traits."
+# Digests of earlier versions; a file that is older than all of them counts as new.
+MAX_EARLIER: Final = 1_000
+# Of one version as JSON: Kafka takes records of 1 MiB by default.
+MAX_BYTES: Final = 900_000
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What audience.control holds: the versions that are kept by number, and the version of each partition."""
+
+    versions: Mapping[int, DefinitionsRecord] = field(default_factory=dict)
+    running: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> DefinitionsRecord | None:
+        return self.versions[max(self.versions)] if self.versions else None
+
+    def in_force(self, partitions: int) -> tuple[int, ...]:
+        """The versions that some partition of profile.events may run by, or may still come to, in order.
+
+        A partition that has said nothing yet may begin with any.
+        """
+        least = min((self.running.get(number, 0) for number in range(partitions)), default=0)
+        newest = max(self.versions, default=0)
+        return tuple(number for number in sorted(self.versions) if number >= least or number == newest)
+
+
+def read_published(records: Mapping[bytes, bytes]) -> Published:
+    """Of the newest values by key; kinds of records that are not known here are passed over."""
+    versions, running = {}, {}
+    for key, value in records.items():
+        kind = key.partition(b"|")[0].decode(errors="replace")
+        if kind == DEFINITIONS:
+            record = DefinitionsRecord.model_validate_json(value)
+            versions[record.number] = record
+        elif kind == RUNNING:
+            state = RunningRecord.model_validate_json(value)
+            running[state.partition] = state.number
+    return Published(versions, running)
+
+
+def content_digest(forms: Forms) -> str:
+    """Equal for sets that are equal, in whatever order and words they are written."""
+    return hashlib.sha256(json.dumps(forms, sort_keys=True).encode()).hexdigest()
+
+
+def definitions_of(record: DefinitionsRecord) -> DefinitionSet:
+    """The definitions of a version, without the audiences that are being cleared."""
+    audiences, traits = [], []
+    for key, form in record.definitions.items():
+        if key.startswith(_TRAIT):
+            traits.append(ComputedTraitDefinition.model_validate(form))
+        else:
+            audiences.append(AudienceDefinition.model_validate(form))
+    return DefinitionSet(tuple(audiences), (), tuple(traits))
+
+
+def cleared_by(record: DefinitionsRecord) -> tuple[AudienceDefinition, ...]:
+    """The deleted audiences whose Facebook audiences are to be emptied."""
+    return tuple(AudienceDefinition.model_validate(form) for form in record.cleared.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Keys of definitions, sorted; a computed trait's is `traits.KEY`."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def changes(before: DefinitionsRecord | None, forms: Forms) -> Changes:
+    """From one version to a set that may follow it."""
+    known: Forms = before.definitions if before else {}
+    both = known.keys() & forms.keys()
+    return Changes(
+        added=tuple(sorted(forms.keys() - known.keys())),
+        changed=tuple(sorted(key for key in both if known[key] != forms[key])),
+        removed=tuple(sorted(known.keys() - forms.keys())),
+    )
+
+
+def was_published(record: DefinitionsRecord, digest: str) -> bool:
+    """As this version or an earlier one."""
+    return digest == record.digest or digest in record.earlier
+
+
+def next_version(
+    before: DefinitionsRecord | None, definitions: DefinitionSet, now_ms: int
+) -> DefinitionsRecord:
+    """The version that follows. Raises InvalidInputError for a set that is too large for one record."""
+    forms = published_forms(definitions)
+    earlier = (*before.earlier, before.digest)[-MAX_EARLIER:] if before else ()
+    record = DefinitionsRecord(
+        number=before.number + 1 if before else 1,
+        digest=content_digest(forms),
+        definitions=forms,
+        cleared=_cleared(before, forms),
+        earlier=earlier,
+        published_at=now_ms,
+    )
+    if len(record.model_dump_json()) > MAX_BYTES:
+        raise InvalidInputError(
+            f"the definitions are larger than {MAX_BYTES:,} bytes together: more are not supported yet"
+        )
+    return record
+
+
+def _cleared(before: DefinitionsRecord | None, forms: Forms) -> dict[str, dict[str, Any]]:
+    """Deleted audiences whose Facebook audiences are emptied, until one of the same key is defined again."""
+    if before is None:
+        return {}
+    cleared = dict(before.cleared)
+    for key in changes(before, forms).removed:
+        if not key.startswith(_TRAIT):
+            definition = _emptied(AudienceDefinition.model_validate(before.definitions[key]))
+            if definition.destinations:
+                cleared[key] = published_form(definition)
+    return {key: form for key, form in cleared.items() if key not in forms}
+
+
+def _emptied(definition: AudienceDefinition) -> AudienceDefinition:
+    """The audience without members, and of its destinations those that are to lose theirs.
+
+    Its conditions are gone with it: they may ask for what is not defined any longer.
+    """
+    destinations = [
+        destination.model_copy(update={"sync_mode": SyncMode.MIRROR})
+        for destination in definition.destinations
+        if destination.on_delete is OnDelete.CLEAR
+    ]
+    return AudienceDefinition(
+        key=definition.key,
+        name=definition.name,
+        source="engage",
+        enabled=False,
+        destinations=destinations,
+    )
+
+
+# --- who may publish what ---
+
+
+def to_apply(
+    published: Published, definitions: DefinitionSet, now_ms: int, *, allow_delete: bool
+) -> DefinitionsRecord | None:
+    """What a person's `apply` publishes; None: it is what is published already.
+
+    Raises InvalidInputError for deletions that are not allowed and changes that cannot be made.
+    """
+    newest = published.newest
+    forms = published_forms(definitions)
+    if newest is not None and newest.digest == content_digest(forms):
+        return None
+    removed = changes(newest, forms).removed
+    if removed and not allow_delete:
+        raise InvalidInputError(
+            f"{', '.join(removed)}: published, and not in this file. Nothing was changed: give --allow-delete to "
+            "delete what the file leaves out"
+        )
+    return _following(newest, definitions, now_ms)
+
+
+def to_publish_at_start(
+    published: Published, definitions: DefinitionSet, file: str, now_ms: int
+) -> tuple[DefinitionsRecord | None, str | None]:
+    """What a worker that starts publishes of its own file, and what it has to say.
+
+    Only what was never published before, so that a worker with an old file takes nothing back; and it deletes nothing.
+    Raises InvalidInputError for changes that cannot be made.
+    """
+    newest = published.newest
+    if newest is None:
+        return next_version(None, definitions, now_ms), None
+    forms = published_forms(definitions)
+    digest = content_digest(forms)
+    if digest == newest.digest:
+        return None, None
+    runs = f"version {newest.number} of the definitions runs, whatever the file says"
+    if was_published(newest, digest):
+        return None, f"{file}: this was published before, and a newer version since: {runs}"
+    found = changes(newest, forms)
+    if found.removed:
+        return None, (
+            f"{file}: leaves out {', '.join(found.removed)}, and a worker deletes nothing: {runs}. "
+            "`audience-sync audiences apply FILE --allow-delete` deletes"
+        )
+    record = _following(newest, definitions, now_ms)
+    changed = ", ".join((*found.added, *found.changed))
+    return record, f"{file}: published as version {record.number} of the definitions, new in: {changed}"
+
+
+def _following(
+    newest: DefinitionsRecord | None, definitions: DefinitionSet, now_ms: int
+) -> DefinitionsRecord:
+    if newest is not None:
+        refuse_unsupported_changes(definitions_of(newest), definitions, now_ms)
+    return next_version(newest, definitions, now_ms)

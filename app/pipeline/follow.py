@@ -1,0 +1,106 @@
+"""audience.control → every stage: which definitions are in force, while the worker runs.
+
+Resolve goes over to a version as soon as it is read, projecting for all versions that some partition may still run by;
+from then on the markers of its lanes say so. Partitions of profile.events switch by those markers
+(app.domain.partition). Delivery takes destinations up and lets them go at once: what a destination is behind by, it
+reads from its own cursor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from app.domain.conditions import compile_audiences
+from app.domain.plan_versions import PlanVersions, projection
+from app.domain.published import cleared_by, definitions_of
+from app.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from app.domain.definitions import DefinitionSet
+    from app.domain.plan import Plan
+    from app.domain.published import Published
+    from app.ports import ControlLog
+    from schemas.audience import AudienceDefinition
+
+FOLLOW_SECONDS = 1.0
+UNREACHABLE_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """`number` is the newest version; `cleared` are audiences that are delivered to and have no members any more."""
+
+    number: int
+    definitions: DefinitionSet
+    cleared: tuple[AudienceDefinition, ...]
+    projection: Plan
+
+    @property
+    def delivered(self) -> tuple[AudienceDefinition, ...]:
+        return (*self.definitions.audiences, *self.cleared)
+
+
+@dataclass(slots=True)
+class Follower:
+    """One worker's view of audience.control; `use` is called at each change, in order, and never twice at once.
+
+    `in_thread` awaits a blocking call in a thread.
+    """
+
+    control: ControlLog
+    partitions: int
+    in_thread: Callable[..., Awaitable[Published]]
+    use: Callable[[InForce], Awaitable[None]]
+    versions: PlanVersions = field(default_factory=PlanVersions)
+    current: InForce | None = None
+    _numbers: tuple[int, ...] = ()
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                await self._read(settled=False)
+            except UnreachableError:
+                continue  # what was in force is in force until something else is known
+
+    async def refresh(self) -> None:
+        """Returns when everything is in use that was published before the call, however long Kafka takes."""
+        while True:
+            try:
+                await self._read(settled=True)
+            except UnreachableError:
+                await asyncio.sleep(UNREACHABLE_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _read(self, *, settled: bool) -> None:
+        async with self._reading:
+            published = await self.in_thread(lambda: self.control.refresh(settled=settled))
+            changed = self._take(published)
+            if changed is not None:
+                await self.use(changed)
+
+    def _take(self, published: Published) -> InForce | None:
+        """What is in force now, if that is something else than before."""
+        newest, numbers = published.newest, published.in_force(self.partitions)
+        if newest is None or numbers == self._numbers:
+            return None
+        cleared = cleared_by(newest)
+        for number in numbers:
+            if number not in self.versions.plans:
+                record = published.versions[number]
+                defined = definitions_of(record)
+                plan = compile_audiences((*defined.audiences, *cleared_by(record)), defined.traits)
+                self.versions.take(number, plan)
+        self.versions.keep(numbers)
+        self._numbers = numbers
+        plans = [self.versions.plans[number] for number in numbers]
+        gone = [definition.key for definition in cleared]
+        self.current = InForce(newest.number, definitions_of(newest), cleared, projection(plans, gone))
+        return self.current

@@ -1,0 +1,400 @@
+"""Definitions that change in the midst of calls: the end is that of a run which had the new ones from the start.
+
+Several lanes go over at different moments, states are committed in pieces, and the partition is recovered anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.conditions import compile_audiences
+from app.domain.counters import Counters
+from app.domain.definitions import DefinitionSet, Document, parse_definitions
+from app.domain.partition import AudiencePartition
+from app.domain.plan import Plan
+from app.domain.plan_changes import refuse_unsupported_changes
+from app.domain.plan_versions import PlanVersions, projection
+from app.domain.resolution import ResolveOptions, Resolver
+from app.domain.state import CLOCK_KEY, decode_record, decode_state
+from schemas.membership import Change, MembershipDelta
+from schemas.profile import MARKER, VERSION, ProfileEvent
+from tests.unit.domain.plans import DAY, FAR_WALL, HOUR, START
+
+LANES = ("lane-0", "lane-1")
+USERS = ("user_1", "user_2", "user_3")
+
+OLD = """
+audiences:
+  - {name: Month, when: {event: A, within: 30d}}
+  - {name: Spender, when: {event: A, within: 60d, sum: {property: revenue, at_least: 50}}}
+  - {name: Ever b, when: {event: B}}
+  - {name: Frequent, when: {event: A, within: 60d, count: {at_least: 3}}}
+  - {name: German, when: {trait: country, equals: DE}}
+  - {name: Gone, when: {event: C, within: 20d}}
+"""
+# Every audience edited, added, removed, disabled or under another name; nothing of it needs more of the past.
+NEW = """
+audiences:
+  - {name: Month, when: {event: A, within: 10d}}
+  - {name: Big spender, key: spender, when: {event: A, within: 60d, sum: {property: revenue, at_least: 80}}}
+  - {name: Twice lately, when: {event: A, within: 40d, count: {at_least: 2}}}
+  - {name: Frequent, when: {event: A, within: 60d, count: {at_least: 3}}, enabled: false}
+  - {name: Not b, when: {all: [{event: A, within: 30d}, {not: {event: B}}]}}
+  - {name: Asks, when: {all: [{audience: month}, {trait: country, none_of: [DE]}]}}
+"""
+
+
+def definitions(text: str) -> DefinitionSet:
+    return parse_definitions([Document("audiences.yaml", text)])
+
+
+def compiled(text: str) -> Plan:
+    found = definitions(text)
+    return compile_audiences(found.audiences, found.traits)
+
+
+PLANS = {1: compiled(OLD), 2: compiled(NEW)}
+
+
+def iso(instant: int) -> str:
+    return datetime.fromtimestamp(instant / 1_000, UTC).isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class Step:
+    """After `wait_ms`: a call of a user in a lane (None: markers of all lanes), or a recovery."""
+
+    wait_ms: int
+    lane: int
+    user: str
+    event: str | None
+    revenue: int = 0
+    recover: bool = False
+
+
+steps = st.lists(
+    st.builds(
+        Step,
+        st.sampled_from([0, HOUR, DAY, 5 * DAY, 11 * DAY]),
+        st.sampled_from([0, 1]),
+        st.sampled_from(USERS),
+        st.sampled_from(["A", "A", "A", "B", "C", "identify", None]),
+        st.sampled_from([0, 10, 45]),
+        st.sampled_from([False, False, False, True]),
+    ),
+    max_size=25,
+)
+
+
+@dataclass
+class World:
+    """One partition, two lanes with a resolver each, and what is in Kafka. `most` timers fire between two commits."""
+
+    plans: dict[int, Plan]
+    first: int = 1
+    most: int = 1
+    now: int = START
+    deltas: list[MembershipDelta] = field(default_factory=list)
+    changelog: dict[bytes, bytes] = field(default_factory=dict)
+    log: list[tuple[str, ProfileEvent]] = field(default_factory=list)
+    committed: int = 0
+
+    def __post_init__(self) -> None:
+        self.versions = PlanVersions()
+        self.versions.take(self.first, self.plans[self.first])
+        self.at = dict.fromkeys(LANES, self.first)
+        self.offsets = dict.fromkeys(LANES, 0)
+        self.resolvers = {
+            lane: Resolver(projection([self.plans[self.first]]), ResolveOptions()) for lane in LANES
+        }
+        self.counters = Counters()
+        self._recover()
+        self.markers()
+
+    def _recover(self) -> None:
+        self.counters = Counters()
+        newest = self.versions.plans[self.versions.newest]
+        self.partition = AudiencePartition(newest, 0, self.counters, self.now, versions=self.versions)
+        for key, value in self.changelog.items():
+            self.partition.load(key, value)
+        self.partition.finish_recovery()
+        self.partition.set_wall(FAR_WALL)
+        self.partition.set_wall(self.now)
+        self.partition.set_expected(LANES)
+
+    def recover(self) -> None:
+        """As after a crash: what was not committed is read again."""
+        self._recover()
+        again, self.log = self.log[self.committed :], self.log[: self.committed]
+        for profile, event in again:
+            self._arrive(profile, event)
+
+    def publish(self, number: int) -> None:
+        self.versions.take(number, self.plans[number])
+
+    def carry(self, lane: str, number: int) -> None:
+        """The lane's resolver has read of the version, and projects for both from now on."""
+        self.at[lane] = number
+        plans = [self.plans[known] for known in sorted(self.versions.plans) if known <= number]
+        self.resolvers[lane] = Resolver(projection(plans), ResolveOptions())
+
+    def call(self, step: Step) -> None:
+        lane = LANES[step.lane]
+        body: dict[str, Any] = {
+            "type": "track",
+            "event": step.event,
+            "userId": step.user,
+            "messageId": f"{lane}-{self.offsets[lane]}",
+            "timestamp": iso(self.now),
+            "receivedAt": iso(self.now),
+            "properties": {"revenue": step.revenue},
+        }
+        if step.event == "identify":
+            body |= {"type": "identify", "traits": {"country": "DE" if step.revenue else "FR"}}
+        self.offsets[lane] += 1
+        raw = json.dumps(body).encode()
+        for profile, event in (
+            self.resolvers[lane].resolve(raw, None, FAR_WALL, lane, self.offsets[lane]).records
+        ):
+            self._arrive(profile, event)
+
+    def markers(self) -> None:
+        for lane in LANES:
+            marker = ProfileEvent(
+                VERSION,
+                MARKER,
+                "",
+                0,
+                0,
+                self.now,
+                self.now,
+                progress={lane: self.now},
+                definitions=self.at[lane],
+            )
+            self._arrive("", marker)
+
+    def _arrive(self, profile: str, event: ProfileEvent) -> None:
+        self.log.append((profile, event))
+        self.partition.set_wall(self.now)
+        while not self.partition.foresee(event, self.most):
+            self._commit(len(self.log) - 1)
+        if event.kind == MARKER:
+            self.partition.apply_marker(event)
+        else:
+            self.partition.apply(profile, event)
+
+    def commit(self) -> None:
+        self._commit(len(self.log))
+
+    def _commit(self, upto: int) -> None:
+        outcome = self.partition.drain()
+        self.deltas += outcome.deltas
+        self.changelog.update(outcome.states)
+        self.committed = upto
+
+    def run(self, step: Step) -> None:
+        self.now += step.wait_ms
+        if step.recover:
+            self.recover()
+        if step.event is None:
+            self.markers()
+        else:
+            self.call(step)
+            self.commit()
+
+    def members(self) -> dict[str, set[str]]:
+        """By the deltas, of which each must follow from the one before."""
+        known: dict[tuple[str, str], MembershipDelta] = {}
+        for delta in self.deltas:
+            last = known.get((delta.audience, delta.profile))
+            assert delta.sequence == (last.sequence + 1 if last else 1)
+            if delta.change is not Change.UPDATED:
+                assert delta.change is (
+                    Change.EXITED if last and last.change is not Change.EXITED else Change.ENTERED
+                )
+            known[delta.audience, delta.profile] = delta
+        found: dict[str, set[str]] = {}
+        for (audience, profile), delta in known.items():
+            if delta.change is not Change.EXITED:
+                found.setdefault(audience, set()).add(profile)
+        return found
+
+
+def finish(world: World) -> None:
+    world.now += HOUR
+    world.markers()
+    world.markers()
+    world.commit()
+
+
+def test_the_change_under_test_needs_no_more_of_the_past() -> None:
+    refuse_unsupported_changes(definitions(OLD), definitions(NEW), START)
+
+
+@given(steps, steps, steps, st.sampled_from([1, 3, 1_000]), st.booleans())
+def test_ends_as_if_the_new_definitions_had_been_there_from_the_start(
+    before: list[Step], between: list[Step], after: list[Step], most: int, crash: bool
+) -> None:
+    world, reference = World(PLANS, most=most), World({2: PLANS[2]}, first=2)
+    for step in before:
+        world.run(step)
+    world.publish(2)
+    world.carry("lane-1", 2)
+    for step in between:
+        world.run(step)
+    world.carry("lane-0", 2)
+    world.markers()
+    if crash:
+        world.recover()
+        world.markers()
+    assert world.partition.definitions == 2
+    for step in after:
+        world.run(step)
+    finish(world)
+    for step in (*before, *between, *after):
+        reference.run(step)
+    finish(reference)
+    kept = {key: people for key, people in world.members().items() if key in PLANS[2].audiences}
+    assert kept == reference.members()
+    counted = {key: counted.members for key, counted in world.counters.audiences.items() if counted.members}
+    assert counted == {key: len(people) for key, people in kept.items()}
+    assert no_unused_state(world)
+
+
+def no_unused_state(world: World) -> bool:
+    states = [decode_state(value) for key, value in world.changelog.items() if key != CLOCK_KEY]
+    return all(
+        state.feeds.keys() <= PLANS[2].needs.keys() and state.traits.keys() <= PLANS[2].of_trait.keys()
+        for state in states
+    )
+
+
+# --- when it switches ---
+
+
+def test_switches_when_the_last_lane_carries_the_version_and_not_before() -> None:
+    world = World(PLANS)
+    world.publish(2)
+    world.markers()
+    assert world.partition.definitions == 1
+    world.carry("lane-0", 2)
+    world.markers()
+    assert world.partition.definitions == 1
+    world.carry("lane-1", 2)
+    world.markers()
+    assert world.partition.definitions == 2
+    world.commit()
+    assert decode_record(world.changelog[CLOCK_KEY]).definitions == 2
+
+
+def test_waits_for_a_version_that_this_worker_has_not_read_of() -> None:
+    world = World(PLANS)
+    for lane in LANES:
+        world.at[lane] = 2
+    world.markers()
+    assert world.partition.definitions == 1
+    world.publish(2)
+    world.markers()
+    assert world.partition.definitions == 2
+
+
+def test_a_late_marker_of_a_frozen_worker_takes_nothing_back() -> None:
+    world = World(PLANS)
+    world.publish(2)
+    for lane in LANES:
+        world.carry(lane, 2)
+    world.markers()
+    world.at = dict.fromkeys(LANES, 1)
+    world.markers()
+    assert world.partition.definitions == 2
+
+
+def test_a_crash_in_the_midst_of_the_switch_leaves_nobody_out() -> None:
+    """Everybody is looked at, though the record of the partition says that it runs by the new version already."""
+    plans = {1: compiled("audiences: [{name: Month, when: {event: A, within: 30d}}]")}
+    plans[2] = compiled("audiences: [{name: Other, when: {event: A, within: 30d}}]")
+    world = World(plans, most=1)
+    for user in USERS:
+        world.run(Step(0, 0, user, "A"))
+    world.publish(2)
+    for lane in LANES:
+        world.carry(lane, 2)
+    marker = ProfileEvent(
+        VERSION, MARKER, "", 0, 0, START, START, progress=dict.fromkeys(LANES, START), definitions=2
+    )
+    assert not world.partition.foresee(marker, 1)
+    world.commit()
+    assert len(world.members()["other"]) == 1
+    world.recover()
+    assert world.partition.definitions == 2
+    finish(world)
+    assert world.members() == {"month": set(USERS), "other": set(USERS)}
+
+
+# --- what is told ---
+
+
+def test_a_new_destination_hears_of_the_members_there_are() -> None:
+    text = "audiences: [{name: Month, when: {event: A, within: 30d}, facebook: [%s]}]"
+    one, two = "{ad_account_id: act_1}", "{ad_account_id: act_1}, {ad_account_id: act_2}"
+    world = World({1: compiled(text % one), 2: compiled(text % two)})
+    world.run(Step(0, 0, "user_1", "A"))
+    world.publish(2)
+    for lane in LANES:
+        world.carry(lane, 2)
+    finish(world)
+    entered, told = world.deltas
+    assert (entered.change, told.change) == (Change.ENTERED, Change.UPDATED)
+    assert told.rows.keys() == {"month@act_1", "month@act_2"}
+    finish(world)
+    assert len(world.deltas) == 2, "said once"
+
+
+def test_an_audience_that_comes_back_makes_net_changes() -> None:
+    month = "{name: Month, when: {event: A, within: 30d}}"
+    other = "{name: Other, when: {event: A, within: 30d}}"
+    both, less = f"audiences: [{month}, {other}]", f"audiences: [{other}]"
+    world = World({1: compiled(both), 2: compiled(less), 3: compiled(both)})
+    world.run(Step(0, 0, "user_1", "A"))
+    world.run(Step(0, 0, "user_2", "A"))
+    for number in (2, 3):
+        world.publish(number)
+        for lane in LANES:
+            world.carry(lane, number)
+        finish(world)
+        if number == 2:
+            assert "month" not in world.counters.audiences
+            world.now += 20 * DAY
+            world.run(Step(0, 1, "user_2", "A"))
+            world.now += 15 * DAY
+    finish(world)
+    assert world.members() == {"month": {"user_2"}, "other": {"user_2"}}
+    month_deltas = [(d.profile, d.change) for d in world.deltas if d.audience == "month"]
+    assert ("user_1", Change.EXITED) in month_deltas
+    assert month_deltas[1] == ("user_2", Change.ENTERED)
+    assert Change.EXITED not in [change for profile, change in month_deltas if profile == "user_2"]
+
+
+def test_without_history_only_what_comes_after_counts() -> None:
+    old = "{name: Month, when: {event: A, within: 30d}}"
+    new = "{name: Later, when: {event: B, count: {at_least: 2}}, include_history: false}"
+    world = World({1: compiled(f"audiences: [{old}]"), 2: compiled(f"audiences: [{old}, {new}]")})
+    world.run(Step(HOUR, 0, "user_1", "B"))
+    world.publish(2)
+    world.carry("lane-0", 2)
+    world.run(Step(HOUR, 0, "user_1", "B"))
+    world.carry("lane-1", 2)
+    finish(world)
+    world.run(Step(HOUR, 1, "user_1", "B"))
+    finish(world)
+    assert "later" not in world.members()
+    world.recover()
+    world.run(Step(HOUR, 0, "user_1", "B"))
+    finish(world)
+    assert world.members()["later"] == {"user_1"}

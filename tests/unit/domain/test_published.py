@@ -1,0 +1,236 @@
+"""Versions of the definitions: who may publish what, and which changes are refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.domain.definitions import DefinitionSet, Document, parse_definitions
+from app.domain.published import (
+    MAX_EARLIER,
+    Published,
+    changes,
+    cleared_by,
+    definitions_of,
+    next_version,
+    read_published,
+    to_apply,
+    to_publish_at_start,
+)
+from app.errors import InvalidInputError
+from schemas.audience import AudienceSource
+from schemas.control import DefinitionsRecord, RunningRecord
+from tests.unit.domain.plans import HOUR, START
+
+ONE = "{name: One, when: {event: A, within: 30d}}"
+TWO = "{name: Two, when: {event: A, within: 20d}}"
+THREE = "{name: Three, when: {event: A, within: 10d}}"
+
+
+def of(*audiences: str, traits: str = "{}") -> DefinitionSet:
+    text = f"audiences: [{', '.join(audiences)}]\ntraits: {traits}"
+    return parse_definitions([Document("audiences.yaml", text)])
+
+
+def published(*sets: DefinitionSet) -> Published:
+    versions: dict[int, DefinitionsRecord] = {}
+    newest = None
+    for definitions in sets:
+        newest = next_version(newest, definitions, START)
+        versions[newest.number] = newest
+    return Published(versions)
+
+
+# --- apply ---
+
+
+def test_the_first_version_is_taken_as_it_is() -> None:
+    record = to_apply(Published(), of(ONE, TWO), START, allow_delete=False)
+    assert record is not None
+    assert (record.number, list(record.definitions), record.earlier) == (1, ["one", "two"], ())
+    assert definitions_of(record).audiences == of(ONE, TWO).audiences
+
+
+def test_the_same_set_in_other_words_is_not_published_again() -> None:
+    assert to_apply(published(of(ONE, TWO)), of(TWO, ONE), START, allow_delete=True) is None
+
+
+def test_a_deletion_needs_to_be_allowed() -> None:
+    before = published(of(ONE, TWO))
+    with pytest.raises(InvalidInputError, match=r"^two: .*--allow-delete") as refused:
+        to_apply(before, of(ONE), START, allow_delete=False)
+    assert refused.value.exit_status == 2
+    record = to_apply(before, of(ONE), START, allow_delete=True)
+    assert record is not None
+    assert (record.number, list(record.definitions)) == (2, ["one"])
+    assert before.newest is not None
+    assert record.earlier == (before.newest.digest,)
+
+
+def test_says_what_changes() -> None:
+    before = published(of(ONE, TWO, traits="{t: {event: A, count: true}}")).newest
+    edited = ONE.replace("30d", "29d")
+    after = next_version(before, of(edited, THREE), START)
+    found = changes(before, after.definitions)
+    assert (found.added, found.changed, found.removed) == (("three",), ("one",), ("traits.t", "two"))
+
+
+def test_earlier_digests_are_bounded() -> None:
+    record = next_version(None, of(ONE), START).model_copy(update={"earlier": ("x",) * MAX_EARLIER})
+    assert len(next_version(record, of(TWO), START).earlier) == MAX_EARLIER
+
+
+def test_a_set_that_is_too_large_for_a_record_is_refused() -> None:
+    many = [f"{{name: Audience {n}, description: {'d' * 900}, when: {{event: A}}}}" for n in range(1_000)]
+    with pytest.raises(InvalidInputError, match="larger than 900,000 bytes"):
+        next_version(None, of(*many), START)
+
+
+# --- the file of a worker that starts ---
+
+
+def test_a_worker_publishes_only_what_is_new() -> None:
+    first, second = of(ONE), of(ONE, TWO)
+    record, said = to_publish_at_start(Published(), first, "f.yaml", START)
+    assert record is not None
+    assert said is None
+    record, said = to_publish_at_start(published(first), second, "f.yaml", START)
+    assert record is not None
+    assert record.number == 2
+    assert said is not None
+    assert "f.yaml: published as version 2" in said
+    assert "two" in said
+    assert to_publish_at_start(published(first, second), second, "f.yaml", START) == (None, None)
+
+
+def test_a_worker_with_an_old_file_takes_nothing_back() -> None:
+    record, said = to_publish_at_start(published(of(ONE), of(ONE, TWO)), of(ONE), "f.yaml", START)
+    assert record is None
+    assert said is not None
+    assert "published before" in said
+    assert "version 2" in said
+
+
+def test_a_worker_deletes_nothing() -> None:
+    record, said = to_publish_at_start(published(of(ONE, TWO)), of(ONE, THREE), "f.yaml", START)
+    assert record is None
+    assert said is not None
+    assert "leaves out two" in said
+    assert "--allow-delete" in said
+
+
+# --- deleted audiences ---
+
+CLEARED = (
+    "{name: Two, when: {event: A, within: 20d}, facebook: ["
+    "{ad_account_id: act_1, on_delete: clear, sync_mode: upsert}, {ad_account_id: act_2}]}"
+)
+
+
+def test_a_deleted_audience_is_cleared_where_it_says_so_until_it_is_back() -> None:
+    first = next_version(None, of(ONE, CLEARED), START)
+    second = next_version(first, of(ONE), START)
+    (audience,) = cleared_by(second)
+    assert (audience.key, audience.enabled, audience.source) == ("two", False, AudienceSource.ENGAGE)
+    assert [destination.id for destination in audience.destinations] == ["two@act_1"]
+    third = next_version(second, of(ONE, THREE), START)
+    assert third.cleared == second.cleared
+    assert next_version(third, of(ONE, CLEARED), START).cleared == {}
+    assert next_version(first, of(CLEARED), START).cleared == {}, "one keeps its people at Facebook"
+
+
+# --- what is refused ---
+
+BASE = of(
+    "{name: A, when: {event: A, within: 30d, count: {at_least: 3}}}",
+    "{name: T, when: {trait: plan, equals: pro}}",
+    "{name: Engaged, source: engage}",
+    "{name: Later, when: {event: L}, include_history: false}",
+    "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: upsert}}",
+)
+KEPT = "{name: A, when: {event: A, within: 30d}}"
+REFUSED = {
+    "a longer window": ("{name: A, when: {event: A, within: 31d}}", "audience a: needs more of the past events A"),
+    "ever in place of a window": ("{name: A, when: {event: A}}", "more of the past events A"),
+    "a larger count": ("{name: N, when: {event: A, within: 9d, count: {at_least: 4}}}", "more of the past events A"),
+    "a sum, where only the newest are kept": (
+        "{name: N, when: {event: A, within: 9d, sum: {property: x, at_least: 1}}}",
+        "audience n: needs past events A",
+    ),
+    "another event": ("{name: N, when: {event: B}}", "audience n: needs past events B.*include_history: false"),
+    "another filter": ("{name: N, when: {event: A, where: {x: 1}, within: 9d}}", "needs past events A"),
+    "another trait": ("{name: N, when: {trait: city, equals: X}}", "audience n: needs the trait city"),
+    "everybody": ("{name: N, when: {not: {event: A, within: 9d}}}", "all profiles that have ever called"),
+    "calls of Engage": ("{name: N, source: engage}", "audience n: needs past calls that say who is in it"),
+    "an edit of what began when it was applied": (
+        "{name: Later, when: {event: K}, include_history: false}",
+        "another key in place of later",
+    ),
+    "a beginning in the past": (
+        "{name: N, when: {event: B}, include_history: false, created_at: 2025-02-01T00:00:00Z}",
+        "at least a minute ahead",
+    ),
+    "another source": ("{name: A, source: engage, include_history: false}", "audience a: changing `source`"),
+    "another sync mode": (
+        "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: mirror}}",
+        "audience mode: changing `facebook.sync_mode`",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("audience", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_refuses_by_name_what_needs_more_than_is_kept(audience: str, words: str) -> None:
+    before = published(BASE)
+    with pytest.raises(InvalidInputError, match=words):
+        to_apply(before, of(audience), START, allow_delete=True)
+    merged = {definition.key: definition for definition in BASE.audiences}
+    merged |= {definition.key: definition for definition in of(audience).audiences}
+    with pytest.raises(InvalidInputError, match=words):
+        to_publish_at_start(before, DefinitionSet(tuple(merged.values()), ()), "f.yaml", START)
+
+
+TAKEN = {
+    "less of the same": "{name: A, when: {event: A, within: 3d, count: {at_least: 2}}}",
+    "as many within less": "{name: N, when: {event: A, within: 9d, count: {at_least: 3}}}",
+    "a condition of the same trait": "{name: N, when: {trait: plan, equals: free}}",
+    "membership of another": "{name: N, when: {audience: a}}",
+    "what only comes later": "{name: N, when: {event: B}, include_history: false}",
+    "Engage from now on": "{name: N, source: engage, include_history: false}",
+    "not enabled": "{name: A, when: {event: A, within: 30d}, enabled: false}",
+    "a name": "{name: Other, key: a, when: {event: A, within: 30d}}",
+    "a beginning that is to come": (
+        "{name: N, when: {event: B}, include_history: false, created_at: 2025-03-01T00:02:00Z}"
+    ),
+}
+
+
+@pytest.mark.parametrize("audience", TAKEN.values(), ids=TAKEN.keys())
+def test_takes_what_the_kept_past_answers(audience: str) -> None:
+    definitions = of(audience) if "audience: a" not in audience else of(KEPT, audience)
+    record = to_apply(published(BASE), definitions, START, allow_delete=True)
+    assert record is not None
+    assert record.number == 2
+
+
+# --- what runs where ---
+
+
+def test_reads_versions_and_partitions_and_passes_over_what_is_unknown() -> None:
+    record = next_version(None, of(ONE), START + HOUR)
+    running = RunningRecord(partition=3, number=1)
+    found = read_published(
+        {
+            record.key.encode(): record.model_dump_json().encode(),
+            running.key.encode(): running.model_dump_json().encode(),
+            b"forget|someone": b"{}",
+            b"\xff": b"",
+        }
+    )
+    assert found == Published({1: record}, {3: 1})
+
+
+def test_versions_stay_in_force_while_a_partition_may_come_to_them() -> None:
+    versions = published(of(ONE), of(TWO), of(THREE)).versions
+    assert Published(versions).in_force(2) == (1, 2, 3)
+    assert Published(versions, {0: 3}).in_force(2) == (1, 2, 3), "the other one may begin with any"
+    assert Published(versions, {0: 3, 1: 2}).in_force(2) == (2, 3)
+    assert Published(versions, {0: 3, 1: 3}).in_force(2) == (3,)
