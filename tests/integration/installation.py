@@ -163,6 +163,24 @@ class Installation:
         """Definitions for workers that are started from now on."""
         self._definitions.write_text(audiences)
 
+    def apply(self, audiences: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """`audiences apply` of a file that no worker is started with."""
+        file = Path(self.folder.name, "applied.yaml")
+        file.write_text(audiences)
+        return self.command("audiences", "apply", str(file), *options)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the installation to its end."""
+        return subprocess.run(
+            [*AUDIENCE_SYNC, *arguments],
+            cwd=ROOT,
+            env=self.environment(0, None),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+
     # -- workers -----------------------------------------------------------------------------------------------
 
     def environment(self, port: int, instance: str | None) -> dict[str, str]:

@@ -110,25 +110,22 @@ def test_refuses_unusable_definitions(
 
 
 OTHER = {
-    "spenders": AUDIENCES.replace("at_least: 100", "at_least: 101"),
-    "newest": AUDIENCES + "  - {name: Newest, when: {event: Order Completed, within: 1d}}\n",
-    "recent": AUDIENCES.replace("  - {name: Recent, when: {event: Order Completed, within: 30d}}\n", ""),
-    "lapsed, recent, spenders, two_orders": "audiences:\n  - {name: Lapsed, when: {event: X}}\n",
+    "spenders": AUDIENCES.replace("within: 90d", "within: 91d"),
+    "newest": AUDIENCES + "  - {name: Newest, when: {event: Order Refunded, within: 1d}}\n",
 }
-"""What differs -> definitions with an audience changed, added, removed, and with nothing as it was."""
+"""The audience that asks for what is not kept -> definitions with it changed, or added."""
 
 
-def test_refuses_other_definitions_or_partitions_than_there_are(
+def test_refuses_what_needs_the_past_and_other_partitions_than_there_are(
     installation: Installation, tmp_path: Path
 ) -> None:
     refused: dict[tuple[str, ...], WorkerProcess] = {}
-    for number, (differing, audiences) in enumerate(OTHER.items()):
+    for number, (key, audiences) in enumerate(OTHER.items()):
         file = tmp_path / f"{number}.yaml"
         file.write_text(audiences)
         settings = {"AUDIENCE_SYNC_AUDIENCES": str(file)}
-        refused[f"{file}: these definitions", f": {differing}."] = installation.start_worker(
-            settings=settings
-        )
+        words: tuple[str, ...] = (f"audience {key}: needs", "backfill", "not supported yet")
+        refused[words] = installation.start_worker(settings=settings)
     partitions = ("profile.events has 4 partitions", "8 are configured", "AUDIENCE_SYNC_PARTITIONS")
     refused[partitions] = installation.start_worker(settings={"AUDIENCE_SYNC_PARTITIONS": "8"})
     for words, worker in refused.items():
@@ -136,6 +133,17 @@ def test_refuses_other_definitions_or_partitions_than_there_are(
         assert [word for word in words if word not in worker.said] == [], worker.said
         assert "Traceback" not in worker.said
         assert "ready" not in worker.said.split()
+
+
+def test_deletes_nothing_that_its_file_leaves_out(installation: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "audiences.yaml"
+    file.write_text("audiences:\n  - {name: Recent, when: {event: Order Completed, within: 30d}}\n")
+    worker = installation.start_worker(settings={"AUDIENCE_SYNC_AUDIENCES": str(file)})
+    wait_until(worker.ready, lambda: worker.said)
+    assert f"{file}: leaves out lapsed, spenders, two_orders" in worker.said
+    assert "version 1 of the definitions runs" in worker.said
+    assert set((worker.stats() or {})["audiences"]) == set(NAMES)
+    assert worker.stop() == 0
 
 
 def test_takes_published_definitions_in_other_words(installation: Installation, tmp_path: Path) -> None:
