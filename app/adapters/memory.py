@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.delivery import AnswerKind, GraphRefusal, Refusal
-from app.errors import FatalError
+from app.domain.published import Published
+from app.errors import FatalError, UnreachableError
 from app.ports import AudienceStatus, ListedAudience, UsersAnswer
+from schemas.control import DefinitionsRecord
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
@@ -137,6 +139,31 @@ class MemoryMembershipLog:
         for offset, delta in list(self._records.get(partition, {}).items()):
             if first <= offset < end and delta.audience == audience:
                 yield offset, delta
+
+
+class MemoryControl:
+    """Implements `app.ports.ControlLog`; `unreachable` makes reading fail."""
+
+    def __init__(self) -> None:
+        self.published = Published()
+        self.unreachable = False
+
+    def refresh(self, *, settled: bool = False) -> Published:
+        del settled
+        if self.unreachable:
+            raise UnreachableError("Kafka does not answer")
+        return self.published
+
+    def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> Published:
+        record = decide(self.published)
+        if record is not None:
+            versions = {**self.published.versions, record.number: record}
+            self.published = Published(versions, self.published.running)
+        return self.published
+
+    def run_by(self, running: Mapping[int, int]) -> None:
+        """Partitions say which version they run by."""
+        self.published = Published(self.published.versions, {**self.published.running, **running})
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.conditions import compile_audiences
 from app.errors import InvalidInputError
+from schemas.audience import OnDelete
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -127,6 +128,23 @@ def _changed_elsewhere(before: DefinitionSet, after: DefinitionSet) -> Iterator[
                     f"audience {definition.key}: changing `{name}` is not supported yet: define another audience "
                     "with another key"
                 )
+        yield from _destinations_differ(other, definition)
+
+
+def _destinations_differ(before: AudienceDefinition, after: AudienceDefinition) -> Iterator[str]:
+    ids = {item.id for item in before.destinations}, {item.id for item in after.destinations}
+    if all(ids) and (after.key in ids[0]) != (after.key in ids[1]):
+        # The ids say which audience at Facebook is meant, and are others for one account than for several.
+        yield (
+            f"audience {after.key}: going from one ad account to a list of several, or back, is not supported yet: "
+            "define another audience with another key for the others"
+        )
+    for item in before.destinations:
+        if item.id not in ids[1] and item.on_delete is OnDelete.CLEAR:
+            yield (
+                f"audience {after.key}: {item.id} is left out, and emptying one Facebook audience of an audience that "
+                "stays is not supported yet: set its `on_delete` to keep first"
+            )
 
 
 def _modes_differ(before: AudienceDefinition, after: AudienceDefinition) -> bool:

@@ -398,3 +398,23 @@ def test_without_history_only_what_comes_after_counts() -> None:
     world.run(Step(HOUR, 0, "user_1", "B"))
     finish(world)
     assert world.members()["later"] == {"user_1"}
+
+
+def test_what_nobody_asks_for_any_more_leaves_the_states() -> None:
+    """Written even where nobody's membership changes: the next call meets a state that fits the plan."""
+    month = "{name: Month, when: {event: A, within: 30d}}"
+    text = f"audiences: [{month}, {{name: C, when: {{event: C}}}}, {{name: T, when: {{trait: country, equals: DE}}}}]"
+    world = World({1: compiled(text), 2: compiled(f"audiences: [{month}]")})
+    world.run(Step(0, 0, "user_1", "C"))
+    world.run(Step(0, 0, "user_2", "identify", revenue=1))
+    world.publish(2)
+    for lane in LANES:
+        world.carry(lane, 2)
+    finish(world)
+    states = [decode_state(value) for key, value in world.changelog.items() if key != CLOCK_KEY]
+    assert [(state.feeds, state.traits) for state in states] == [({}, {})] * 2
+    world.run(Step(HOUR, 0, "user_1", "A"))
+    world.recover()
+    world.run(Step(HOUR, 0, "user_1", "A"))
+    finish(world)
+    assert world.members()["month"] == {"user_1"}

@@ -146,6 +146,7 @@ BASE = of(
     "{name: Engaged, source: engage}",
     "{name: Later, when: {event: L}, include_history: false}",
     "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: upsert}}",
+    "{name: Emptied, when: {event: A, within: 9d}, facebook: {on_delete: clear}}",
 )
 KEPT = "{name: A, when: {event: A, within: 30d}}"
 REFUSED = {
@@ -170,6 +171,14 @@ REFUSED = {
         "at least a minute ahead",
     ),
     "another source": ("{name: A, source: engage, include_history: false}", "audience a: changing `source`"),
+    "several ad accounts in place of one": (
+        "{name: A, when: {event: A, within: 9d}, facebook: [{ad_account_id: act_1}, {ad_account_id: act_2}]}",
+        "audience a: going from one ad account to a list of several",
+    ),
+    "a Facebook audience that is to be emptied": (
+        "{name: Emptied, when: {event: A, within: 9d}, facebook: []}",
+        "audience emptied: emptied is left out",
+    ),
     "another sync mode": (
         "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: mirror}}",
         "audience mode: changing `facebook.sync_mode`",

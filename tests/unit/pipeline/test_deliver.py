@@ -1186,3 +1186,64 @@ async def test_whatever_fails_and_whoever_dies_the_members_are_right_in_the_end(
     assert world.members() == {profile for profile, member in truth.items() if member}
     assert world.delivery.idle()
     assert world.letters.letters == {}
+
+
+# -- other definitions -----------------------------------------------------------------------------------------
+
+
+async def test_a_new_audience_is_delivered_from_its_first_change_on(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    world.change("early", key="buyers")
+    await world.live("ann")
+    await world.live("bob", key="buyers")
+    world.definitions = (audience("vips"), audience("buyers"))
+    await world.delivery.update(world.definitions, world.ledger.states)
+    await world.clock.settle()
+    await world.live("cid", key="buyers")
+    await world.pass_period()
+    assert world.members("buyers") == {"early", "bob", "cid"}
+    assert world.members("vips") == {"ann"}
+    await world.restart()
+    assert set(world.delivery.destinations()) == {"vips", "buyers"}
+
+
+async def test_a_removed_audience_is_left_as_it_is_and_taken_up_again_where_it_was(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann")
+    await world.pass_period()
+    facebook_id = world.facebook_id()
+    await world.delivery.update((), {})
+    assert world.delivery.destinations() == {}
+    world.change("ann", EXIT)
+    await world.live("bob")
+    await world.pass_period()
+    assert world.graph.members(facebook_id) == {"ann"}
+    await world.delivery.update(world.definitions, world.ledger.states)
+    await world.live()
+    await world.pass_period()
+    assert world.graph.members(facebook_id) == {"bob"}
+    assert len(world.graph.audiences) == 1
+
+
+async def test_another_name_changes_nothing_at_facebook_and_loses_no_change(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann")
+    renamed = audience("vips").model_copy(update={"name": "Other"})
+    await world.delivery.update((renamed,), {})
+    await world.live("bob")
+    await world.pass_period()
+    assert world.members() == {"ann", "bob"}
+    assert [found.name for found in world.graph.audiences.values()] == ["Vips"]
+
+
+async def test_what_is_not_changed_goes_on_with_what_it_holds(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann")
+    (before,) = world.delivery._owned[0].destinations["vips"]
+    await world.delivery.update((*world.definitions, audience("buyers")), world.ledger.states)
+    assert world.delivery._owned[0].destinations["vips"] == [before]
+    assert world.view().pending == 1
