@@ -83,8 +83,8 @@ class Settings(BaseSettings):
     def _no_auto_create(cls, value: bool) -> bool:
         if value:
             raise ValueError(
-                "creating the audiences that Engage calls name is not supported yet, as definitions cannot change "
-                "while a worker runs: define them with `source: engage`; /stats lists the keys of unknown ones"
+                "creating the audiences that Engage calls name is not supported yet: define them with `source: engage`; "
+                "/stats lists the keys of unknown ones"
             )
         return value
 

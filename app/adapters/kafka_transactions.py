@@ -76,6 +76,11 @@ class TransactionalWriter:
                 self._attempt(records, offsets, group_metadata)
             except KafkaException as exc:
                 self._abort_or_give_up(exc)
+            except SystemError as exc:
+                # The client's own: a delivery was reported while the error of the whole producer was on its way.
+                if not isinstance(exc.__cause__, KafkaException):
+                    raise
+                self._abort_or_give_up(exc.__cause__)
             else:
                 return
 

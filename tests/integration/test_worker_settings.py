@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.adapters.kafka_embedded import EmbeddedKafka, free_port
+from app.commands import audiences as audiences_command
 from app.commands import events as events_command
 from app.commands import main, produce, topics, validate
 from tests.integration.installation import (
@@ -120,9 +121,9 @@ def test_refuses_what_needs_the_past_and_other_partitions_than_there_are(
     installation: Installation, tmp_path: Path
 ) -> None:
     refused: dict[tuple[str, ...], WorkerProcess] = {}
-    for number, (key, audiences) in enumerate(OTHER.items()):
+    for number, (key, text) in enumerate(OTHER.items()):
         file = tmp_path / f"{number}.yaml"
-        file.write_text(audiences)
+        file.write_text(text)
         settings = {"AUDIENCE_SYNC_AUDIENCES": str(file)}
         words: tuple[str, ...] = (f"audience {key}: needs", "backfill", "not supported yet")
         refused[words] = installation.start_worker(settings=settings)
@@ -241,8 +242,14 @@ def facebook_has(installation: Installation, members: dict[str, set[str]]) -> bo
 
 @pytest.mark.parametrize(
     "arguments",
-    [["topics"], ["produce", "EVENTS"], ["events"], ["validate", "AUDIENCES", "--kafka"]],
-    ids=["topics", "produce", "events", "validate"],
+    [
+        ["topics"],
+        ["produce", "EVENTS"],
+        ["events"],
+        ["validate", "AUDIENCES", "--kafka"],
+        ["audiences", "list"],
+    ],
+    ids=["topics", "produce", "events", "validate", "audiences"],
 )
 def test_commands_give_up_after_a_while_without_kafka(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -251,7 +258,7 @@ def test_commands_give_up_after_a_while_without_kafka(
     events.write_text("{}\n")
     audiences = tmp_path / "audiences.yaml"
     audiences.write_text(AUDIENCES)
-    for module in (topics, produce, events_command, validate):
+    for module in (topics, produce, events_command, validate, audiences_command):
         assert module.UNREACHABLE_SECONDS == 30.0
         monkeypatch.setattr(module, "UNREACHABLE_SECONDS", 0.5)
     address = f"127.0.0.1:{free_port()}"
