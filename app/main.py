@@ -37,6 +37,7 @@ from app.domain.published import Published, to_publish_at_start
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
+from app.pipeline.backfill import Backfill
 from app.pipeline.deliver import Delivery
 from app.pipeline.delivery_options import DeliveryOptions
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
@@ -179,7 +180,8 @@ class Worker:
         def decide(published: Published) -> DefinitionsRecord | None:
             nonlocal said
             file, now = str(self._settings.audiences), self._clock.now_ms()
-            record, said = to_publish_at_start(published, self._own_definitions, file, now)
+            partitions = self._settings.partitions
+            record, said = to_publish_at_start(published, self._own_definitions, file, partitions, now)
             return record
 
         self._control.publish(decide)
@@ -221,6 +223,7 @@ class Worker:
             self._use_definitions,
         )
         self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
+        self._backfill = self._join_backfill(pipeline)
         await self._follower.refresh()
         self._add_stages()
         stats = Stats(self._view())
@@ -238,6 +241,7 @@ class Worker:
             for work in (
                 pipeline.run_markers(),
                 self._follower.run(),
+                self._backfill.run(),
                 self._watch(stats, graph),
                 self._announce(),
             )
@@ -381,6 +385,21 @@ class Worker:
             refresh_definitions=self._follower.refresh,
         )
 
+    def _join_backfill(self, pipeline: Pipeline) -> Backfill:
+        source, partitions = self._catalog.source.name, self._settings.partitions
+        return Backfill(
+            follower=self._follower,
+            lanes=pipeline.stages.lanes,
+            writer=pipeline.writer,
+            clock=self._clock,
+            partitions=partitions,
+            output=self._catalog.profile_events.name,
+            resolver=self._resolver,
+            end_offset=lambda partition: self._log.end_offsets(source, (partition,))[partition],
+            batches=lambda partition, end: self._log.batches(source, {partition: (0, end)}),
+            in_thread=pipeline.in_thread,
+        )
+
     def _resolver(self, plan: Plan) -> Resolver:
         settings = self._settings
         return Resolver(
@@ -460,6 +479,7 @@ class Worker:
             destinations=self._pipeline.stages.delivery.destinations,
             lags=self._lags,
             clock=self._pipeline.clock_now,
+            backfill=lambda: self._backfill.progress,
             wall=self._clock,
         )
 

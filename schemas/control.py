@@ -18,13 +18,15 @@ class DefinitionsRecord(StoredMessage):
     `definitions` are published forms with all defaults merged: of audiences by key, of computed traits by
     `traits.KEY`. `cleared` are audiences deleted from the set whose Facebook audiences are to be emptied: they have
     no members any more and are delivered to all the same. `digest` is that of `definitions`; `earlier` are the
-    digests of the versions before, the newest last.
+    digests of the versions before, the newest last. `generations` is by audience the version that filled it from the
+    history of the source topic, of those for which there was one; where it is this one, that is under way or done.
     """
 
     number: int
     digest: str
     definitions: dict[str, dict[str, Any]]
     cleared: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    generations: dict[str, int] = Field(default_factory=dict)
     earlier: tuple[str, ...] = ()
     published_at: int
     version: int = 1
@@ -35,10 +37,14 @@ class DefinitionsRecord(StoredMessage):
 
 
 class RunningRecord(StoredMessage):
-    """The version of the definitions that a partition of profile.events runs by, under `running|PARTITION`."""
+    """The version of the definitions that a partition of profile.events runs by, under `running|PARTITION`.
+
+    `filling`: some audiences of it change nothing yet, as history is still to be read for them.
+    """
 
     partition: int
     number: int
+    filling: bool = False
     version: int = 1
 
     @property

@@ -26,6 +26,9 @@ ASK = 2
 MERGE = 3
 DONE = 4
 MOVED = 5
+# A call of the past, read again for definitions that are newer than it, and the end of such a lane.
+PAST = 6
+PAST_END = 7
 
 VERSION = 1
 
@@ -93,7 +96,7 @@ class ProfileEventModel(StoredMessage):
     model_config = ConfigDict(strict=True)
 
     version: int
-    kind: Literal[0, 1, 2, 3, 4, 5]
+    kind: Literal[0, 1, 2, 3, 4, 5, 6, 7]
     lane: str
     offset: int
     index: int

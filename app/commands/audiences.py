@@ -73,7 +73,8 @@ def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
 
     def decide(published: Published) -> DefinitionsRecord | None:
         nonlocal applied, found
-        applied = to_apply(published, definitions, time.time_ns() // 1_000_000, allow_delete=allow_delete)
+        now_ms, partitions = time.time_ns() // 1_000_000, settings.partitions
+        applied = to_apply(published, definitions, partitions, now_ms, allow_delete=allow_delete)
         if applied is not None:
             found = changes(published.newest, applied.definitions)
         return applied
@@ -127,6 +128,7 @@ def list_audiences(as_json: bool) -> None:
         result = {
             "version": None if newest is None else newest.number,
             "published_at": None if newest is None else format_instant(newest.published_at),
+            "filling": sorted(published.filled) if published.is_filling(settings.partitions) else [],
             "running": {str(number): version for number, version in running.items()},
             "audiences": audiences,
         }
@@ -138,6 +140,9 @@ def list_audiences(as_json: bool) -> None:
     if newest is None:
         click.echo("nothing is published yet", err=True)
         return
+    if published.is_filling(settings.partitions):
+        filled = ", ".join(sorted(published.filled))
+        click.echo(f"version {newest.number} is being filled from history: {filled}", err=True)
     late = [str(number) for number, version in running.items() if version < newest.number]
     if late:
         click.echo(f"version {newest.number} is not taken up yet by partitions {', '.join(late)}", err=True)

@@ -92,6 +92,10 @@ class PartitionClock:
             if self._least is None or known is None or known <= self._least:
                 self._find_least()
 
+    def positions(self) -> dict[str, int]:
+        """The offset of the newest record of each lane."""
+        return {lane: position[0] for lane, position in self._positions.items()}
+
     def dump(self) -> ClockRecord:
         """The clock as a value; `load` of it in a new clock brings back positions, progress and `now`."""
         lanes = sorted(self._positions.keys() | self._progress.keys())

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
@@ -26,7 +28,7 @@ from app.errors import InvalidInputError
 from schemas.audience import AudienceSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from app.domain.date_edges import Watch, Watches
     from app.domain.event_conditions import Edge, FeedUse, Holds, Need
@@ -37,25 +39,40 @@ if TYPE_CHECKING:
     _Grouped = dict[str, list[CompiledAudience]]
 
 
+NO_GENERATIONS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+def filled_by(key: str, generation: int) -> str:
+    """What tells the feeds of an audience that was filled from history from all others. Keys have no `#`."""
+    return f"{key}#{generation}"
+
+
 def compile_audiences(
-    definitions: Sequence[AudienceDefinition], traits: Sequence[ComputedTraitDefinition] = ()
+    definitions: Sequence[AudienceDefinition],
+    traits: Sequence[ComputedTraitDefinition] = (),
+    generations: Mapping[str, int] = NO_GENERATIONS,
 ) -> Plan:
-    """Audiences, and the computed traits beside them.
+    """Audiences, and the computed traits beside them. `generations` are the versions that filled audiences from
+    history, by key: such an audience shares no feed with others, or with what it was before.
 
     Raises InvalidInputError for a definition that asks for what is not built, or for itself.
     """
-    digest = _digest(definitions, traits)
+    digest = _digest(definitions, traits, generations)
 
     def compiled(instants: Mapping[str, int]) -> Plan:
         builder = _Builder(TraitSources(traits))
         for definition in definitions:
-            builder.add(definition, instants.get(definition.key))
+            builder.add(definition, instants.get(definition.key), generations.get(definition.key))
         return builder.plan(digest, compiled)
 
     return compiled({})
 
 
-def _digest(definitions: Sequence[AudienceDefinition], traits: Sequence[ComputedTraitDefinition]) -> str:
+def _digest(
+    definitions: Sequence[AudienceDefinition],
+    traits: Sequence[ComputedTraitDefinition],
+    generations: Mapping[str, int],
+) -> str:
     """Names, descriptions and Facebook settings decide nothing here, apart from which destinations there are."""
     parts = sorted(
         (
@@ -73,7 +90,9 @@ def _digest(definitions: Sequence[AudienceDefinition], traits: Sequence[Computed
         for definition in definitions
     )
     computed = sorted((trait.model_dump(mode="json") for trait in traits), key=json.dumps)
-    return hashlib.sha256(json.dumps([parts, computed]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([parts, computed, *([sorted(generations.items())] if generations else [])]).encode()
+    ).hexdigest()
 
 
 @dataclass(slots=True)
@@ -104,7 +123,7 @@ class _Builder:
         for use in traits.uses:
             self._use("computed traits", use)
 
-    def add(self, definition: AudienceDefinition, applied: int | None) -> None:
+    def add(self, definition: AudienceDefinition, applied: int | None, generation: int | None) -> None:
         """`applied` is when the audience was first applied, where that is known and of interest."""
         whose = f"audience {definition.key}"
         created = definition.created_at
@@ -114,6 +133,8 @@ class _Builder:
         since = None
         if not definition.include_history:
             since = Since(definition.key, definition.created_at, created)
+        elif generation is not None:
+            since = Since(filled_by(definition.key, generation), None, None)
         compiler = ConditionCompiler(whose, self._traits.reader, Scope(since, definition.lookback_ms))
         conditions = [part for part in (definition.when, definition.require) if part is not None]
         holds = all_of([compiler.compile(condition) for condition in conditions])

@@ -72,7 +72,8 @@ def inherit(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> 
         known = state.memberships[key] = MembershipState(True, 1 if known is None else known.sequence + 1)
         told = dict.fromkeys(audience.told.entries, rows)
         deltas.append(_delta(profile, audience, known.sequence, Change.ENTERED, told, instant))
-    identity.inherited = []
+    # Of an audience that is not evaluated now, as it waits for its past to be read: for later.
+    identity.inherited = [key for key in identity.inherited if key not in plan.audiences]
     return deltas
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from app.domain.clock import PartitionClock
 from app.domain.computed_traits import refresh, refresh_after
 from app.domain.counters import AudienceCounters
@@ -53,7 +55,7 @@ from app.domain.state import (
 from app.domain.timers import Timers
 from schemas.dead_letter import DropReason
 from schemas.membership import Cause, Change, never_entered
-from schemas.profile import CALL, MARKER
+from schemas.profile import CALL, MARKER, PAST, PAST_END
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,6 +119,8 @@ class AudiencePartition:
         self._touched: dict[bytes, ProfileState] = {}
         self._deltas: list[MembershipDelta] = []
         self._members: dict[str, int] = {}
+        # The audiences whose members are among those that /stats shows.
+        self._counted: frozenset[str] = frozenset()
         self._record_changed = False
         self._timers = Timers(self._wake_of)
         self._next_due = NEVER
@@ -158,6 +162,7 @@ class AudiencePartition:
             wake = AT_ONCE if self._overdue else wake_of(state)
             if wake != NEVER:
                 self._timers.arm(key, wake)
+        self._counted = frozenset(self._switch.full.audiences)
         self._count_members(1)
         self._note_next_due()
 
@@ -169,7 +174,7 @@ class AudiencePartition:
     def _count_members(self, sign: int) -> None:
         """The members of audiences that are no longer there are counted nowhere."""
         for audience, members in self._members.items():
-            if audience in self.plan.audiences:
+            if audience in self._counted:
                 self._audience_counters(audience).members += sign * members
 
     # --- another version of the definitions ---
@@ -179,16 +184,24 @@ class AudiencePartition:
         """The version that this partition runs by."""
         return self._switch.number
 
+    @property
+    def is_filling(self) -> bool:
+        """Whether audiences wait for their past to be read."""
+        return self._switch.boundary is not None
+
     def _go_over(self, plan: Plan) -> None:
         """To another version. Every profile is due, if it makes a difference."""
-        before = self.plan
-        self._count_members(-1)
+        before, counters = self.plan, self._counters.audiences
         self.plan = plan
         self._audiences_of.clear()
-        self._count_members(1)
-        for key in before.audiences.keys() - plan.audiences.keys():
-            if key in self._counters.audiences and not self._counters.audiences[key].members:
-                del self._counters.audiences[key]
+        counted, self._counted = self._counted, frozenset(self._switch.full.audiences)
+        for key in counted ^ self._counted:
+            # The members of a deleted audience are counted nowhere.
+            members = self._members.get(key, 0)
+            if key in counters or members:
+                self._audience_counters(key).members += members if key in self._counted else -members
+            if key in counted and key in counters and not counters[key].members:
+                del counters[key]
         self._record_changed = True
         if plan.digest != before.digest:
             self._overdue.update(self.states, self._touched)
@@ -199,9 +212,53 @@ class AudiencePartition:
     def _adopt(self, state: ProfileState) -> bool:
         """Fit the state to this plan; whether it was another's."""
         changed = adopt(state, self.plan.needs)
-        changed = reclaim(state, self.plan) or changed
+        changed = reclaim(state, self._switch.full) or changed
         state.computed = {}
         return changed
+
+    def apply_past(self, profile: str, event: ProfileEvent) -> None:
+        """A call that was read again for audiences which wait, or the end of such a lane; a redelivery is dropped.
+
+        Nothing changes by it at once: when the last lane has ended, every profile is due.
+        """
+        self._evaluated.records_in += 1
+        self._record_changed = True
+        if not self.clock.accept(event.lane, event.offset, event.index):
+            self._evaluated.dropped[DropReason.DUPLICATE.value] += 1
+        elif event.kind == PAST_END:
+            plan = self._switch.end_lane(event)
+            if plan is not None:
+                self._go_over(plan)
+        else:
+            if not self._switch.is_news(event):
+                event = replace(event, hits=[])
+            self._receive(profile, event, self.clock.now)
+            mail = self._mailbox.local
+            while mail:
+                self._receive(*mail.popleft(), self.clock.now)
+
+    def _remember(self, profile: str, event: ProfileEvent, now: int | None) -> None:
+        """What a call of the past says, which may be known; whoever waits is evaluated later."""
+        state = self.find(profile) or ProfileState()
+        owner = owner_of(state)
+        if owner is not None:
+            self._mailbox.send(owner, event)
+            return
+        self.put(profile, state)
+        if now is not None and state.settled < now:
+            self._counters.forgotten_events += settle(state, self.plan.needs, now)
+        if event.hits and event.message_id is not None:
+            # An id that the first reading has seen is news to those who wait.
+            self._fold_hits(state, replace(event, message_id=f"past {event.message_id}"), now or 0)
+        else:
+            self._fold_hits(state, event, now or 0)
+        self._fold(state, event)
+        if self._switch.boundary is None:
+            self.arm(profile, state, AT_ONCE)
+        elif state.feeds and now is not None:
+            due = next_due(state, self.plan, Instant(now, now, now), state.feeds, facts=True)
+            if due < state.wake:
+                self.arm(profile, state, due)
 
     # --- time ---
 
@@ -245,7 +302,7 @@ class AudiencePartition:
         self._switch.see(event)
         if not self._advance(most):
             return False
-        plan = self._switch.begin_newer()
+        plan = self._switch.begin_newer(self.clock.positions())
         if plan is None:
             return True
         self._go_over(plan)
@@ -340,6 +397,8 @@ class AudiencePartition:
     def _receive(self, profile: str, event: ProfileEvent, now: int | None) -> None:
         if event.kind == CALL:
             self._apply_call(profile, event, now)
+        elif event.kind == PAST:
+            self._remember(profile, event, now)
         else:
             self._identities.receive(profile, event, now)
 
@@ -488,6 +547,8 @@ class AudiencePartition:
                 self._mailbox.sent,
                 self._switch.number,
                 self._switch.told,
+                self._switch.boundary,
+                sorted(self._switch.filled),
             )
             states.append((CLOCK_KEY, encode_record(record)))
             self._record_changed = False

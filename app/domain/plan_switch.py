@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.domain.filling import PAST_LANE, lane_of_past, waiting
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from app.domain.plan import Plan
     from app.domain.plan_versions import PlanVersions
@@ -23,10 +25,27 @@ class PlanSwitch:
     """`number` is the version that the partition runs by, `applied` when audiences that need to know it began here.
 
     `lanes` are the live ones, `wall` the real time: the owner keeps both. `told` are the destinations of each
-    audience, as of the last time at which all states were made by one plan.
+    audience, as of the last time at which all states were made by one plan. `full` is the plan of the version, whoever
+    waits.
+
+    While audiences are filled from the past, `boundary` is where each live lane stood when the partition went over: of
+    what is read again exactly the records up to there are news to them, as whatever came later was taken for them.
+    `filled` are the lanes of which all has been read.
     """
 
-    __slots__ = ("_seen", "_untold", "_versions", "applied", "lanes", "number", "told", "wall")
+    __slots__ = (
+        "_seen",
+        "_untold",
+        "_versions",
+        "applied",
+        "boundary",
+        "filled",
+        "full",
+        "lanes",
+        "number",
+        "told",
+        "wall",
+    )
 
     def __init__(self, plan: Plan, versions: PlanVersions, wall: int) -> None:
         self.number = versions.newest
@@ -34,17 +53,27 @@ class PlanSwitch:
         self.wall = wall
         self.applied: dict[str, int] = {}
         self.told = told_by(plan)
+        self.full = plan
+        self.boundary: dict[str, int] | None = None
+        self.filled: set[str] = set()
         self._versions = versions
         self._seen: dict[str, int] = {}
         self._untold: set[str] = set()
 
     def recover(self, plan: Plan, record: PartitionRecord | None) -> Plan:
-        """The plan of the version that the partition ran by; `plan` where that is not known or no more in force."""
+        """The plan of the version that the partition ran by, or begins by; `plan` where that is no more in force."""
+        plans = self._versions.plans
         known: dict[str, int] = {}
-        if record is not None:
-            if record.definitions in self._versions.plans:
+        if record is None and plans:
+            # What is there already may have been written for the oldest one.
+            self.number = min(plans)
+            plan = plans[self.number]
+            self.told = told_by(plan)
+        elif record is not None:
+            if record.definitions in plans:
                 self.number = record.definitions
-                plan = self._versions.plans[record.definitions]
+                plan = plans[record.definitions]
+                self.boundary, self.filled = record.boundary, set(record.filled)
             known, self.told = record.applied, record.told
         return self._begin(plan, known)
 
@@ -55,23 +84,52 @@ class PlanSwitch:
             if seen.get(lane, 0) < number:
                 seen[lane] = number
 
-    def begin_newer(self) -> Plan | None:
-        """The plan to go over to, once: of the version that all lanes have reached, if it is newer and known here."""
+    def begin_newer(self, positions: Mapping[str, int]) -> Plan | None:
+        """The plan to go over to, once: of the version that all lanes have reached, if it is newer and known here.
+
+        `positions` are the offsets of the newest records of the lanes.
+        """
         carried = min((self._seen.get(lane, 0) for lane in self.lanes), default=0)
         if carried <= self.number or carried not in self._versions.plans:
             return None
         self.number = carried
+        held = self._versions.held.get(carried)
+        self.boundary, self.filled = (dict(positions) if held else None), set()
         return self._begin(self._versions.plans[carried], self.applied)
 
     def _begin(self, plan: Plan, known: dict[str, int]) -> Plan:
         self.applied = {key: known.get(key, self.wall) for key in plan.unapplied}
-        told = self.told
+        self.full = plan.applied(self.applied)
+        self._find_untold()
+        if self.boundary is None:
+            return self.full
+        return waiting(self.full, self._versions.held.get(self.number, ()))
+
+    def _find_untold(self) -> None:
         self._untold = {
             key
-            for key, audience in plan.audiences.items()
-            if not set(audience.destinations) <= set(told.get(key, ()))
+            for key, audience in self.full.audiences.items()
+            if not set(audience.destinations) <= set(self.told.get(key, ()))
         }
-        return plan.applied(self.applied)
+
+    def is_news(self, event: ProfileEvent) -> bool:
+        """Whether what was read again counts for those who wait. What one profile says to another has been asked."""
+        if not event.lane.startswith(PAST_LANE):
+            return True
+        lane = lane_of_past(event.lane, self.number)
+        return lane is not None and self.boundary is not None and event.offset <= self.boundary.get(lane, -1)
+
+    def end_lane(self, event: ProfileEvent) -> Plan | None:
+        """The end of a lane of the past; the plan to go over to, when it is the last one."""
+        lane = lane_of_past(event.lane, self.number)
+        if lane is None or self.boundary is None:
+            return None
+        self.filled.add(lane)
+        if not self.lanes or not self.lanes <= self.filled:
+            return None
+        self.boundary, self.filled = None, set()
+        self._find_untold()
+        return self.full
 
     def announced(self, state: ProfileState, deltas: Iterable[MembershipDelta]) -> set[str] | None:
         """For a state that was another plan's: the audiences whose destinations have heard of the profile, of old or by
@@ -82,8 +140,9 @@ class PlanSwitch:
         return (state.memberships.keys() - self._untold) | {delta.audience for delta in deltas}
 
     def finish(self, plan: Plan) -> None:
-        """All states are made by this plan."""
-        self.told, self._untold = told_by(plan), set()
+        """All states are made by this plan; those who wait have been told what they were told before."""
+        waits = {key: told for key, told in self.told.items() if key in self.full.audiences}
+        self.told, self._untold = waits | told_by(plan), set()
 
 
 def reclaim(state: ProfileState, plan: Plan) -> bool:

@@ -21,14 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class PlanVersions:
-    """The plans that a worker knows, by version; all partitions of it share one. `newest` 0: there is none yet."""
+    """The plans that a worker knows, by version; all partitions of it share one. `newest` 0: there is none yet.
+
+    `held` are the audiences of a version that wait until the past has been read for it.
+    """
 
     plans: dict[int, Plan] = field(default_factory=dict)
+    held: dict[int, frozenset[str]] = field(default_factory=dict)
     newest: int = 0
 
-    def take(self, number: int, plan: Plan) -> None:
+    def take(self, number: int, plan: Plan, held: frozenset[str] = frozenset()) -> None:
         """One more version."""
         self.plans[number] = plan
+        self.held[number] = held
         self.newest = max(self.newest, number)
 
     def keep(self, numbers: Collection[int]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.definitions import DefinitionSet, published_form, published_forms
-from app.domain.plan_changes import refuse_unsupported_changes
+from app.domain.plan_changes import generations_after
 from app.errors import InvalidInputError
 from schemas.audience import AudienceDefinition, ComputedTraitDefinition, OnDelete, SyncMode
 from schemas.control import DEFINITIONS, RUNNING, DefinitionsRecord, RunningRecord
@@ -34,10 +34,28 @@ class Published:
 
     versions: Mapping[int, DefinitionsRecord] = field(default_factory=dict)
     running: Mapping[int, int] = field(default_factory=dict)
+    # Partitions in which audiences wait for their past.
+    filling: frozenset[int] = frozenset()
 
     @property
     def newest(self) -> DefinitionsRecord | None:
         return self.versions[max(self.versions)] if self.versions else None
+
+    @property
+    def filled(self) -> frozenset[str]:
+        """The audiences that the newest version fills from history."""
+        newest = self.newest
+        if newest is None:
+            return frozenset()
+        return frozenset(key for key, number in newest.generations.items() if number == newest.number)
+
+    def is_filling(self, partitions: int) -> bool:
+        """Whether that is still to be done somewhere."""
+        newest = self.newest
+        return bool(newest and self.filled) and any(
+            number in self.filling or self.running.get(number, 0) < max(self.versions)
+            for number in range(partitions)
+        )
 
     def in_force(self, partitions: int) -> tuple[int, ...]:
         """The versions that some partition of profile.events may run by, or may still come to, in order.
@@ -51,7 +69,7 @@ class Published:
 
 def read_published(records: Mapping[bytes, bytes]) -> Published:
     """Of the newest values by key; kinds of records that are not known here are passed over."""
-    versions, running = {}, {}
+    versions, running, filling = {}, {}, set()
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
@@ -60,7 +78,9 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
         elif kind == RUNNING:
             state = RunningRecord.model_validate_json(value)
             running[state.partition] = state.number
-    return Published(versions, running)
+            if state.filling:
+                filling.add(state.partition)
+    return Published(versions, running, frozenset(filling))
 
 
 def content_digest(forms: Forms) -> str:
@@ -110,7 +130,10 @@ def was_published(record: DefinitionsRecord, digest: str) -> bool:
 
 
 def next_version(
-    before: DefinitionsRecord | None, definitions: DefinitionSet, now_ms: int
+    before: DefinitionsRecord | None,
+    definitions: DefinitionSet,
+    now_ms: int,
+    generations: Mapping[str, int] | None = None,
 ) -> DefinitionsRecord:
     """The version that follows. Raises InvalidInputError for a set that is too large for one record."""
     forms = published_forms(definitions)
@@ -121,6 +144,7 @@ def next_version(
         definitions=forms,
         cleared=_cleared(before, forms),
         earlier=earlier,
+        generations=dict(generations or {}),
         published_at=now_ms,
     )
     if len(record.model_dump_json()) > MAX_BYTES:
@@ -166,7 +190,7 @@ def _emptied(definition: AudienceDefinition) -> AudienceDefinition:
 
 
 def to_apply(
-    published: Published, definitions: DefinitionSet, now_ms: int, *, allow_delete: bool
+    published: Published, definitions: DefinitionSet, partitions: int, now_ms: int, *, allow_delete: bool
 ) -> DefinitionsRecord | None:
     """What a person's `apply` publishes; None: it is what is published already.
 
@@ -182,11 +206,16 @@ def to_apply(
             f"{', '.join(removed)}: published, and not in this file. Nothing was changed: give --allow-delete to "
             "delete what the file leaves out"
         )
+    if newest is not None and published.is_filling(partitions):
+        raise InvalidInputError(
+            f"version {newest.number} is still being filled from history ({', '.join(sorted(published.filled))}). "
+            "Nothing was changed: try again when `audience-sync audiences list` says that it is done"
+        )
     return _following(newest, definitions, now_ms)
 
 
 def to_publish_at_start(
-    published: Published, definitions: DefinitionSet, file: str, now_ms: int
+    published: Published, definitions: DefinitionSet, file: str, partitions: int, now_ms: int
 ) -> tuple[DefinitionsRecord | None, str | None]:
     """What a worker that starts publishes of its own file, and what it has to say.
 
@@ -209,6 +238,8 @@ def to_publish_at_start(
             f"{file}: leaves out {', '.join(found.removed)}, and a worker deletes nothing: {runs}. "
             "`audience-sync audiences apply FILE --allow-delete` deletes"
         )
+    if published.is_filling(partitions):
+        return None, f"{file}: not published while version {newest.number} is filled from history: {runs}"
     record = _following(newest, definitions, now_ms)
     changed = ", ".join((*found.added, *found.changed))
     return record, f"{file}: published as version {record.number} of the definitions, new in: {changed}"
@@ -217,6 +248,9 @@ def to_publish_at_start(
 def _following(
     newest: DefinitionsRecord | None, definitions: DefinitionSet, now_ms: int
 ) -> DefinitionsRecord:
-    if newest is not None:
-        refuse_unsupported_changes(definitions_of(newest), definitions, now_ms)
-    return next_version(newest, definitions, now_ms)
+    if newest is None:
+        return next_version(None, definitions, now_ms)
+    generations = generations_after(
+        definitions_of(newest), definitions, newest.generations, newest.number + 1, now_ms
+    )
+    return next_version(newest, definitions, now_ms, generations)

@@ -18,7 +18,7 @@ from app.domain.identity import holds_a_profile
 from app.ports import GroupOffset, Record
 from schemas.control import RunningRecord
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
-from schemas.profile import MARKER, MERGE, MOVED, ProfileEvent
+from schemas.profile import MARKER, MERGE, MOVED, PAST_END, ProfileEvent
 from topics.partitioning import membership_key, partition_for
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class EvaluateStage:
         # Offset behind the last folded record, per partition; for the lag.
         self.folded: dict[int, int] = {}
         # The version of the definitions that each partition was last said to run by.
-        self._running: dict[int, int] = {}
+        self._running: dict[int, tuple[int, bool]] = {}
         self._acks: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -160,6 +160,9 @@ class EvaluateStage:
                 partition.apply_marker(event)
             elif event.kind <= MOVED:
                 partition.apply(profile, event)
+                calls += 1
+            elif event.kind <= PAST_END:
+                partition.apply_past(profile, event)
                 calls += 1
         return calls
 
@@ -237,11 +240,12 @@ class EvaluateStage:
 
     def _running_record(self, number: int) -> list[Record]:
         """In the same transaction as the state that says so."""
-        definitions = self.partitions[number].definitions
-        if self._running.get(number, 0) == definitions:
+        partition = self.partitions[number]
+        running = partition.definitions, partition.is_filling
+        if not partition.definitions or self._running.get(number) == running:
             return []
-        self._running[number] = definitions
-        record = RunningRecord(partition=number, number=definitions)
+        self._running[number] = running
+        record = RunningRecord(partition=number, number=partition.definitions, filling=partition.is_filling)
         return [Record(self._catalog.control.name, 0, record.key.encode(), record.model_dump_json().encode())]
 
     def _partition_of(self, audience: str) -> int:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.domain.conditions import compile_audiences
+from app.domain.filling import held_back
 from app.domain.plan_versions import PlanVersions, projection
-from app.domain.published import cleared_by, definitions_of
+from app.domain.published import Published, cleared_by, definitions_of
 from app.errors import UnreachableError
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
     from app.domain.definitions import DefinitionSet
     from app.domain.plan import Plan
-    from app.domain.published import Published
     from app.ports import ControlLog
     from schemas.audience import AudienceDefinition
+    from schemas.control import DefinitionsRecord
 
 FOLLOW_SECONDS = 1.0
 UNREACHABLE_PAUSE_SECONDS = 0.5
@@ -57,6 +58,7 @@ class Follower:
     use: Callable[[InForce], Awaitable[None]]
     versions: PlanVersions = field(default_factory=PlanVersions)
     current: InForce | None = None
+    published: Published = field(default_factory=Published)
     _numbers: tuple[int, ...] = ()
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -88,6 +90,7 @@ class Follower:
 
     def _take(self, published: Published) -> InForce | None:
         """What is in force now, if that is something else than before."""
+        self.published = published
         newest, numbers = published.newest, published.in_force(self.partitions)
         if newest is None or numbers == self._numbers:
             return None
@@ -96,11 +99,23 @@ class Follower:
             if number not in self.versions.plans:
                 record = published.versions[number]
                 defined = definitions_of(record)
-                plan = compile_audiences((*defined.audiences, *cleared_by(record)), defined.traits)
-                self.versions.take(number, plan)
+                plan = compile_audiences(
+                    (*defined.audiences, *cleared_by(record)), defined.traits, record.generations
+                )
+                self.versions.take(number, plan, _held(published, record, plan))
         self.versions.keep(numbers)
         self._numbers = numbers
         plans = [self.versions.plans[number] for number in numbers]
         gone = [definition.key for definition in cleared]
         self.current = InForce(newest.number, definitions_of(newest), cleared, projection(plans, gone))
         return self.current
+
+
+def _held(published: Published, record: DefinitionsRecord, plan: Plan) -> frozenset[str]:
+    """The audiences of a version that wait for their past."""
+    filled = {key for key, number in record.generations.items() if number == record.number}
+    if not filled:
+        return frozenset()
+    earlier = published.versions.get(record.number - 1)
+    before = () if earlier is None else definitions_of(earlier).audiences
+    return held_back(definitions_of(record).audiences, before, filled, plan)

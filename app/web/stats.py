@@ -4,6 +4,7 @@ Beside the fields that every version has, there are:
     clock_lag_seconds   how far the slowest clock of profile.events is behind the wall; null: unknown
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
     forgotten           message ids and events given up because a profile outgrew its bounds
+    backfill            by source partition that is read again for new audiences: offsets, all below `read` of `end`
     worker              ready, version, clock (the slowest one, as text), memory_bytes (null where unknown)
 Instants are ISO 8601 in UTC with Z, milliseconds only when they are not zero, as everywhere else.
 """
@@ -80,6 +81,10 @@ class Stats:
             "forgotten": {
                 "message_ids": worker.counters.forgotten_ids,
                 "events": worker.counters.forgotten_events,
+            },
+            "backfill": {
+                str(partition): {"read": progress.read, "end": progress.end}
+                for partition, progress in sorted(worker.backfill().items())
             },
             "worker": {
                 "ready": ready,

@@ -51,13 +51,23 @@ class DestinationView(Protocol):
     def last_sync_at(self) -> int | None: ...
 
 
+class Progress(Protocol):
+    """Of reading a source partition again: all below offset `read` of what ends at `end`."""
+
+    @property
+    def read(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerView:
     """Where the numbers come from.
 
     `audiences` gives the keys of all defined audiences, `destinations` the owned ones by id. `lags` are records
     by stage; a missing stage or None is unknown. `clock` is the least clock of the owned partitions of
-    profile.events; None: none is owned, or none is known yet.
+    profile.events; None: none is owned, or none is known yet. `backfill` is by source partition, while one is made.
     """
 
     counters: Counters
@@ -66,6 +76,7 @@ class WorkerView:
     lags: Mapping[str, int | None]
     clock: Callable[[], int | None]
     wall: Clock
+    backfill: Callable[[], Mapping[int, Progress]] = dict
 
     def destinations_by_audience(self) -> dict[str, dict[str, DestinationView]]:
         """The owned destinations by id, under every defined or counted audience, the defined ones first."""

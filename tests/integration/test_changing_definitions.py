@@ -115,3 +115,66 @@ def test_applied_while_calls_come_in(installation: Installation, killed: bool) -
     for worker in workers:
         assert worker.stop(signal.SIGTERM) == 0
         assert "Traceback" not in worker.said
+
+
+# --- filled from history ---
+
+# What is asked of the past is not kept by BEFORE: longer, larger, everybody.
+FILLED = BEFORE.replace(
+    "{name: Recent, when: {event: Order Completed, within: 30d}}",
+    """{name: Recent, when: {event: Order Completed, within: 100d}}
+  - {name: Three lately, when: {event: Order Completed, within: 70d, count: {at_least: 3}}}
+  - {name: Not recent, when: {not: {event: Order Completed, within: 70d}}}""",
+)
+
+
+def expected_filled(orders: list[Order]) -> dict[str, set[str]]:
+    now = datetime.now(UTC)
+
+    def buyers(days: int, count: int) -> set[str]:
+        lately = [order.user for order in orders if now < order.at + timedelta(days=days)]
+        return {user for user in lately if lately.count(user) >= count}
+
+    everybody = {order.user for order in orders}
+    return {
+        **expected_members(orders),
+        "recent": buyers(100, 1),
+        "three_lately": buyers(70, 3),
+        "not_recent": everybody - buyers(70, 1),
+    }
+
+
+def filled(installation: Installation) -> bool:
+    listed = json.loads(installation.command("audiences", "list", "--json").stdout)
+    return taken_up(installation) and listed["filling"] == []
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["all live", "one is killed"])
+def test_new_audiences_are_filled_from_history_while_calls_come_in(
+    installation: Installation, killed: bool
+) -> None:
+    orders = make_orders(count=4_000, users=600, days=140)
+    events = as_events(orders)
+    half = len(events) // 2
+    installation.produce(events[:half])
+    workers = [installation.start_worker(instance=f"slot-{n}") for n in range(2)]
+    ready(*workers)
+    wait_until(lambda: evaluated(*workers) > half // 2, lambda: workers[0].said)
+    applied = installation.apply(FILLED)
+    assert applied.returncode == 0, applied.stderr
+    installation.produce(events[half : half + half // 2])
+    if killed:
+        workers[1].process.kill()
+        workers[1].ended()
+        workers[1] = installation.start_worker(instance="slot-1")
+    installation.produce(events[half + half // 2 :])
+    wait_until(lambda: filled(installation), lambda: "\n".join(worker.said for worker in workers), every=1)
+    installation.wait_until_idle(*workers)
+    expected, deltas = expected_filled(orders), installation.memberships()
+    assert all(expected.values())
+    assert_unbroken(deltas)
+    found = members_of(deltas)
+    assert {key: found[key] ^ expected[key] for key in expected} == {key: set() for key in expected}
+    for worker in workers:
+        assert worker.stop(signal.SIGTERM) == 0
+        assert "Traceback" not in worker.said

@@ -111,27 +111,29 @@ def test_refuses_unusable_definitions(
 
 
 OTHER = {
-    "spenders": AUDIENCES.replace("within: 90d", "within: 91d"),
-    "newest": AUDIENCES + "  - {name: Newest, when: {event: Order Refunded, within: 1d}}\n",
+    "audience recent: changing `source` is not supported yet": AUDIENCES.replace(
+        "{name: Recent, when: {event: Order Completed, within: 30d}}", "{name: Recent, source: engage}"
+    ),
+    "a computed trait: needs past events Order Refunded": AUDIENCES
+    + "traits: {refunds: {event: Order Refunded, count: true}}\n",
 }
-"""The audience that asks for what is not kept -> definitions with it changed, or added."""
+"""What is refused of definitions that are not the published ones."""
 
 
-def test_refuses_what_needs_the_past_and_other_partitions_than_there_are(
+def test_refuses_changes_that_cannot_be_made_and_other_partitions_than_there_are(
     installation: Installation, tmp_path: Path
 ) -> None:
     refused: dict[tuple[str, ...], WorkerProcess] = {}
-    for number, (key, text) in enumerate(OTHER.items()):
+    for number, (words, text) in enumerate(OTHER.items()):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text)
         settings = {"AUDIENCE_SYNC_AUDIENCES": str(file)}
-        words: tuple[str, ...] = (f"audience {key}: needs", "backfill", "not supported yet")
-        refused[words] = installation.start_worker(settings=settings)
+        refused[(words,)] = installation.start_worker(settings=settings)
     partitions = ("profile.events has 4 partitions", "8 are configured", "AUDIENCE_SYNC_PARTITIONS")
     refused[partitions] = installation.start_worker(settings={"AUDIENCE_SYNC_PARTITIONS": "8"})
-    for words, worker in refused.items():
+    for expected, worker in refused.items():
         assert worker.ended() == 2, worker.said
-        assert [word for word in words if word not in worker.said] == [], worker.said
+        assert [word for word in expected if word not in worker.said] == [], worker.said
         assert "Traceback" not in worker.said
         assert "ready" not in worker.said.split()
 

@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet, Document, parse_definitions
+from app.domain.filling import as_past, held_back, of_the_past, past_lane
 from app.domain.partition import AudiencePartition
 from app.domain.plan import Plan
-from app.domain.plan_changes import refuse_unsupported_changes
+from app.domain.plan_changes import generations_after
 from app.domain.plan_versions import PlanVersions, projection
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.state import CLOCK_KEY, decode_record, decode_state
 from schemas.membership import Change, MembershipDelta
-from schemas.profile import MARKER, VERSION, ProfileEvent
+from schemas.profile import MARKER, PAST, PAST_END, VERSION, ProfileEvent
 from tests.unit.domain.plans import DAY, FAR_WALL, HOUR, START
 
 LANES = ("lane-0", "lane-1")
@@ -110,6 +111,7 @@ class World:
         self.versions.take(self.first, self.plans[self.first])
         self.at = dict.fromkeys(LANES, self.first)
         self.offsets = dict.fromkeys(LANES, 0)
+        self.source: dict[str, list[tuple[int, bytes]]] = {lane: [] for lane in LANES}
         self.resolvers = {
             lane: Resolver(projection([self.plans[self.first]]), ResolveOptions()) for lane in LANES
         }
@@ -135,8 +137,21 @@ class World:
         for profile, event in again:
             self._arrive(profile, event)
 
-    def publish(self, number: int) -> None:
-        self.versions.take(number, self.plans[number])
+    def publish(self, number: int, held: frozenset[str] = frozenset()) -> None:
+        self.versions.take(number, self.plans[number], held)
+
+    def read_again(self, lane: str, number: int, most: int | None = None) -> None:
+        """The lane's records for those who wait; `most` of them and no end, as if the reader had died there."""
+        held = self.versions.held[number]
+        resolver = Resolver(of_the_past(self.plans[number], held, number), ResolveOptions())
+        past = past_lane(number, lane)
+        for offset, raw in self.source[lane][:most]:
+            for profile, event in resolver.resolve(raw, None, FAR_WALL, past, offset).records:
+                again = as_past(event)
+                if again is not None:
+                    self._arrive(profile, again)
+        if most is None:
+            self._arrive("", ProfileEvent(VERSION, PAST_END, past, self.offsets[lane] + 1, 0, 0, 0))
 
     def carry(self, lane: str, number: int) -> None:
         """The lane's resolver has read of the version, and projects for both from now on."""
@@ -159,6 +174,7 @@ class World:
             body |= {"type": "identify", "traits": {"country": "DE" if step.revenue else "FR"}}
         self.offsets[lane] += 1
         raw = json.dumps(body).encode()
+        self.source[lane].append((self.offsets[lane], raw))
         for profile, event in (
             self.resolvers[lane].resolve(raw, None, FAR_WALL, lane, self.offsets[lane]).records
         ):
@@ -186,6 +202,8 @@ class World:
             self._commit(len(self.log) - 1)
         if event.kind == MARKER:
             self.partition.apply_marker(event)
+        elif event.kind in (PAST, PAST_END):
+            self.partition.apply_past(profile, event)
         else:
             self.partition.apply(profile, event)
 
@@ -234,7 +252,7 @@ def finish(world: World) -> None:
 
 
 def test_the_change_under_test_needs_no_more_of_the_past() -> None:
-    refuse_unsupported_changes(definitions(OLD), definitions(NEW), START)
+    assert generations_after(definitions(OLD), definitions(NEW), {}, 2, START) == {}
 
 
 @given(steps, steps, steps, st.sampled_from([1, 3, 1_000]), st.booleans())
@@ -418,3 +436,79 @@ def test_what_nobody_asks_for_any_more_leaves_the_states() -> None:
     world.run(Step(HOUR, 0, "user_1", "A"))
     finish(world)
     assert world.members()["month"] == {"user_1"}
+
+
+# --- filled from history ---
+
+# All of these ask for what OLD does not keep: longer, other, ever, everybody, and those who ask for their membership.
+FILLED = """
+audiences:
+  - {name: Month, when: {event: A, within: 50d}}
+  - {name: Spender, when: {event: A, within: 60d, sum: {property: revenue, at_least: 50}}}
+  - {name: Ever c, when: {event: C, count: {exactly: 1}}}
+  - {name: Never b, when: {event: B, count: {exactly: 0}}}
+  - {name: Funnel, when: {event: A, then: {event: C, count: {at_least: 1}, within: 30d}}}
+  - {name: French, when: {all: [{trait: country, equals: FR}, {trait: plan, exists: false}]}}
+  - {name: Not month, when: {all: [{event: B}, {not: {audience: month}}]}}
+"""
+
+
+def filled_world(most: int) -> tuple[World, frozenset[str]]:
+    before, after = definitions(OLD), definitions(FILLED)
+    generations = generations_after(before, after, {}, 2, START)
+    assert set(generations) >= {"month", "ever_c", "never_b", "funnel", "french"}
+    plan = compile_audiences(after.audiences, after.traits, generations)
+    held = held_back(after.audiences, before.audiences, generations, plan)
+    assert held == {*generations, "not_month"}
+    return World({1: PLANS[1], 2: plan}, most=most), held
+
+
+@given(
+    st.lists(steps, min_size=5, max_size=5),
+    st.sampled_from([1, 3, 1_000]),
+    st.sampled_from([0, 1, 4]),
+    st.booleans(),
+)
+def test_a_filled_audience_ends_as_if_it_had_been_there_from_the_start(
+    phases: list[list[Step]], most: int, died_at: int, crash: bool
+) -> None:
+    world, held = filled_world(most)
+    before, between, waiting, reading, after = phases
+    for step in before:
+        world.run(step)
+    world.publish(2, held)
+    world.carry("lane-1", 2)
+    for step in between:
+        world.run(step)
+    world.carry("lane-0", 2)
+    world.markers()
+    world.commit()
+    at_switch = len(world.deltas)
+    for step in waiting:
+        world.run(step)
+    world.read_again("lane-0", 2, died_at)
+    world.commit()
+    world.read_again("lane-0", 2)
+    if crash:
+        world.recover()
+    for step in reading:
+        world.run(step)
+    world.commit()
+    assert world.partition.is_filling
+    assert [delta for delta in world.deltas[at_switch:] if delta.audience in held] == []
+    world.read_again("lane-1", 2)
+    world.commit()
+    if crash:
+        world.recover()
+    assert not world.partition.is_filling
+    for step in after:
+        world.run(step)
+    finish(world)
+    reference = World({2: compiled(FILLED)}, first=2)
+    for step in (*before, *between, *waiting, *reading, *after):
+        reference.run(step)
+    finish(reference)
+    kept = {key: people for key, people in world.members().items() if key in world.plans[2].audiences}
+    assert kept == reference.members()
+    counted = {key: counted.members for key, counted in world.counters.audiences.items() if counted.members}
+    assert counted == {key: len(people) for key, people in kept.items()}

@@ -30,6 +30,7 @@ def test_a_worker_that_has_done_nothing() -> None:
         "audiences": {"vips": {"members": 0, "entered": 0, "exited": 0, "destinations": []}},
         "dead_letters": {},
         "clock_lag_seconds": None,
+        "backfill": {},
         "unknown_audiences": {"calls": {}, "other_calls": 0},
         "forgotten": {"message_ids": 0, "events": 0},
     }

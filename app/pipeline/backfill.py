@@ -1,0 +1,125 @@
+"""The source topic's history → profile.events, for audiences that are newer than it.
+
+When all partitions of profile.events run by a version that fills audiences from history, each worker reads the
+source partitions it owns once more, from their beginning to their present end, and writes what those audiences need of
+each call in a lane of its own, which holds no clock. The end of the lane is written into every partition behind it;
+when a partition has the ends of all lanes, its audiences stop waiting (app.domain.plan_switch). Reading begins anew
+after a crash: what was written before is recognised by its position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from app.domain.filling import as_past, of_the_past, past_lane
+from app.errors import UnreachableError
+from schemas.profile import PAST_END, VERSION, ProfileEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from typing import Any
+
+    from app.domain.plan import Plan
+    from app.domain.resolution import Resolver
+    from app.pipeline.expire import LaneProgress
+    from app.pipeline.follow import Follower
+    from app.ports import Clock, RecordWriter
+
+WATCH_SECONDS = 1.0
+# Between two batches, so that live calls have most of the time.
+PAUSE_SECONDS = 0.05
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(slots=True)
+class Progress:
+    """Offsets of one source partition: `read` of all below `end`."""
+
+    read: int
+    end: int
+
+
+@dataclass(slots=True)
+class Backfill:
+    """One worker's part. `batches` (partition, end) reads the source partition from its beginning up to that offset;
+    `end_offset` asks for its present end. Both block, as does `writer.flush`; `in_thread` awaits such a call.
+    """
+
+    follower: Follower
+    lanes: LaneProgress
+    writer: RecordWriter
+    clock: Clock
+    partitions: int
+    output: str
+    resolver: Callable[[Plan], Resolver]
+    end_offset: Callable[[int], int]
+    batches: Callable[[int, int], Iterator[list[Any]]]
+    in_thread: Callable[..., Awaitable[Any]]
+    # Of the newest version, for the source partitions that this worker reads or has read.
+    progress: dict[int, Progress] = field(default_factory=dict)
+    _done: set[tuple[int, str]] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Read whenever there is something to fill, for ever."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await self.step()
+            except UnreachableError:
+                continue
+
+    async def step(self) -> None:
+        """Read what is to be read now."""
+        published = self.follower.published
+        newest = published.newest
+        if newest is None or not published.is_filling(self.partitions):
+            self.progress.clear()
+            return
+        number = newest.number
+        if any(published.running.get(partition) != number for partition in range(self.partitions)):
+            return  # where a partition goes over is not known before it has
+        for partition in self.lanes.partitions:
+            lane = self.lanes.lane(partition)
+            if (number, lane) not in self._done and await self._fill(number, partition, lane):
+                self._done.add((number, lane))
+
+    async def _fill(self, number: int, partition: int, lane: str) -> bool:
+        """Whether all was written while the partition was this worker's."""
+        versions = self.follower.versions
+        resolver = self.resolver(of_the_past(versions.plans[number], versions.held[number], number))
+        end = await self.in_thread(self.end_offset, partition)
+        progress = self.progress[partition] = Progress(0, end)
+        batches = self.batches(partition, end)
+        while (batch := await self.in_thread(next, batches, None)) is not None:
+            if not self._owns(partition, lane):
+                return False
+            for record in batch:
+                self._write(resolver, record, past_lane(number, lane))
+            await self.in_thread(self.writer.flush)
+            progress.read = batch[-1].offset() + 1
+            await asyncio.sleep(PAUSE_SECONDS)
+        if not self._owns(partition, lane):
+            return False
+        progress.read = end
+        last = ProfileEvent(VERSION, PAST_END, past_lane(number, lane), end, 0, 0, 0)
+        for target in range(self.partitions):
+            self.writer.produce(self.output, _encode(last), b"", target)
+        await self.in_thread(self.writer.flush)
+        return True
+
+    def _owns(self, partition: int, lane: str) -> bool:
+        return partition in self.lanes.partitions and self.lanes.lane(partition) == lane
+
+    def _write(self, resolver: Resolver, record: Any, lane: str) -> None:
+        outcome = resolver.resolve(
+            record.value(), record.timestamp()[1], self.clock.now_ms(), lane, record.offset()
+        )
+        for profile, event in outcome.records:
+            past = as_past(event)
+            if past is not None:
+                self.writer.produce(self.output, _encode(past), profile.encode())

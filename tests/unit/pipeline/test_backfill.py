@@ -1,0 +1,162 @@
+"""Reading the source again for audiences that are newer than it: when, what, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.adapters.memory import ManualClock, MemoryControl
+from app.domain.definitions import DefinitionSet, Document, parse_definitions
+from app.domain.published import Published, to_apply
+from app.domain.resolution import ResolveOptions, Resolver
+from app.pipeline import backfill
+from app.pipeline.backfill import Backfill
+from app.pipeline.expire import LaneProgress
+from app.pipeline.follow import Follower, InForce
+from schemas.profile import PAST, PAST_END, ProfileEvent
+
+ONE = "{name: One, when: {event: A, within: 30d}}"
+NEW = "{name: New, when: {event: B, within: 30d}}"
+
+
+@dataclass
+class Message:
+    """As confluent-kafka hands it over."""
+
+    number: int
+    event: str
+
+    def value(self) -> bytes:
+        instant = "2026-01-01T00:00:00Z"
+        call = {
+            "type": "track",
+            "event": self.event,
+            "userId": f"user_{self.number}",
+            "messageId": str(self.number),
+        }
+        return json.dumps({**call, "timestamp": instant, "receivedAt": instant}).encode()
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1_767_225_600_000
+
+    def offset(self) -> int:
+        return self.number
+
+
+def of(*audiences: str) -> DefinitionSet:
+    return parse_definitions([Document("audiences.yaml", f"audiences: [{', '.join(audiences)}]")])
+
+
+class World:
+    """Two partitions of profile.events, and one source partition with a call of A and one of B in turn."""
+
+    def __init__(self) -> None:
+        self.control = MemoryControl()
+        self.written: list[tuple[int, bytes, ProfileEvent]] = []
+        self.lanes = LaneProgress()
+        self.lanes.assign("topic", {0})
+        self.lost_behind: int | None = None
+        follower = Follower(self.control, 2, self._in_thread, self._use)
+        self.backfill = Backfill(
+            follower=follower,
+            lanes=self.lanes,
+            writer=self,
+            clock=ManualClock(),
+            partitions=2,
+            output="profile.events",
+            resolver=lambda plan: Resolver(plan, ResolveOptions()),
+            end_offset=lambda _: 6,
+            batches=self._batches,
+            in_thread=self._in_thread,
+        )
+
+    async def _in_thread(self, call: Any, *args: Any) -> Any:
+        await asyncio.sleep(0)
+        return call(*args)
+
+    async def _use(self, in_force: InForce) -> None:
+        del in_force
+
+    def _batches(self, partition: int, end: int) -> Iterator[list[Message]]:
+        assert partition == 0
+        for first in range(0, end, 2):
+            if first == self.lost_behind:
+                self.lanes.assign("topic", set())
+            yield [Message(first, "A"), Message(first + 1, "B")]
+
+    def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1) -> None:
+        assert topic == "profile.events"
+        event = msgspec.msgpack.decode(value or b"", type=ProfileEvent)
+        self.written.append((partition, key or b"", event))
+
+    def flush(self) -> None:
+        pass
+
+    def publish(self, *audiences: str) -> None:
+        self.control.publish(lambda published: to_apply(published, of(*audiences), 2, 0, allow_delete=True))
+
+    async def step(self) -> list[tuple[int, bytes, ProfileEvent]]:
+        """What it writes."""
+        del self.written[:]
+        await self.backfill.follower.refresh()
+        await self.backfill.step()
+        return list(self.written)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(backfill, "PAUSE_SECONDS", 0)
+    made = World()
+    made.publish(ONE)
+    made.control.run_by({0: 1, 1: 1})
+    return made
+
+
+async def test_reads_nothing_before_every_partition_has_gone_over(world: World) -> None:
+    assert await world.step() == []
+    world.publish(ONE, NEW)
+    world.control.run_by({0: 2})
+    assert await world.step() == []
+
+
+async def test_writes_what_the_new_audience_needs_and_the_end_everywhere(world: World) -> None:
+    world.publish(ONE, NEW)
+    world.control.run_by({0: 2, 1: 2})
+    # No partition has said yet that it waits no longer.
+    world.control.published = Published(
+        world.control.published.versions, world.control.published.running, frozenset({0, 1})
+    )
+    written = await world.step()
+    calls = [(key, event.offset) for _, key, event in written if event.kind == PAST]
+    assert calls == [(b"user_1", 1), (b"user_3", 3), (b"user_5", 5)]
+    assert {event.lane for _, _, event in written} == {"past/2/topic/0"}
+    assert [(partition, event.offset) for partition, _, event in written if event.kind == PAST_END] == [
+        (0, 6),
+        (1, 6),
+    ]
+    assert [event.kind for _, _, event in written[-2:]] == [PAST_END, PAST_END]
+    assert (world.backfill.progress[0].read, world.backfill.progress[0].end) == (6, 6)
+    assert await world.step() == [], "once"
+    world.control.published = Published(world.control.published.versions, {0: 2, 1: 2})
+    assert await world.step() == []
+    assert world.backfill.progress == {}
+
+
+async def test_says_no_end_of_a_lane_that_has_become_another_workers(world: World) -> None:
+    world.publish(ONE, NEW)
+    world.control.published = Published(world.control.published.versions, {0: 2, 1: 2}, frozenset({0, 1}))
+    world.lost_behind = 4
+    written = await world.step()
+    assert [event.offset for _, _, event in written] == [1, 3]
+    world.lanes.assign("topic", {0})
+    world.lost_behind = None
+    written = await world.step()
+    assert [event.kind for _, _, event in written] == [PAST, PAST, PAST, PAST_END, PAST_END], (
+        "from the beginning"
+    )
