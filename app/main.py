@@ -33,7 +33,7 @@ from app.domain.explanation import Explainer
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.plan import Plan
-from app.domain.published import Published, to_publish_at_start
+from app.domain.published import Published, cleared_by, definitions_of, to_publish_at_start
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
@@ -110,6 +110,7 @@ class Worker:
         )
         self._after_step = after_step
         self._lags: dict[str, int | None] = {}
+        self._explainers: dict[int, Explainer] = {}
         # Counts the changes of what this worker owns.
         self._assignment = 0
         self._threads = ThreadPoolExecutor(8, "worker")
@@ -261,7 +262,7 @@ class Worker:
             partitions=evaluate.partitions,
             count=self._settings.partitions,
             early_ms=EARLY_MS,
-            explainer=lambda: self._explainer,
+            explainer=self._explainer,
             owners=lambda partition: self._faust.workers(changelog, partition),
             workers=self._faust.workers,
             ready=self._faust.ready.is_set,
@@ -411,9 +412,18 @@ class Worker:
             ),
         )
 
+    def _explainer(self, number: int) -> Explainer:
+        """Of the version that a partition runs by."""
+        if number not in self._explainers:
+            record = self._follower.published.versions[number]
+            defined = definitions_of(record)
+            self._explainers[number] = Explainer(
+                (*defined.audiences, *cleared_by(record)), defined.traits, record.generations
+            )
+        return self._explainers[number]
+
     async def _use_definitions(self, in_force: InForce) -> None:
         refuse_unread_topics(in_force.definitions.audiences, self._settings.source_topic)
-        self._explainer = Explainer(in_force.delivered, in_force.definitions.traits)
         self._pipeline.stages.resolve.project_for(self._resolver(in_force.projection), in_force.number)
         await self._pipeline.update_destinations(in_force.delivered)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.condition_tests import ConditionCompiler, Scope, within_lookback
 from app.domain.condition_words import describe_condition
+from app.domain.conditions import NO_GENERATIONS, filled_by
 from app.domain.definitions_warnings import identifies_people
 from app.domain.explanation_events import observer
 from app.domain.feeds import Since
@@ -29,7 +30,7 @@ from schemas.audience import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from app.domain.comparing import Readers
@@ -86,9 +87,13 @@ class Explainer:
     """The conditions of a set of definitions, by audience: `when`, `require` and the beginning of each, as one node."""
 
     def __init__(
-        self, definitions: Sequence[AudienceDefinition], traits: Sequence[ComputedTraitDefinition] = ()
+        self,
+        definitions: Sequence[AudienceDefinition],
+        traits: Sequence[ComputedTraitDefinition] = (),
+        generations: Mapping[str, int] = NO_GENERATIONS,
     ) -> None:
-        """Raises what compiling the definitions raises."""
+        """Raises what compiling the definitions raises; `generations` as for that."""
+        self._generations = generations
         self._readers = TraitSources(traits).reader
         self.definitions = {definition.key: definition for definition in definitions}
         self._conditions = {key: self._parts(definition) for key, definition in self.definitions.items()}
@@ -108,6 +113,8 @@ class Explainer:
         if not definition.include_history:
             # The instant decides what is folded, not what is asked of it.
             since = Since(definition.key, definition.created_at, None)
+        elif definition.key in self._generations:
+            since = Since(filled_by(definition.key, self._generations[definition.key]), None, None)
         compiler = _NodeCompiler(definition.key, self._readers, Scope(since, definition.lookback_ms))
         conditions = (definition.when, definition.require)
         return tuple(compiler.node(condition) for condition in conditions if condition is not None)

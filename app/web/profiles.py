@@ -38,14 +38,14 @@ _MOST_FORWARDS: Final = 100
 class ProfileSource:
     """Where the page looks. `partitions` are the owned ones, of `count` altogether.
 
-    `explainer` explains the definitions that the partitions work by. `owners` gives the URLs of the workers that own
+    `explainer` explains the version of the definitions that a partition runs by. `owners` gives the URLs of the workers that own
     a partition as far as is known, `workers` those of all.
     """
 
     partitions: Mapping[int, AudiencePartition]
     count: int
     early_ms: int
-    explainer: Callable[[], Explainer]
+    explainer: Callable[[int], Explainer]
     owners: Callable[[int], list[str]]
     workers: Callable[[], list[str]]
     ready: Callable[[], bool]
@@ -123,6 +123,12 @@ class _ProfilePage:
         source = self._source
         # In a thread: a profile with many events has a long future. All that it works on is its own.
         found = await asyncio.to_thread(
-            report, profile, state, partition.plan, source.explainer(), now, source.early_ms
+            report,
+            profile,
+            state,
+            partition.plan,
+            source.explainer(partition.definitions),
+            now,
+            source.early_ms,
         )
         return OK, as_document(found)

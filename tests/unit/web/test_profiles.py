@@ -80,7 +80,7 @@ class Site:
             partitions=self.partitions,
             count=COUNT,
             early_ms=0,
-            explainer=lambda: explainer,
+            explainer=lambda _: explainer,
             owners=lambda number: [f"http://owner-of-{number}:6066"],
             workers=lambda: ["http://one:6066", "http://two:6066"],
             ready=lambda: self.ready,
