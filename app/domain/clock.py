@@ -92,6 +92,12 @@ class PartitionClock:
             if self._least is None or known is None or known <= self._least:
                 self._find_least()
 
+    def forget(self, prefix: str) -> None:
+        """The lanes whose names begin so bring nothing any more that has to be told from a redelivery."""
+        for known in (self._positions, self._progress):
+            for lane in [lane for lane in known if lane.startswith(prefix)]:
+                del known[lane]
+
     def positions(self) -> dict[str, int]:
         """The offset of the newest record of each lane."""
         return {lane: position[0] for lane, position in self._positions.items()}

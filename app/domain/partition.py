@@ -16,6 +16,7 @@ from app.domain.clock import PartitionClock
 from app.domain.computed_traits import refresh, refresh_after
 from app.domain.counters import AudienceCounters
 from app.domain.evaluation import Instant, announce, evaluate, next_due
+from app.domain.filling import PAST_LANE
 from app.domain.fold import (
     add_event,
     adopt,
@@ -228,6 +229,8 @@ class AudiencePartition:
         elif event.kind == PAST_END:
             plan = self._switch.end_lane(event)
             if plan is not None:
+                # What comes of these lanes now is no news to anybody.
+                self.clock.forget(PAST_LANE)
                 self._go_over(plan)
         else:
             if not self._switch.is_news(event):
