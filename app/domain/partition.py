@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from app.domain.clock import PartitionClock
 from app.domain.computed_traits import refresh, refresh_after
-from app.domain.counters import AudienceCounters
 from app.domain.evaluation import Instant, announce, evaluate, next_due
 from app.domain.filling import PAST_LANE
 from app.domain.fold import (
@@ -53,9 +52,10 @@ from app.domain.state import (
     encode_state,
     wake_of,
 )
+from app.domain.tally import Tally
 from app.domain.timers import Timers
 from schemas.dead_letter import DropReason
-from schemas.membership import Cause, Change, never_entered
+from schemas.membership import Cause
 from schemas.profile import CALL, MARKER, PAST, PAST_END
 
 if TYPE_CHECKING:
@@ -67,8 +67,6 @@ if TYPE_CHECKING:
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
-_ENTERED: Final = Change.ENTERED
-_EXITED: Final = Change.EXITED
 
 # Combinations of feeds whose audiences are remembered.
 _MAX_COMBINATIONS: Final = 10_000
@@ -119,9 +117,7 @@ class AudiencePartition:
         self._expired = counters.stages[EXPIRE]
         self._touched: dict[bytes, ProfileState] = {}
         self._deltas: list[MembershipDelta] = []
-        self._members: dict[str, int] = {}
-        # The audiences whose members are among those that /stats shows.
-        self._counted: frozenset[str] = frozenset()
+        self._tally = Tally(counters, self._evaluated)
         self._record_changed = False
         self._timers = Timers(self._wake_of)
         self._next_due = NEVER
@@ -155,7 +151,6 @@ class AudiencePartition:
         if record is not None:
             self.clock.load(record.clock)
             self._fired = record.fired
-            self._members = dict(record.members)
             self._mailbox.sent = record.sent
             if record.plan != self.plan.digest:
                 self._overdue.update(self.states)
@@ -163,20 +158,12 @@ class AudiencePartition:
             wake = AT_ONCE if self._overdue else wake_of(state)
             if wake != NEVER:
                 self._timers.arm(key, wake)
-        self._counted = frozenset(self._switch.full.audiences)
-        self._count_members(1)
+        self._tally.begin({} if record is None else record.members, self._switch.full.audiences)
         self._note_next_due()
 
     def release(self) -> None:
         """This worker owns the partition no longer: its members are no longer counted here."""
-        self._count_members(-1)
-        self._members = {}
-
-    def _count_members(self, sign: int) -> None:
-        """The members of audiences that are no longer there are counted nowhere."""
-        for audience, members in self._members.items():
-            if audience in self._counted:
-                self._audience_counters(audience).members += sign * members
+        self._tally.end()
 
     # --- another version of the definitions ---
 
@@ -192,17 +179,10 @@ class AudiencePartition:
 
     def _go_over(self, plan: Plan) -> None:
         """To another version. Every profile is due, if it makes a difference."""
-        before, counters = self.plan, self._counters.audiences
+        before = self.plan
         self.plan = plan
         self._audiences_of.clear()
-        counted, self._counted = self._counted, frozenset(self._switch.full.audiences)
-        for key in counted ^ self._counted:
-            # The members of a deleted audience are counted nowhere.
-            members = self._members.get(key, 0)
-            if key in counters or members:
-                self._audience_counters(key).members += members if key in self._counted else -members
-            if key in counted and key in counters and not counters[key].members:
-                del counters[key]
+        self._tally.show(self._switch.full.audiences)
         self._record_changed = True
         if plan.digest != before.digest:
             self._overdue.update(self.states, self._touched)
@@ -544,7 +524,7 @@ class AudiencePartition:
                 1,
                 self.clock.dump(),
                 "" if self._overdue else self.plan.digest,
-                self._members,
+                self._tally.members,
                 self._switch.applied,
                 fired,
                 self._mailbox.sent,
@@ -572,7 +552,7 @@ class AudiencePartition:
 
     def members(self, audience: str) -> int:
         """How many profiles of this partition are members now."""
-        return self._members.get(audience, 0)
+        return self._tally.members.get(audience, 0)
 
     def person(self, profile: str) -> str:
         """The profile that this one has become part of, as far as this partition knows; itself, if none."""
@@ -609,32 +589,8 @@ class AudiencePartition:
         if not deltas:
             return
         stage.records_out += len(deltas)
-        members = self._members
-        for delta in deltas:
-            key = delta.audience
-            counted = self._counters.audiences.get(key) or self._audience_counters(key)
-            if delta.change is _ENTERED:
-                members[key] = members.get(key, 0) + 1
-                counted.members += 1
-                counted.entered += 1
-                if delta.rows and not any(delta.rows.values()):
-                    self._evaluated.dropped[DropReason.NO_IDENTIFIER.value] += 1
-            elif delta.change is _EXITED and not never_entered(delta):
-                told = delta.cause is Cause.MERGE or len(delta.rows) == len(
-                    self.plan.audiences[key].destinations
-                )
-                if not told:
-                    stage.dropped[DropReason.NOT_IN_SYNC_MODE.value] += 1
-                members[key] = members.get(key, 0) - 1
-                counted.members -= 1
-                counted.exited += 1
+        self._tally.note(deltas, stage, self.plan)
         self._deltas.extend(deltas)
-
-    def _audience_counters(self, key: str) -> AudienceCounters:
-        counted = self._counters.audiences.get(key)
-        if counted is None:
-            counted = self._counters.audiences[key] = AudienceCounters()
-        return counted
 
     # --- states and timers ---
 
