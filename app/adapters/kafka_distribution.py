@@ -81,8 +81,8 @@ def _download_into(home: Path) -> None:
 def _resolve(staging: Path) -> list[Path]:
     try:
         from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415 - part of an optional extra
-        from jgo.env import EnvironmentBuilder, LinkStrategy  # noqa: PLC0415
-        from jgo.maven import MavenContext  # noqa: PLC0415
+        from jgo.env import EnvironmentBuilder, LinkStrategy  # noqa: PLC0415 - as above
+        from jgo.maven import MavenContext  # noqa: PLC0415 - as above
     except ImportError as exc:
         raise _extra_missing(exc) from exc
     context = MavenContext(repo_cache=staging / "maven", remote_repos={"central": MAVEN_CENTRAL_URL})

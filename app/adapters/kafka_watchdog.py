@@ -118,8 +118,7 @@ def main() -> int:
         command,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
-        # Safe: no thread has been started yet.
-        preexec_fn=_die_with_the_watchdog if sys.platform == "linux" else None,  # noqa: PLW1509
+        preexec_fn=_die_with_the_watchdog if sys.platform == "linux" else None,  # noqa: PLW1509 - no thread runs yet
     )
     sys.stdout.write(f"{child.pid}\n")
     sys.stdout.flush()

@@ -113,8 +113,7 @@ def _call(kind: str, message_id: str, order: Order, **content: Any) -> Call:
 
 def traits(customer: str) -> dict[str, str]:
     """What is made up of a customer, the same every time; about every other one has left a phone number."""
-    # Not for secrets: the same seed has to give the same person.
-    chance = random.Random(f"audience-sync {customer}")  # noqa: S311
+    chance = random.Random(f"audience-sync {customer}")  # noqa: S311 - the same seed gives the same person
     number = int(customer)
     places = _places()
     place = places[number % len(places)]
