@@ -170,7 +170,21 @@ class Not(_Kind):
     condition: TaggedCondition
 
 
-Condition = EventCondition | TraitCondition | AudienceReference | AllOf | AnyOf | Not
+class Quantifier(StrEnum):
+    ANY = "any"
+    ALL = "all"
+    NONE = "none"
+
+
+class UsersCondition(_Kind):
+    """Of the users of an account some, all or none satisfy `condition`. Of no users: none is true, any and all false."""
+
+    kind: Literal["users"] = "users"
+    quantifier: Quantifier
+    condition: TaggedCondition
+
+
+Condition = EventCondition | TraitCondition | AudienceReference | AllOf | AnyOf | Not | UsersCondition
 # Chosen by `kind`: trying one class after the other would take exponential time in the depth of a condition.
 TaggedCondition = Annotated[Condition, Field(discriminator="kind")]
 
@@ -220,6 +234,13 @@ class AudienceSource(StrEnum):
     COMPUTED = "computed"
     ENGAGE = "engage"
     REVERSE_ETL = "reverse_etl"
+
+
+class Entity(StrEnum):
+    """What an audience has for members: people, or accounts, whose people are sent."""
+
+    USER = "user"
+    ACCOUNT = "account"
 
 
 class SyncMode(StrEnum):
@@ -293,12 +314,16 @@ class AudienceDefinition(Message):
     Nobody is a member before `created_at`, epoch milliseconds. Without `include_history`, events received before it
     do not count, nor is anybody a member before the audience is first applied where no `created_at` is given.
     `lookback_ms` bounds the age of every event that counts.
+
+    Of an audience of accounts `when` is about the account, with `users` conditions about its people; `require` and
+    `include_anonymous` are about the people, who are sent while their account is a member.
     """
 
     key: Annotated[str, Field(pattern=KEY_PATTERN)]
     name: str
     description: str | None = None
     source: AudienceSource = AudienceSource.COMPUTED
+    entity: Entity = Entity.USER
     when: TaggedCondition | None = None
     rows: Rows | None = None
     require: TaggedCondition | None = None
@@ -315,6 +340,8 @@ class AudienceDefinition(Message):
             raise ValueError("`when` belongs to computed audiences, all of them and no others")
         if (self.rows is not None) != (self.source is AudienceSource.REVERSE_ETL):
             raise ValueError("`rows` belongs to audiences of a warehouse, all of them and no others")
+        if self.entity is Entity.ACCOUNT and self.source is not AudienceSource.COMPUTED:
+            raise ValueError("audiences of accounts are computed")
         return self
 
     @model_validator(mode="after")
@@ -325,5 +352,5 @@ class AudienceDefinition(Message):
         return self
 
 
-for _model in (AllOf, AnyOf, Not, AudienceDefinition):
+for _model in (AllOf, AnyOf, Not, UsersCondition, AudienceDefinition):
     _model.model_rebuild()

@@ -43,6 +43,7 @@ class DropReason(StrEnum):
     NOT_IN_SYNC_MODE = "not_in_sync_mode"
     NO_IDENTIFIER = "no_identifier"
     FORGOTTEN = "forgotten"
+    ACCOUNT_FULL = "account_full"
 
 
 class Origin(StoredMessage):

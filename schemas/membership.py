@@ -23,13 +23,14 @@ class Change(StrEnum):
 
 class Cause(StrEnum):
     """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, or that two profiles
-    have become one.
+    have become one; of an account and its people, what one says to the other.
     """
 
     EVENT = "event"
     TIME = "time"
     CLAIM = "claim"
     MERGE = "merge"
+    ACCOUNT = "account"
 
 
 class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
@@ -41,6 +42,8 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
 
     The `exited` of a profile that ends in a merge has an empty list of rows for each destination that hears of exits:
     it takes back what still waits to be sent, and what has been sent is the business of the profile that goes on.
+
+    Of an audience of accounts there are deltas of its accounts, `group_id:ID`, which nobody is told of, and of their people.
 
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
     """

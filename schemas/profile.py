@@ -7,7 +7,8 @@ Profile ids: a user id as received; for a profile without one `email:SHA256`, `a
 user id that would read as one of the prefixed forms is written `user_id:ID`. An id that is an e-mail address or a
 phone number stands here as its SHA-256 (see app.domain.profile_ids).
 
-Profiles of one person become one by records that they send each other here (see app.domain.linking).
+Profiles of one person become one by records that they send each other here (see app.domain.linking). An account is a
+profile too, `group_id:ID`; it and its users send each other records (see app.domain.accounts).
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ MOVED = 5
 # A call of the past, read again for definitions that are newer than it, and the end of such a lane.
 PAST = 6
 PAST_END = 7
+# Of accounts. A group call says to its user which account they belong to, and to the account what it is.
+JOIN = 8
+GROUP = 9
+# What holds of a user, and that one has become part of another, said to the account; the audiences that the account is
+# in, said to its users.
+STANDING = 10
+ENDED = 11
+ENTRY = 12
 
 VERSION = 1
 
@@ -59,6 +68,22 @@ class Linking(msgspec.Struct, array_like=True, gc=False, frozen=True):
     state: bytes | None = None
 
 
+class Standing(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What users and their accounts say to each other; all are written as profile ids.
+
+    `account`: whose (JOIN, ENTRY). `user`: who speaks, and `replaces` whom (STANDING, ENDED). `holds`: of each condition
+    that accounts ask of their users, by its id, whether it holds of this one. `audiences`: all those that the account is
+    a member of; the greater `sequence` is newer.
+    """
+
+    account: str = ""
+    user: str = ""
+    replaces: list[str] = []
+    holds: dict[str, bool] = {}
+    audiences: list[str] = []
+    sequence: int = 0
+
+
 class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """One accepted call about one profile, a marker (see `LaneProgress`), or what one profile says to another;
     instants are epoch milliseconds.
@@ -76,7 +101,7 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     received: int
     message_id: str | None = None
     hits: list[FeedHit] = []
-    # Only of identify calls: trait path, as definitions write it -> value; None removes the trait.
+    # Of identify calls, and for accounts of group calls: trait path, as definitions write it -> value; None removes the trait.
     traits: dict[str, Any] | None = None
     # Facebook's column name -> the value as sent, a list where the call has several; None: the call says that the
     # profile has none.
@@ -88,6 +113,7 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     progress: dict[str, int] | None = None
     linking: Linking | None = None
     definitions: int = 0
+    standing: Standing | None = None
 
 
 class ProfileEventModel(StoredMessage):
@@ -96,7 +122,7 @@ class ProfileEventModel(StoredMessage):
     model_config = ConfigDict(strict=True)
 
     version: int
-    kind: Literal[0, 1, 2, 3, 4, 5, 6, 7]
+    kind: Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
     lane: str
     offset: int
     index: int
@@ -110,3 +136,4 @@ class ProfileEventModel(StoredMessage):
     progress: dict[str, int] | None = None
     linking: tuple[list[str], str, dict[str, int], bytes | None] | None = None
     definitions: int = 0
+    standing: tuple[str, str, list[str], dict[str, bool], list[str], int] | None = None

@@ -11,7 +11,7 @@ import click
 
 from app.adapters.worker_pages import checked_url, read_page
 from app.domain.normalization import Normalized, normalize_email
-from app.domain.profile_ids import EMAIL, PREFIXES, profile_id_of
+from app.domain.profile_ids import ACCOUNT, EMAIL, PREFIXES, profile_id_of
 from app.errors import InvalidInputError, PermanentError, UnreachableError
 from app.settings import load_settings
 
@@ -40,8 +40,9 @@ _UNAVAILABLE: Final = 503
 def command(profile: str, url: str | None, as_json: bool) -> None:
     """Show which audiences PROFILE is in, why, and when that changes by time alone.
 
-    PROFILE is a user id, an anonymous id, or an e-mail address, which is hashed here. The worker that owns the profile
-    is asked, wherever it is. `*` marks what the verdict rests on. Status 1 when no worker knows the profile.
+    PROFILE is a user id, an anonymous id, or an e-mail address, which is hashed here; `group_id:ID` is an account.
+    The worker that owns the profile is asked, wherever it is. `*` marks what the verdict rests on. Status 1 when no
+    worker knows the profile.
     """
     names = profile_names(profile)
     start = checked_url(url or _worker_url())
@@ -51,7 +52,8 @@ def command(profile: str, url: str | None, as_json: bool) -> None:
             click.echo(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(_lines(found)))
             return
     raise PermanentError(
-        "no worker knows this profile: it is neither a user id, an anonymous id nor an e-mail address of a call "
+        "no worker knows this profile: it is neither a user id, an anonymous id, an e-mail address nor, as "
+        "`group_id:ID` and where there are audiences of accounts, a group id of a call "
         "that has been accepted so far"
     )
 
@@ -60,7 +62,7 @@ def profile_names(text: str) -> list[str]:
     """The profile ids that `text` may stand for, most likely first; none holds an e-mail address or a phone number."""
     if not text.strip():
         raise InvalidInputError("PROFILE is blank: give a user id, an anonymous id or an e-mail address")
-    found = [text] if text.startswith(PREFIXES) and "@" not in text else []
+    found = [text] if text.startswith((*PREFIXES, ACCOUNT)) and "@" not in text else []
     found += [name for name in (profile_id_of(text, None), profile_id_of(None, text)) if name is not None]
     if "@" in text:
         email = normalize_email(text)

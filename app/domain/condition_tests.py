@@ -16,10 +16,19 @@ from app.domain.funnels import compile_funnel
 from app.domain.operators import predicate
 from app.domain.values import goes_into_items
 from app.errors import InvalidInputError
-from schemas.audience import AllOf, AnyOf, AudienceReference, Not, ParentReference, TraitCondition, Window
+from schemas.audience import (
+    AllOf,
+    AnyOf,
+    AudienceReference,
+    Not,
+    ParentReference,
+    TraitCondition,
+    UsersCondition,
+    Window,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from app.domain.comparing import Read, Readers
     from app.domain.date_edges import Watches
@@ -43,8 +52,17 @@ class ConditionCompiler:
     `traits` are paths as definitions write them, `audiences` are those whose membership is asked for. Raises InvalidInputError for a condition that cannot be computed.
     """
 
-    def __init__(self, whose: str, readers: Readers, scope: Scope) -> None:
-        """`whose` the conditions are, as errors say it; `scope` is what they see of the events."""
+    def __init__(
+        self,
+        whose: str,
+        readers: Readers,
+        scope: Scope,
+        of_users: Callable[[UsersCondition], Holds] | None = None,
+    ) -> None:
+        """`whose` the conditions are, as errors say it; `scope` is what they see of the events. `of_users` compiles what
+        accounts ask of their users; None: these are not the conditions of accounts.
+        """
+        self._of_users = of_users
         self._whose = whose
         self._scope = scope
         self._readers = readers
@@ -65,6 +83,12 @@ class ConditionCompiler:
         if isinstance(condition, AudienceReference):
             self.audiences.add(condition.audience)
             return _is_member(condition.audience)
+        if isinstance(condition, UsersCondition):
+            if self._of_users is None:
+                raise InvalidInputError(f"{self._whose}: `users` belongs to an audience of accounts")
+            return self._of_users(condition)
+        if self._of_users is not None:
+            raise InvalidInputError(f"{self._whose}: an account has no events of its own")
         return self._event(condition)
 
     def _read(self, trait: str) -> Read:

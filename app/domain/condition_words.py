@@ -16,10 +16,12 @@ from schemas.audience import (
     Operand,
     Operator,
     ParentReference,
+    Quantifier,
     Scalar,
     ThenCondition,
     TraitCondition,
     TraitReference,
+    UsersCondition,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +52,11 @@ _WORDS: Final[dict[Operator, str]] = {
 }
 
 
+_OF_USERS: Final = {
+    Quantifier.ANY: "any user with",
+    Quantifier.ALL: "only users with",
+    Quantifier.NONE: "no user with",
+}
 _FUNCTIONS: Final = {
     ComputedFunction.COUNT: "the number of",
     ComputedFunction.SUM: "the sum of",
@@ -74,6 +81,8 @@ def describe_condition(condition: Condition) -> str:
         return f"in {condition.audience}"
     if isinstance(condition, Not):
         return f"not ({describe_condition(condition.condition)})"
+    if isinstance(condition, UsersCondition):
+        return f"{_OF_USERS[condition.quantifier]} ({describe_condition(condition.condition)})"
     word = " and " if isinstance(condition, AllOf) else " or "
     return word.join(_part(part) for part in condition.conditions)
 
@@ -107,7 +116,9 @@ def _part(condition: Condition) -> str:
     elif isinstance(condition, TraitCondition):
         alone = len(condition.comparisons) == 1
     else:
-        alone = isinstance(condition, Not | AudienceReference) or len(condition.conditions) == 1
+        alone = (
+            isinstance(condition, Not | AudienceReference | UsersCondition) or len(condition.conditions) == 1
+        )
     return words if alone else f"({words})"
 
 

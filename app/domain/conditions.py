@@ -10,22 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from app.domain.account_plan import key_asked, of_account, of_users, refuse_circles
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.feeds import Since
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
-from app.domain.plan import CompiledAudience, ComputedTrait, Plan, TraitUse, by_event
+from app.domain.plan import AccountPlan, CompiledAudience, ComputedTrait, Plan, TraitUse, by_event
 from app.domain.references import ranks_of
 from app.domain.reverse_etl import listeners, row_source
 from app.domain.trait_sources import TraitSources
 from app.domain.values import extractor, goes_into_items, kept, kept_items
 from app.errors import InvalidInputError
-from schemas.audience import AudienceSource
+from schemas.audience import AudienceSource, Entity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from app.domain.event_conditions import Edge, FeedUse, Holds, Need
     from app.domain.feeds import Feed
     from app.domain.plan import Due
-    from schemas.audience import AudienceDefinition, ComputedTraitDefinition
+    from schemas.audience import AudienceDefinition, ComputedTraitDefinition, UsersCondition
 
     _Grouped = dict[str, list[CompiledAudience]]
 
@@ -61,9 +62,11 @@ def compile_audiences(
 
     def compiled(instants: Mapping[str, int]) -> Plan:
         builder = _Builder(TraitSources(traits))
+        accounts = _Accounts(builder)
         for definition in definitions:
-            builder.add(definition, instants.get(definition.key), generations.get(definition.key))
-        return builder.plan(digest, compiled)
+            add = accounts.add if definition.entity is Entity.ACCOUNT else builder.add
+            add(definition, instants.get(definition.key), generations.get(definition.key))
+        return accounts.plan(digest, compiled)
 
     return compiled({})
 
@@ -86,6 +89,7 @@ def _digest(
             definition.lookback_ms,
             definition.enabled,
             sorted(destination.id for destination in definition.destinations),
+            *(["account"] if definition.entity is Entity.ACCOUNT else []),
         )
         for definition in definitions
     )
@@ -113,7 +117,7 @@ class _Builder:
 
     def __init__(self, traits: TraitSources) -> None:
         self._traits = traits
-        self._parts: dict[str, _Part] = {}
+        self.parts: dict[str, _Part] = {}
         self._feeds: dict[str, Feed] = {}
         self._needs: dict[str, Need] = {}
         self._edges: dict[str, dict[tuple[object, ...], Edge]] = {}
@@ -125,26 +129,37 @@ class _Builder:
 
     def add(self, definition: AudienceDefinition, applied: int | None, generation: int | None) -> None:
         """`applied` is when the audience was first applied, where that is known and of interest."""
-        whose = f"audience {definition.key}"
-        created = definition.created_at
-        if created is None and not definition.include_history:
-            created = applied
-            self._unapplied.append(definition.key)
-        since = None
-        if not definition.include_history:
-            since = Since(definition.key, definition.created_at, created)
-        elif generation is not None:
-            since = Since(filled_by(definition.key, generation), None, None)
-        compiler = ConditionCompiler(whose, self._traits.reader, Scope(since, definition.lookback_ms))
+        created = self.created(definition, applied)
+        compiler = self.compiler(definition.key, scope_of(definition, created, generation))
         conditions = [part for part in (definition.when, definition.require) if part is not None]
         holds = all_of([compiler.compile(condition) for condition in conditions])
+        self.keep(definition, compiler, holds, created)
+
+    def created(self, definition: AudienceDefinition, applied: int | None) -> int | None:
+        """Before when nobody is a member; an audience whose beginning is not known here is noted."""
+        if definition.created_at is not None or definition.include_history:
+            return definition.created_at
+        self._unapplied.append(definition.key)
+        return applied
+
+    def compiler(
+        self, key: str, scope: Scope, of_users: Callable[[UsersCondition], Holds] | None = None
+    ) -> ConditionCompiler:
+        """For the conditions of the audience with this key."""
+        return ConditionCompiler(f"audience {key}", self._traits.reader, scope, of_users)
+
+    def keep(
+        self, definition: AudienceDefinition, compiler: ConditionCompiler, holds: Holds, created: int | None
+    ) -> None:
+        """One audience, with all that has been compiled for it; its conditions have been, to `holds`."""
+        whose = f"audience {definition.key}"
         if created is not None:
             holds = _from(created, holds)
             self._births.add(created)
         for use in compiler.uses:
             self._use(whose, use)
         self._watches |= compiler.watches
-        self._parts[definition.key] = _Part(
+        self.parts[definition.key] = _Part(
             definition=definition,
             holds=holds,
             feeds={use.feed.id for use in compiler.uses} | self._traits.feeds(compiler.traits),
@@ -172,7 +187,7 @@ class _Builder:
         of_audience: _Grouped = {key: [] for key in audiences}
         watched: list[CompiledAudience] = []
         for key, audience in audiences.items():
-            part = self._parts[key]
+            part = self.parts[key]
             for group, names in (
                 (of_feed, part.feeds),
                 (of_trait, part.traits),
@@ -216,11 +231,11 @@ class _Builder:
 
     def _in_order(self) -> dict[str, CompiledAudience]:
         """The audiences by rank; each part takes on what the audiences that it asks for use."""
-        ranks = ranks_of({key: part.audiences for key, part in self._parts.items()})
+        ranks = ranks_of({key: part.audiences for key, part in self.parts.items()})
         audiences = {}
         for key in sorted(ranks, key=ranks.__getitem__):
-            part = self._parts[key]
-            for asked in [self._parts[name] for name in part.audiences]:
+            part = self.parts[key]
+            for asked in [self.parts[name] for name in part.audiences]:
                 part.feeds |= asked.feeds
                 part.traits |= asked.traits
                 part.audiences |= asked.audiences
@@ -240,6 +255,68 @@ class _Builder:
                 rows=row_source(definition),
             )
         return audiences
+
+
+class _Accounts:
+    """Audiences of accounts, beside those of `people`."""
+
+    def __init__(self, people: _Builder) -> None:
+        self._people = people
+        self._own = _Builder(TraitSources(()))
+        self._asked: dict[str, None] = {}
+        self._asked_by: dict[str, tuple[str, ...]] = {}
+
+    def add(self, definition: AudienceDefinition, applied: int | None, generation: int | None) -> None:
+        """As for an audience of people."""
+        people, key = self._people, definition.key
+        created = people.created(definition, applied)
+        scope = scope_of(definition, created, generation)
+        asked: dict[str, None] = {}
+
+        def of_users_of(condition: UsersCondition) -> Holds:
+            name = key_asked(condition, scope)
+            asked[name] = None
+            if name not in people.parts:
+                compiler = people.compiler(key, scope)
+                part = definition.model_copy(update={"key": name, "enabled": True, **_OF_NOBODY})
+                people.keep(part, compiler, compiler.compile(condition.condition), None)
+            return of_users(name, condition.quantifier)
+
+        compiler = self._own.compiler(key, scope, of_users_of)
+        conditions = [] if definition.when is None else [compiler.compile(definition.when)]
+        own = definition.model_copy(update=_OF_NOBODY)
+        self._own.keep(own, compiler, all_of(conditions), created)
+        compiler = people.compiler(key, scope)
+        required = [] if definition.require is None else [compiler.compile(definition.require)]
+        people.keep(definition, compiler, all_of([of_account(key), *required]), None)
+        self._asked |= asked
+        self._asked_by[key] = tuple(asked)
+
+    def plan(self, digest: str, apply: Callable[[Mapping[str, int]], Plan]) -> Plan:
+        """Of the people, with that of the accounts."""
+        if not self._asked_by:
+            return self._people.plan(digest, apply)
+        refuse_circles(
+            {key: part.audiences for key, part in self._people.parts.items()},
+            {key: part.audiences for key, part in self._own.parts.items()},
+            self._asked_by,
+        )
+        accounts = AccountPlan(self._own.plan(digest, apply), tuple(self._asked), self._asked_by)
+        return replace(self._people.plan(digest, apply), accounts=accounts)
+
+
+# What is no audience of people that anybody is told of.
+_OF_NOBODY: Final[Mapping[str, object]] = MappingProxyType({"destinations": [], "include_anonymous": True})
+
+
+def scope_of(definition: AudienceDefinition, created: int | None, generation: int | None) -> Scope:
+    """What the conditions of an audience see of the events; `created` is its beginning, as far as that is known here."""
+    since = None
+    if not definition.include_history:
+        since = Since(definition.key, definition.created_at, created)
+    elif generation is not None:
+        since = Since(filled_by(definition.key, generation), None, None)
+    return Scope(since, definition.lookback_ms)
 
 
 def _from(created: int, holds: Holds) -> Holds:

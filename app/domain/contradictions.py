@@ -17,9 +17,9 @@ from schemas.audience import AllOf, AnyOf, Condition, EventCondition, Not, Opera
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from schemas.audience import AudienceReference, Comparison, Window
+    from schemas.audience import AudienceReference, Comparison, UsersCondition, Window
 
-    _Leaf = EventCondition | TraitCondition | AudienceReference
+    _Leaf = EventCondition | TraitCondition | AudienceReference | UsersCondition
 
 # Pairs of leaves compared for one condition; of a condition that takes more, nothing is said.
 _MOST_PAIRS: Final = 5_000

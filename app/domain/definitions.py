@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.computed_trait_warnings import warn_about_computed_traits
+from app.domain.definitions_accounts import check_accounts, read_entity
 from app.domain.definitions_conditions import ConditionReader
 from app.domain.definitions_facebook import read_destinations
 from app.domain.definitions_keys import AUDIENCE_KEYS, refuse_other_keys
@@ -37,6 +38,7 @@ from schemas.audience import (
     AudienceSource,
     ComputedTraitDefinition,
     Condition,
+    Entity,
     Rows,
     TraitCondition,
 )
@@ -56,7 +58,15 @@ _DECIDES: Final = {
 }
 _OF_EACH_AUDIENCE: Final = ("name", "key")
 # What two audiences that have the same members have in common.
-_MEANING: Final = {"when", "require", "include_anonymous", "include_history", "created_at", "lookback_ms"}
+_MEANING: Final = {
+    "entity",
+    "when",
+    "require",
+    "include_anonymous",
+    "include_history",
+    "created_at",
+    "lookback_ms",
+}
 # Merged by their own rules: `require` of both must hold, `facebook` is merged key by key.
 _OWN_RULES: Final = ("require", "facebook")
 
@@ -101,6 +111,7 @@ def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
     for value in values:
         _read_audience(value, defaults, accepted)
     check_references(accepted.references, accepted.keys)
+    check_accounts(accepted.account_references, accepted.account_traits, accepted.entities, accepted.traits)
     check_traits(accepted.traits, accepted.names_read)
     computed = {key: definition for key, (_, definition) in accepted.traits.items()}
     warn_about_computed_traits(accepted.trait_conditions, computed)
@@ -179,6 +190,10 @@ class _Accepted:
         # Of the traits that conditions ask for.
         self.names_read: set[str] = set()
         self.trait_conditions: list[tuple[Value, TraitCondition]] = []
+        # What audiences of accounts ask of the accounts themselves.
+        self.account_references: list[Reference] = []
+        self.account_traits: list[tuple[Value, TraitCondition]] = []
+        self.entities: dict[str, Entity] = {}
         self._meanings: dict[str, str] = {}
         self._facebook_ids: dict[str, str] = {}
 
@@ -218,15 +233,19 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
     entries = {**{given: default for given, default in defaults.items() if given not in _OWN_RULES}, **own}
     options = _read_options(entries)
     source = _read_source(entries.get("source"))
+    entity = read_entity(value, source, entries.get("entity"))
     conditions = ConditionReader()
-    when = _read_when(conditions, value, source, entries.get("when"))
+    when = _read_when(conditions, value, source, entries.get("when"), entity)
     rows = _read_rows(value, source, entries.get("rows"))
     require = _read_require(conditions, own.get("require"), defaults.get("require"))
     destinations = read_destinations(key or "", own.get("facebook"), defaults.get("facebook"))
     if source is not None:
         check_sync_modes(entries.get("facebook", value), source, destinations)
     accepted.trait_conditions += conditions.trait_conditions
+    accepted.account_references += conditions.account_references
+    accepted.account_traits += conditions.account_traits
     if key is not None:
+        accepted.entities.setdefault(key, entity)
         accepted.references.setdefault(key, []).extend(conditions.references)
     if key is None or name is None or source is None or value.findings.reports > before:
         return
@@ -234,6 +253,7 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
         key=key,
         name=name,
         source=source,
+        entity=entity,
         when=when,
         rows=rows,
         require=require,
@@ -242,7 +262,9 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
     )
     accepted.add(value, audience)
     warn_about_lookback(value, audience)
-    warn_about_requirement(value, audience)
+    if entity is Entity.USER:
+        # Of an account what is required is asked of others than the condition.
+        warn_about_requirement(value, audience)
 
 
 def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str | None]:
@@ -295,7 +317,11 @@ def _read_source(value: Value | None) -> AudienceSource | None:
 
 
 def _read_when(
-    conditions: ConditionReader, audience: Value, source: AudienceSource | None, value: Value | None
+    conditions: ConditionReader,
+    audience: Value,
+    source: AudienceSource | None,
+    value: Value | None,
+    entity: Entity,
 ) -> Condition | None:
     """`when` and `source` must fit; with an unknown source, nothing is said about that."""
     if value is None:
@@ -307,7 +333,7 @@ def _read_when(
     if source in _DECIDES:
         value.refuse(f"an audience with `source: {source}` has no `when`: {_DECIDES[source]} who is in it")
         return None
-    return conditions.read(value)
+    return conditions.read_of_account(value) if entity is Entity.ACCOUNT else conditions.read(value)
 
 
 def _read_rows(audience: Value, source: AudienceSource | None, value: Value | None) -> Rows | None:

@@ -39,8 +39,10 @@ from schemas.audience import (
     EventCondition,
     Not,
     Operator,
+    Quantifier,
     ThenCondition,
     TraitCondition,
+    UsersCondition,
     Window,
 )
 
@@ -52,7 +54,7 @@ MAX_CONDITIONS = 1_000
 # A profile keeps that many instants for `at_least`.
 MAX_COUNT = 1_000_000
 
-_KINDS: Final = ("event", "trait", "audience", "all", "any", "not")
+_KINDS: Final = ("event", "trait", "audience", "all", "any", "not", "users")
 _ALL_KINDS: Final = (*_KINDS, *NOT_SUPPORTED["condition"])
 _AGGREGATES: Final = tuple(function.value for function in AggregateFunction)
 _EVENT_KEYS: Final = (
@@ -66,6 +68,10 @@ _EVENT_KEYS: Final = (
     "then",
     *_AGGREGATES,
 )
+_NO_EVENTS: Final = (
+    "an account has no events of its own: ask for those of its users, as in `users: {any: {event: ...}}`"
+)
+_QUANTIFIERS: Final = tuple(quantifier.value for quantifier in Quantifier)
 _THEN_KEYS: Final = ("event", "count", "within", "where", "context")
 _BETWEEN_AGES: Final = 2
 
@@ -75,10 +81,24 @@ class ConditionReader:
 
     def __init__(self) -> None:
         self._conditions = 0
+        # Whether what is read is about an account; if not, whether about one of its users.
+        self._of_account = False
+        self._of_users = False
+        # References and conditions on traits that are an account's own, with where they are written.
+        self.account_references: list[tuple[Value, str]] = []
+        self.account_traits: list[tuple[Value, TraitCondition]] = []
         # Keys of other audiences, with where they are written.
         self.references: list[tuple[Value, str]] = []
         # Conditions on traits, with where they are written.
         self.trait_conditions: list[tuple[Value, TraitCondition]] = []
+
+    def read_of_account(self, value: Value) -> Condition | None:
+        """As `read`, of a condition about accounts."""
+        self._of_account = True
+        try:
+            return self.read(value)
+        finally:
+            self._of_account = False
 
     def read(self, value: Value, depth: int = 1) -> Condition | None:
         """The condition at `value`, or None when a problem with it or within it was reported."""
@@ -98,17 +118,23 @@ class ConditionReader:
         if entries is None or kind is None:
             return None
         if kind == "event":
+            if self._of_account:
+                value.refuse(_NO_EVENTS)
+                return None
             return _read_event(value, entries)
         if kind == "trait":
             trait = _read_trait(value, entries)
             if trait is not None:
-                self.trait_conditions.append((value, trait))
+                found = self.account_traits if self._of_account else self.trait_conditions
+                found.append((value, trait))
             return trait
         built = [kind] if kind in _KINDS else []
         if not refuse_other_keys(entries, ("condition",), built):
             return None
         if kind == "audience":
             return self._read_reference(entries[kind])
+        if kind == "users":
+            return self._read_users(entries[kind], depth)
         return self._read_compound(kind, entries[kind], depth)
 
     def _read_reference(self, value: Value) -> AudienceReference | None:
@@ -119,7 +145,34 @@ class ConditionReader:
             value.expected("the key of an audience, of a-z, 0-9 and _")
             return None
         self.references.append((value, key))
+        if self._of_account:
+            self.account_references.append((value, key))
         return AudienceReference(audience=key)
+
+    def _read_users(self, value: Value, depth: int) -> UsersCondition | None:
+        if not self._of_account:
+            value.refuse(
+                "`users` is here within `users`: these are conditions of one user"
+                if self._of_users
+                else "`users` belongs to the `when` of an audience with `entity: account`"
+            )
+            return None
+        what = "one of {any: CONDITION}, {all: CONDITION} and {none: CONDITION}, of the users of an account"
+        entries = value.entries(what)
+        if entries is None or not refuse_other_keys(entries, (), _QUANTIFIERS):
+            return None
+        if len(entries) != 1:
+            value.refuse(f"expected {what}")
+            return None
+        [(quantifier, inner)] = entries.items()
+        self._of_account, self._of_users = False, True
+        condition = self.read(inner, depth + 1)
+        self._of_account, self._of_users = True, False
+        return (
+            None
+            if condition is None
+            else UsersCondition(quantifier=Quantifier(quantifier), condition=condition)
+        )
 
     def _read_compound(self, kind: str, value: Value, depth: int) -> Condition | None:
         if kind == "not":

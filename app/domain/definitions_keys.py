@@ -16,6 +16,7 @@ AUDIENCE_KEYS: Final = (
     "key",
     "description",
     "source",
+    "entity",
     "when",
     "rows",
     "require",
@@ -42,17 +43,13 @@ class NotSupported:
 
 # Place -> name -> what it is. What is built leaves this table and enters the reader of its place.
 NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
-    "audience": {
-        "entity": NotSupported("account audiences", accepted="user"),
-    },
+    "audience": {},
     "facebook": {
         "fields": NotSupported("mapped fields"),
         "external_id": NotSupported("hashed external ids", accepted="plain"),
         "value_based": NotSupported("value-based audiences", accepted="false"),
     },
-    "condition": {
-        "users": NotSupported("account audiences"),
-    },
+    "condition": {},
 }
 
 

@@ -10,15 +10,18 @@ from app.domain.durations import DAY_MS, format_duration
 from app.domain.event_survey import MAX_DEPTH, masked
 from app.domain.paths import ARRAY_ITEMS, parse_path
 from app.domain.trait_sources import name_of
+from app.domain.users_conditions import users_conditions
 from schemas.audience import (
     AllOf,
     AnyOf,
     AudienceSource,
+    Entity,
     EventCondition,
     Not,
     ParentReference,
     TraitCondition,
     TraitReference,
+    UsersCondition,
 )
 
 if TYPE_CHECKING:
@@ -128,11 +131,14 @@ def _has(seen: PathsSeen, path: str) -> bool:
 
 def _conditions_of(audience: AudienceDefinition) -> Iterator[EventCondition | TraitCondition]:
     ahead: list[Condition] = [part for part in (audience.when, audience.require) if part is not None]
+    if audience.entity is Entity.ACCOUNT and audience.when is not None:
+        # Traits of accounts are those of group calls, which are not surveyed.
+        ahead[:1] = users_conditions(audience.when)
     while ahead:
         condition = ahead.pop(0)
         if isinstance(condition, AllOf | AnyOf):
             ahead[:0] = condition.conditions
-        elif isinstance(condition, Not):
+        elif isinstance(condition, Not | UsersCondition):
             ahead.insert(0, condition.condition)
         elif isinstance(condition, EventCondition | TraitCondition):
             yield condition

@@ -8,7 +8,15 @@ from app.domain.definitions_values import nearest
 from app.domain.references import cycles_of
 from app.domain.trait_sources import name_of, traits_asked_for
 from app.domain.yaml_nodes import shown
-from schemas.audience import AllOf, AnyOf, EventCondition, Not, TraitCondition, TraitReference
+from schemas.audience import (
+    AllOf,
+    AnyOf,
+    EventCondition,
+    Not,
+    TraitCondition,
+    TraitReference,
+    UsersCondition,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -39,7 +47,7 @@ def names_read(condition: Condition) -> Iterator[str]:
     if isinstance(condition, AllOf | AnyOf):
         for part in condition.conditions:
             yield from names_read(part)
-    elif isinstance(condition, Not):
+    elif isinstance(condition, Not | UsersCondition):
         yield from names_read(condition.condition)
     elif isinstance(condition, TraitCondition):
         yield name_of(condition.trait)

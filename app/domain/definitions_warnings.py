@@ -20,6 +20,7 @@ from schemas.audience import (
     ThenCondition,
     TraitCondition,
     TraitReference,
+    UsersCondition,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def warn_about_lookback(value: Value, audience: AudienceDefinition) -> None:
         condition = ahead.pop()
         if isinstance(condition, AllOf | AnyOf):
             ahead += condition.conditions
-        elif isinstance(condition, Not):
+        elif isinstance(condition, Not | UsersCondition):
             ahead.append(condition.condition)
         elif isinstance(condition, EventCondition) and condition.window is not None:
             near = condition.window.near_ms

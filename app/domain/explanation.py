@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from app.domain.account_plan import key_asked, of_account, of_users
 from app.domain.condition_tests import ConditionCompiler, Scope, within_lookback
 from app.domain.condition_words import describe_condition
 from app.domain.conditions import NO_GENERATIONS, filled_by
@@ -17,16 +18,19 @@ from app.domain.definitions_warnings import identifies_people
 from app.domain.explanation_events import observer
 from app.domain.feeds import Since
 from app.domain.instants import format_instant
+from app.domain.profile_ids import ACCOUNT
 from app.domain.trait_sources import TraitSources
 from app.domain.values import text_of
 from schemas.audience import (
     AllOf,
     AnyOf,
     AudienceReference,
+    Entity,
     EventCondition,
     Not,
     TraitCondition,
     TraitReference,
+    UsersCondition,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +62,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`kind` is the condition's key in the language, or `created`. `deciding`: the verdict at the top rests on it.
+    """`kind` is the condition's key in the language, or `created` or `account`. `deciding`: the verdict at the top rests on it.
 
     `changes_at` is the next instant at which it is known to change by time alone, if nothing more is heard.
     """
@@ -96,7 +100,17 @@ class Explainer:
         self._generations = generations
         self._readers = TraitSources(traits).reader
         self.definitions = {definition.key: definition for definition in definitions}
+        self._of_accounts = {
+            key: definition
+            for key, definition in self.definitions.items()
+            if definition.entity is Entity.ACCOUNT
+        }
         self._conditions = {key: self._parts(definition) for key, definition in self.definitions.items()}
+
+    @property
+    def of_accounts(self) -> Explainer:
+        """What the audiences of accounts ask of an account, which is a profile too."""
+        return _AccountExplainer(tuple(self._of_accounts.values()), (), self._generations)
 
     def node(self, key: str, created: int) -> Node:
         """All that the audience's `holds` asks for; `created` is that of the compiled audience, 0: always."""
@@ -115,14 +129,36 @@ class Explainer:
             since = Since(definition.key, definition.created_at, None)
         elif definition.key in self._generations:
             since = Since(filled_by(definition.key, self._generations[definition.key]), None, None)
-        compiler = _NodeCompiler(definition.key, self._readers, Scope(since, definition.lookback_ms))
-        conditions = (definition.when, definition.require)
-        return tuple(compiler.node(condition) for condition in conditions if condition is not None)
+        return self._compiled(definition, Scope(since, definition.lookback_ms))
+
+    def _compiled(self, definition: AudienceDefinition, scope: Scope) -> tuple[Node, ...]:
+        compiler = _NodeCompiler(definition.key, self._readers, scope)
+        conditions: list[Condition | None] = [definition.when, definition.require]
+        first: tuple[Node, ...] = ()
+        if definition.entity is Entity.ACCOUNT:
+            first = (_account_node(definition.key),)
+            conditions = [definition.require]
+        return (*first, *(compiler.node(condition) for condition in conditions if condition is not None))
+
+
+class _AccountExplainer(Explainer):
+    def _compiled(self, definition: AudienceDefinition, scope: Scope) -> tuple[Node, ...]:
+        def of(condition: UsersCondition) -> Holds:
+            return of_users(key_asked(condition, scope), condition.quantifier)
+
+        compiler = _NodeCompiler(definition.key, self._readers, scope, of)
+        return () if definition.when is None else (compiler.node(definition.when),)
 
 
 class _NodeCompiler:
-    def __init__(self, key: str, readers: Readers, scope: Scope) -> None:
-        self._compile = ConditionCompiler(f"audience {key}", readers, scope).compile
+    def __init__(
+        self,
+        key: str,
+        readers: Readers,
+        scope: Scope,
+        of: Callable[[UsersCondition], Holds] | None = None,
+    ) -> None:
+        self._compile = ConditionCompiler(f"audience {key}", readers, scope, of).compile
         self._readers = readers
         self._scope = scope
 
@@ -134,7 +170,11 @@ class _NodeCompiler:
             return Node(condition.kind, text, parts=(self.node(condition.condition),))
         return Node(condition.kind, text, self._compile(condition), self._see(condition))
 
-    def _see(self, condition: EventCondition | TraitCondition | AudienceReference) -> See | None:
+    def _see(
+        self, condition: EventCondition | TraitCondition | AudienceReference | UsersCondition
+    ) -> See | None:
+        if isinstance(condition, UsersCondition):
+            return _users_seen(key_asked(condition, self._scope))
         if isinstance(condition, AudienceReference):
             return None
         if isinstance(condition, TraitCondition):
@@ -144,6 +184,28 @@ class _NodeCompiler:
         if limited is None:
             return traits
         return _events_seen(limited, observer(limited, self._readers, self._scope.since), traits)
+
+
+def _account_node(key: str) -> Node:
+    """Of a person, what brings them into an audience of accounts."""
+
+    def see(state: ProfileState, _now: int, _horizon: int) -> tuple[Seen, ...]:
+        ties = {} if state.ties is None else state.ties.accounts
+        return tuple(
+            Seen(f"account {account.removeprefix(ACCOUNT)}", key in tie.audiences)
+            for account, tie in sorted(ties.items())
+        )
+
+    return Node("account", "in an account that is a member", of_account(key), see)
+
+
+def _users_seen(key: str) -> See:
+    def see(state: ProfileState, _now: int, _horizon: int) -> tuple[Seen, ...]:
+        stands = [] if state.ties is None else state.ties.stands
+        holding = sum(stand.users for stand in stands if stand.holds.get(key))
+        return Seen("users", sum(stand.users for stand in stands)), Seen("of whom it holds", holding)
+
+    return see
 
 
 def _beginning(created: int) -> Node:

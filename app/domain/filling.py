@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace as msgspec_replace
 
 from app.domain.conditions import filled_by
-from app.domain.plan import by_event
+from app.domain.plan import AccountPlan, by_event
 from schemas.profile import PAST
 
 if TYPE_CHECKING:
@@ -45,9 +45,14 @@ def held_back(
     known = {definition.key: definition for definition in before}
     edited = {definition.key for definition in audiences if known.get(definition.key) != definition}
     held = set(filled)
-    for key, asking in plan.of_audience.items():
-        if key in filled:
-            held |= {audience.key for audience in asking if audience.key in edited}
+    accounts = plan.accounts
+    groups = [plan.of_audience, accounts.plan.of_audience] if accounts else [plan.of_audience]
+    for group in groups:
+        for key in group.keys() & set(filled):
+            askers = {
+                one for item in group[key] for one in (accounts.askers(item.key) if accounts else [item.key])
+            }
+            held |= askers & edited
     return frozenset(held)
 
 
@@ -56,6 +61,13 @@ def waiting(plan: Plan, held: Collection[str]) -> Plan:
 
     def others(group: tuple[CompiledAudience, ...]) -> tuple[CompiledAudience, ...]:
         return tuple(audience for audience in group if audience.key not in held)
+
+    accounts = plan.accounts
+    if accounts is not None:
+        by = {key: asked for key, asked in accounts.asked_by.items() if key not in held}
+        asked = tuple(key for key in accounts.asked if any(key in one for one in by.values()))
+        held = {*held, *accounts.asked} - set(asked)
+        accounts = AccountPlan(waiting(accounts.plan, held), asked, by)
 
     def grouped(groups: Groups) -> Groups:
         return {name: others(group) for name, group in groups.items()}
@@ -69,15 +81,21 @@ def waiting(plan: Plan, held: Collection[str]) -> Plan:
         initial=others(plan.initial),
         watched=others(plan.watched),
         digest=f"{plan.digest} waiting",
+        accounts=accounts,
     )
 
 
-def of_the_past(plan: Plan, held: Collection[str], number: int) -> Plan:
+def of_the_past(plan: Plan, held: frozenset[str], number: int) -> Plan:
     """What is taken of calls that are read again for this version."""
     own = {filled_by(key, number) for key in held}
     feeds = {key: feed for key, feed in plan.feeds.items() if feed.since and feed.since.whose in own}
     paths = {path for path, group in plan.of_trait.items() if any(item.key in held for item in group)}
-    sees = any(audience.key in held for audience in plan.initial)
+    accounts = plan.accounts
+    initial = [audience.key for audience in plan.initial]
+    if accounts is not None:
+        initial = [asker for key in initial for asker in accounts.askers(key)]
+        accounts = None if held.isdisjoint(accounts.asked_by) else _of_past_groups(accounts, held)
+    sees = not held.isdisjoint(initial)
     return replace(
         plan,
         audiences={key: item for key, item in plan.audiences.items() if key in held and item.claimed},
@@ -86,14 +104,24 @@ def of_the_past(plan: Plan, held: Collection[str], number: int) -> Plan:
         traits=tuple(use for use in plan.traits if use.path in paths),
         has_new_users=sees and plan.has_new_users,
         has_new_anonymous=sees and plan.has_new_anonymous,
+        accounts=accounts,
     )
+
+
+def _of_past_groups(accounts: AccountPlan, held: Collection[str]) -> AccountPlan:
+    of_trait = accounts.plan.of_trait
+    uses = tuple(use for use in accounts.plan.traits if any(item.key in held for item in of_trait[use.path]))
+    return replace(accounts, plan=replace(accounts.plan, traits=uses))
 
 
 def as_past(event: ProfileEvent) -> ProfileEvent | None:
     """Of a call that was resolved for a plan of the past, what those who wait need; None: nothing.
 
-    Who called is known from the first reading: a profile that was heard of by its identifiers exists.
+    Who called is known from the first reading: a profile that was heard of by its identifiers exists. What group calls
+    say of accounts may be heard any number of times.
     """
+    if event.kind > PAST:
+        return event
     if not (event.hits or event.traits or event.claims) and (event.identifiers or event.linking):
         return None
     return msgspec_replace(event, kind=PAST, identifiers=None, linking=None)

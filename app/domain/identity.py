@@ -62,13 +62,24 @@ class Profiles(Protocol):
         """So many events were needed and found no room."""
 
 
+class Successions(Protocol):
+    """Who has to hear that somebody has become part of another."""
+
+    def end(self, profile: str, state: ProfileState, at: int) -> None:
+        """The profile ends."""
+
+    def tell(self, profile: str, state: ProfileState, at: int) -> None:
+        """The profile goes on with what is known of others."""
+
+
 class Identities:
     """`early_ms` as for the partition. `now` is its clock in all calls; None: not started yet.
 
     Whoever receives a MERGE or a DONE has asked, and so is there, unless somebody else writes to our topics.
     """
 
-    def __init__(self, profiles: Profiles, early_ms: int, mailbox: Mailbox) -> None:
+    def __init__(self, profiles: Profiles, early_ms: int, mailbox: Mailbox, accounts: Successions) -> None:
+        self._accounts = accounts
         self._profiles = profiles
         self._early_ms = early_ms
         self._mailbox = mailbox
@@ -121,6 +132,8 @@ class Identities:
             encoded = None if state is None else self._profiles.encoded(state)
             if state is not None and now is not None:
                 self._profiles.emit(leave(profile, state, self._profiles.plan, self._instant(now)))
+            if state is not None:
+                self._accounts.end(profile, state, event.received if now is None else now)
             self._profiles.put(profile, give_way(profile, state, encoded, event, self._mailbox))
         elif state is not None:
             self._profiles.put(profile, state)
@@ -141,6 +154,7 @@ class Identities:
         self._profiles.emit(
             evaluate_merged(profile, state, self._profiles.plan, instant, rows_changed=changed)
         )
+        self._accounts.tell(profile, state, now)
         due = next_due(state, self._profiles.plan, instant, state.feeds, facts=True)
         if due < state.wake:
             self._profiles.arm(profile, state, due)

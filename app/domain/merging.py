@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from app.domain.account_plan import ASKED
 from app.domain.computed_traits import refresh
 from app.domain.evaluation import announce, evaluate
 from app.domain.fold import (
@@ -22,7 +23,15 @@ from app.domain.fold import (
     settle,
 )
 from app.domain.rows import rows_of
-from app.domain.state import FeedState, IdentifierState, IdentityState, MembershipState, NumberTotals, Totals
+from app.domain.state import (
+    FeedState,
+    IdentifierState,
+    IdentityState,
+    MembershipState,
+    NumberTotals,
+    Ties,
+    Totals,
+)
 from schemas.membership import Cause, Change, MembershipDelta
 
 if TYPE_CHECKING:
@@ -48,7 +57,7 @@ def leave(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> li
     deltas = []
     for key, known in state.memberships.items():
         audience = plan.audiences.get(key)
-        if audience is not None and known.member:
+        if audience is not None and known.member and not key.startswith(ASKED):
             rows: dict[str, list[Row]] = {destination: [] for destination in audience.told.exits}
             sequence = known.sequence + 1
             deltas.append(_delta(profile, audience, sequence, Change.EXITED, rows, instant))
@@ -131,13 +140,16 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
         fold_claim(state, key, claim.member, claim.timestamp, claim.message_id)
     _fold_identifiers(state, other)
     _fold_message_ids(state, other)
+    _fold_accounts(state, other)
     if other.identity is not None:
         add_aliases(state, other.identity.aliases)
     identity = state.identity = state.identity or IdentityState()
     if other.identity is not None:
         identity.links += other.identity.links
         identity.inherited += other.identity.inherited
-    identity.inherited += [key for key, known in other.memberships.items() if known.member]
+    identity.inherited += [
+        key for key, known in other.memberships.items() if known.member and not key.startswith(ASKED)
+    ]
     return given_up
 
 
@@ -200,6 +212,20 @@ def _fold_identifiers(state: ProfileState, other: ProfileState) -> None:
         further = [value for value in dict.fromkeys(values) if value is not None and value != newest.value]
         if further:
             state.further[column] = further
+
+
+def _fold_accounts(state: ProfileState, other: ProfileState) -> None:
+    """The accounts of either; each has yet to hear whom it knows this person by."""
+    if other.ties is None:
+        return
+    ties = state.ties = state.ties or Ties()
+    for account, theirs in other.ties.accounts.items():
+        mine = ties.accounts.setdefault(account, theirs)
+        if mine is theirs:
+            continue
+        mine.names = list(dict.fromkeys((*mine.names, *theirs.names)))
+        if theirs.sequence > mine.sequence:
+            mine.audiences, mine.sequence = theirs.audiences, theirs.sequence
 
 
 def _fold_message_ids(state: ProfileState, other: ProfileState) -> None:

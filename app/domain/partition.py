@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from app.domain.accounts import Accounts
 from app.domain.clock import PartitionClock
 from app.domain.computed_traits import refresh, refresh_after
 from app.domain.evaluation import Instant, announce, evaluate, next_due
@@ -36,7 +37,7 @@ from app.domain.merging import inherit
 from app.domain.plan import joined
 from app.domain.plan_switch import PlanSwitch, reclaim
 from app.domain.plan_versions import PlanVersions
-from app.domain.profile_ids import WITHOUT_USER, display_name
+from app.domain.profile_ids import WITHOUT_USER, display_name, is_account
 from app.domain.rows import is_identified
 from app.domain.state import (
     AT_ONCE,
@@ -129,7 +130,8 @@ class AudiencePartition:
         self._overdue: set[bytes] = set()
         self._audiences_of: dict[tuple[str, ...], tuple[CompiledAudience, ...]] = {}
         self._mailbox = Mailbox(place)
-        self._identities = Identities(self, early_ms, self._mailbox)
+        self._accounts = Accounts(self, early_ms, self._mailbox)
+        self._identities = Identities(self, early_ms, self._mailbox, self._accounts)
 
     # --- recovery ---
 
@@ -307,6 +309,9 @@ class AudiencePartition:
             # What was armed at once, or before the clock started, is looked at where the clock stood last.
             self._fired = max(due, self._fired)
             self._fire(key, self._fired, now, everything=due == AT_ONCE)
+            mail = self._mailbox.local
+            while mail:
+                self._receive(*mail.popleft(), self._fired)
             if most is not None:
                 most -= 1
                 if not most:
@@ -323,6 +328,10 @@ class AudiencePartition:
         armed = state.wake
         known, adopted = state.computed, False
         profile = key.decode()
+        if state.ties is not None and is_account(profile):
+            self._overdue.discard(key)
+            self._accounts.fire(profile, state, at, everything=everything)
+            return
         if everything:
             self._overdue.discard(key)
             if owner_of(state) is not None:
@@ -339,6 +348,9 @@ class AudiencePartition:
         if everything and (done := self._switch.announced(state, deltas)) is not None:
             deltas += announce(profile, state, self.plan, instant, done)
         self._emit(deltas, self._expired)
+        if everything and state.ties is not None:
+            self._accounts.tell(profile, state, at)
+            adopted = True
         state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
             self._timers.arm(key, state.wake)
@@ -382,6 +394,8 @@ class AudiencePartition:
             self._apply_call(profile, event, now)
         elif event.kind == PAST:
             self._remember(profile, event, now)
+        elif event.kind > PAST_END:
+            self._accounts.receive(profile, event, now)
         else:
             self._identities.receive(profile, event, now)
 
@@ -588,6 +602,8 @@ class AudiencePartition:
     def _emit(self, deltas: list[MembershipDelta], stage: StageCounters) -> None:
         if not deltas:
             return
+        if self.plan.accounts is not None:
+            deltas = self._accounts.sift(deltas)
         stage.records_out += len(deltas)
         self._tally.note(deltas, stage, self.plan)
         self._deltas.extend(deltas)
@@ -613,6 +629,15 @@ class AudiencePartition:
     def emit(self, deltas: list[MembershipDelta]) -> None:
         """Deltas that something other than time has made."""
         self._emit(deltas, self._evaluated)
+
+    def write(self, deltas: list[MembershipDelta]) -> None:
+        """Deltas of accounts, which are no people to be counted."""
+        self._evaluated.records_out += len(deltas)
+        self._deltas.extend(deltas)
+
+    def refuse_user(self) -> None:
+        """An account has no room for one more user."""
+        self._evaluated.dropped[DropReason.ACCOUNT_FULL.value] += 1
 
     def give_up(self, events: int) -> None:
         """So many events were needed and found no room."""

@@ -120,6 +120,8 @@ class Plan:
     # Audiences created when they are first applied; until `applied` says when, they are as if they had always been.
     unapplied: tuple[str, ...]
     _apply: Callable[[Mapping[str, int]], Plan] = field(repr=False, compare=False)
+    # What is asked of accounts; None: nothing.
+    accounts: AccountPlan | None = None
 
     def applied(self, instants: Mapping[str, int]) -> Plan:
         """The same plan for a place where the `unapplied` audiences were first applied at these instants."""
@@ -138,6 +140,23 @@ class Plan:
     def holds_for_new(self, *, anonymous: bool) -> bool:
         """Whether a profile can be a member before anything but its existence is known."""
         return self.has_new_anonymous if anonymous else self.has_new_users
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPlan:
+    """Audiences of accounts, as they are asked of an account: `plan` is as any other, but for the states of accounts.
+
+    In the plan that this belongs to, audiences of the same keys are those of the people who are sent. Conditions on users are
+    audiences there too, whom nobody is told of; `asked` are their keys, and `asked_by` those of each audience.
+    """
+
+    plan: Plan
+    asked: tuple[str, ...]
+    asked_by: Mapping[str, tuple[str, ...]]
+
+    def askers(self, key: str) -> list[str]:
+        """The audiences of accounts that ask this of users; for any other key, itself."""
+        return [asker for asker, asked in self.asked_by.items() if key in asked] or [key]
 
 
 def by_event(feeds: Iterable[Feed]) -> dict[str, EventFeeds]:

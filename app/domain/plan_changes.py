@@ -88,10 +88,10 @@ class _Changes:
                 continue
             if known is None and _begins_later(feed, old, self._now_ms):
                 continue
-            keys = [audience.key for audience in new.of_feed[feed_id]]
+            keys = _askers(new, [audience.key for audience in new.of_feed[feed_id]])
             yield f"past events {feed.event}", self._of(keys), feed
         for path in sorted(new.of_trait.keys() - old.of_trait.keys()):
-            keys = [audience.key for audience in new.of_trait[path]]
+            keys = _askers(new, [audience.key for audience in new.of_trait[path]])
             made = path in new.computed_of_trait
             yield f"the trait {path} of past calls", [] if made else self._of(keys), None
         for key in sorted(self._edited):
@@ -100,11 +100,30 @@ class _Changes:
                 yield "past calls that say who is in it", [key], None
         for anonymous in (False, True):
             if new.holds_for_new(anonymous=anonymous) and not old.holds_for_new(anonymous=anonymous):
-                keys = [audience.key for audience in new.initial]
+                keys = _askers(new, [audience.key for audience in new.initial])
                 yield "all profiles that have ever called", self._of(keys), None
+        yield from self._lacking_of_accounts()
+
+    def _lacking_of_accounts(self) -> Iterator[tuple[str, list[str], Feed | None]]:
+        old, new = self.old.accounts, self.new.accounts
+        if new is None:
+            return
+        if old is None:
+            yield "past group calls", self._of(list(new.asked_by)), None
+        known = {} if old is None else old.plan.of_trait
+        for path in sorted(new.plan.of_trait.keys() - known.keys()):
+            keys = [audience.key for audience in new.plan.of_trait[path]]
+            yield f"the trait {path} of past group calls", self._of(keys), None
 
     def _of(self, keys: list[str]) -> list[str]:
         return [key for key in keys if key in self._edited]
+
+
+def _askers(plan: Plan, keys: list[str]) -> list[str]:
+    """Of the keys of audiences, those that stand in definitions: what is asked of users is asked for one of accounts."""
+    if plan.accounts is None:
+        return keys
+    return list(dict.fromkeys(asker for key in keys for asker in plan.accounts.askers(key)))
 
 
 def _begins_later(feed: Feed, old: Plan, now_ms: int) -> bool:
@@ -136,6 +155,7 @@ def _changed_elsewhere(before: DefinitionSet, after: DefinitionSet) -> Iterator[
             continue
         for name, changed in (
             ("source", definition.source != other.source),
+            ("entity", definition.entity != other.entity),
             ("rows", definition.rows != other.rows),
             ("facebook.sync_mode", _modes_differ(other, definition)),
         ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.domain.account_plan import ASKED
 from app.domain.filling import PAST_LANE, lane_of_past, waiting
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class PlanSwitch:
 def reclaim(state: ProfileState, plan: Plan) -> bool:
     """Drops traits and claims that the plan does not use; whether there were any.
 
-    Memberships stay, also of audiences that are no longer there: their sequences must not begin anew, and an audience
+    What accounts no longer ask is forgotten, too. Memberships stay, also of audiences that are no longer there: their sequences must not begin anew, and an audience
     that comes back makes net changes only.
     """
     traits = [path for path in state.traits if path not in plan.of_trait]
@@ -157,7 +158,10 @@ def reclaim(state: ProfileState, plan: Plan) -> bool:
     claims = [key for key in state.claims if key not in plan.audiences or not plan.audiences[key].claimed]
     for key in claims:
         del state.claims[key]
-    return bool(traits or claims)
+    answers = [key for key in state.memberships if key.startswith(ASKED) and key not in plan.audiences]
+    for key in answers:
+        del state.memberships[key]
+    return bool(traits or claims or answers)
 
 
 def told_by(plan: Plan) -> dict[str, list[str]]:

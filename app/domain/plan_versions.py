@@ -16,7 +16,7 @@ from app.domain.plan import by_event
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from app.domain.plan import Plan
+    from app.domain.plan import AccountPlan, Plan
 
 
 @dataclass(slots=True)
@@ -61,4 +61,16 @@ def projection(plans: Sequence[Plan], cleared: Iterable[str] = ()) -> Plan:
         traits=tuple(traits[path] for path in sorted(traits)),
         has_new_users=any(plan.has_new_users for plan in plans),
         has_new_anonymous=any(plan.has_new_anonymous for plan in plans),
+        accounts=_of_accounts(plans),
     )
+
+
+def _of_accounts(plans: Sequence[Plan]) -> AccountPlan | None:
+    """What has to be taken from group calls."""
+    asking = [plan.accounts for plan in plans if plan.accounts is not None]
+    if not asking:
+        return None
+    traits = {use.path: use for accounts in asking for use in accounts.plan.traits}
+    newest = asking[-1]
+    uses = tuple(traits[path] for path in sorted(traits))
+    return replace(newest, plan=replace(newest.plan, traits=uses))

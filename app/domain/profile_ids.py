@@ -1,6 +1,6 @@
 """Profile ids: what a profile is keyed by, and the names it goes by elsewhere.
 
-Each identifier of a person is a profile id. A user id is its own. Every other form has a prefix, and so has a user id that would read as one of
+Each identifier of a person is a profile id, and so is an account. A user id is its own. Every other form has a prefix, and so has a user id that would read as one of
 them, or that begins with the NUL of the reserved keys of a state table. An id that is an e-mail address or a
 phone number by its looks would put personal data into every topic: it is replaced by its SHA-256 first.
 """
@@ -18,11 +18,13 @@ ANONYMOUS: Final = "anonymous_id:"
 USER: Final = "user_id:"
 EMAIL: Final = "email:"
 MOBILE: Final = "madid:"
+ACCOUNT: Final = "group_id:"
 # Of the profile ids of people.
 PREFIXES: Final = (ANONYMOUS, USER, EMAIL, MOBILE)
-_PREFIXES: Final = (*PREFIXES, "group_id:", "\x00")
+_PREFIXES: Final = (*PREFIXES, ACCOUNT, "\x00")
 # What a profile without a user id begins with.
 WITHOUT_USER: Final = (EMAIL, ANONYMOUS, MOBILE)
+_NOT_SENT: Final = (*WITHOUT_USER, ACCOUNT)
 _PHONE: Final = re.compile(r"\+[0-9]{7,15}")
 
 
@@ -47,6 +49,18 @@ def anonymous_profile(anonymous_id: str | None) -> str | None:
     return ANONYMOUS + _without_personal_data(anonymous_id)
 
 
+def account_profile(group_id: str | None) -> str | None:
+    """The account of a group id; None for one that is missing or blank."""
+    if not group_id or group_id.isspace():
+        return None
+    return ACCOUNT + _without_personal_data(group_id)
+
+
+def is_account(profile: str) -> bool:
+    """Whether the profile is an account, and no person's."""
+    return profile.startswith(ACCOUNT)
+
+
 def profiles_of(
     user_id: str | None, anonymous_id: str | None, emails: Iterable[object], devices: Iterable[object]
 ) -> list[str]:
@@ -67,8 +81,8 @@ def kind_of(profile: str) -> str:
 
 
 def external_id_of(profile: str) -> str | None:
-    """The user id as it is sent, EXTERN_ID; None for a profile without one."""
-    if profile.startswith(WITHOUT_USER):
+    """The user id as it is sent, EXTERN_ID; None for a profile without one, and for an account."""
+    if profile.startswith(_NOT_SENT):
         return None
     return profile.removeprefix(USER)
 
@@ -82,6 +96,8 @@ def display_name(profile: str, identifiers: Mapping[str, object], aliases: Mappi
     user_id = external_id_of(profile)
     if user_id is not None:
         return user_id
+    if is_account(profile):
+        return profile.removeprefix(ACCOUNT)
     earliest = {
         kind_of(alias): alias for _, alias in sorted(((aliases[one], one) for one in aliases), reverse=True)
     }

@@ -24,9 +24,10 @@ from app.domain.engage import (
     is_journey_step,
     may_reach_facebook,
 )
+from app.domain.group_calls import GroupCalls
 from app.domain.normalization import NormalizationOptions
 from app.domain.person import identifiers_in, identifiers_of_claim, identifiers_of_row
-from app.domain.profile_ids import ANONYMOUS
+from app.domain.profile_ids import ANONYMOUS, account_profile
 from app.domain.reverse_etl import ROW_EVENTS
 from app.domain.sights import Sights
 from schemas.dead_letter import DropReason, Reason
@@ -114,6 +115,7 @@ class Resolver:
         self._sees = self._sees_users or self._sees_anonymous
         self._sights = Sights()
         self._callers = Callers(options.default_country)
+        self._groups = None if plan.accounts is None else GroupCalls(plan.accounts)
 
     def resolve(
         self, raw: bytes | None, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
@@ -181,7 +183,10 @@ class Resolver:
         else:
             named = self._callers.named(call, beside.contacts, beside.device)
             news = self._callers.news(named.profile, beside)
-        return self._finish(call, named, source, self._hits_of(call, raw), None, news)
+        made = self._finish(call, named, source, self._hits_of(call, raw), None, news)
+        if call_type == "group" and self._groups is not None:
+            return self._with_account(made, call, named.profile, source)
+        return made
 
     # --- what a call gives ---
 
@@ -225,6 +230,26 @@ class Resolver:
             own = {column: value for column, value in (identifiers or {}).items() if value is not None}
             identifiers = {**(identifiers or {}), **news, **own}
         return self._finish(call, named, source, [], self._used_traits(traits, None), identifiers)
+
+    def _with_account(
+        self, made: Resolution, call: SegmentEvent, profile: str, source: _Source
+    ) -> Resolution:
+        """Of a group call, with what it says to the account and of it; `made` is what it is beside that."""
+        account = account_profile(call.group_id)
+        if self._groups is None or account is None:
+            return made
+        event = ProfileEvent(
+            VERSION,
+            CALL,
+            source.lane,
+            source.offset,
+            0,
+            source.timestamp,
+            source.received,
+            _message_id(call.message_id),
+        )
+        further = self._groups.records(profile, account, read_object(call.traits), event)
+        return Resolution(source.received, (*made.records, *further)) if further else made
 
     def _resolve_engage(self, call: SegmentEvent, personas: dict[str, Any], source: _Source) -> Resolution:
         """Such a call is no event; its claim may be dropped, its identifiers and other traits are kept anyway."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from app.domain.counters import Counters
 from app.domain.instants import MAX_INSTANT
 from app.domain.partition import AudiencePartition
+from app.domain.profile_ids import is_account
 from app.domain.resolution import Resolution, ResolveOptions, Resolver
 from schemas.membership import Change, never_entered
 from schemas.profile import MARKER, VERSION, ProfileEvent
@@ -85,6 +86,7 @@ class _Run:
         self._partition.set_expected([_LANE])
         self._applied = 0
         self._open: list[MembershipDelta] = []
+        self._of_accounts = plan.accounts.asked_by if plan.accounts else ()
 
     def read(self, line: bytes, number: int) -> Resolution:
         return self._resolver.resolve(line, None, MAX_INSTANT, _LANE, number)
@@ -125,6 +127,8 @@ class _Run:
         for delta in deltas:
             if delta.change is Change.UPDATED or never_entered(delta):
                 continue
+            if delta.audience in self._of_accounts and not is_account(delta.profile):
+                continue  # the members are the accounts; these are sent
             if delta.at != instant:
                 yield from self._transitions(instant, before, after)
                 instant, before, after = delta.at, {}, {}

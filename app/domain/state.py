@@ -97,6 +97,43 @@ class IdentityState(msgspec.Struct, array_like=True, gc=False):
     inherited: list[str] = []
 
 
+class Tie(msgspec.Struct, array_like=True, gc=False):
+    """One account of a person.
+
+    `told`: what the account has been told of the person (see `schemas.profile.Standing`), None: nothing yet. `names`: the
+    profile ids that it knows them by. `audiences`: what the account is a member of, as of its `sequence`.
+    """
+
+    told: dict[str, bool] | None = None
+    names: list[str] = []
+    audiences: list[str] = []
+    sequence: int = 0
+
+
+class Stand(msgspec.Struct, array_like=True, gc=False):
+    """What holds of so many users of an account."""
+
+    holds: dict[str, bool]
+    users: int = 0
+
+
+class Ties(msgspec.Struct, array_like=True, gc=False):
+    """Of a person, all `accounts` by profile id. The rest is of an account.
+
+    `users`: where in `stands` each of them is; places without users are free. `ended`: users that have become part of
+    somebody who has not said so yet. `replaced`: the other way round, those who have not said that they ended.
+    `sequence`: of what was last said to the users. `at`: the instant that the account was last known to be true at.
+    """
+
+    accounts: dict[str, Tie] = {}
+    users: dict[str, int] = {}
+    stands: list[Stand] = []
+    ended: list[str] = []
+    replaced: list[str] = []
+    sequence: int = 0
+    at: int = 0
+
+
 class ProfileState(msgspec.Struct, array_like=True, gc=False):
     """One profile; it exists from its first accepted call on.
 
@@ -105,7 +142,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     several of, other than the current one. `recent_ids` and `recent_at` are digests of message ids and the clock
     at which they were applied, oldest first. `computed` are the values of computed traits, without those that are
     what they are without any event. `since`, of profiles without a user id, is the received time of the first call.
-    `identity`: None while no second identifier is known.
+    `identity`: None while no second identifier is known. `ties`: None while there is no account, or no user of it.
     """
 
     version: int = VERSION
@@ -122,6 +159,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     computed: dict[str, Any] = {}
     since: int = 0
     identity: IdentityState | None = None
+    ties: Ties | None = None
 
 
 # Of an encoded state: half of what a record of the changelog may have (topics.spec.MAX_RECORD_BYTES).

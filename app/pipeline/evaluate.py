@@ -158,10 +158,10 @@ class EvaluateStage:
                 feeds = partition.plan.feeds
             if event.kind == MARKER:
                 partition.apply_marker(event)
-            elif event.kind <= MOVED:
+            elif event.kind <= MOVED or event.kind > PAST_END:
                 partition.apply(profile, event)
                 calls += 1
-            elif event.kind <= PAST_END:
+            else:
                 partition.apply_past(profile, event)
                 calls += 1
         return calls

@@ -19,7 +19,7 @@ from aiohttp import web
 from app.domain.explanation import Explainer
 from app.domain.linking import owner_of
 from app.domain.partition import AudiencePartition
-from app.domain.profile_ids import holds_personal_data
+from app.domain.profile_ids import holds_personal_data, is_account
 from app.domain.profile_report import as_document, report
 from app.domain.state import ProfileState
 from app.web.routes import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAVAILABLE, json_response
@@ -121,13 +121,18 @@ class _ProfilePage:
         if now is None:
             return UNAVAILABLE, {"error": "the clock of the profile's partition has not started yet"}
         source = self._source
+        plan, explainer = partition.plan, source.explainer(partition.definitions)
+        if is_account(profile):
+            if plan.accounts is None:
+                return NOT_FOUND, {"error": "there is no such profile: no audience is one of accounts"}
+            plan, explainer = plan.accounts.plan, explainer.of_accounts
         # In a thread: a profile with many events has a long future. All that it works on is its own.
         found = await asyncio.to_thread(
             report,
             profile,
             state,
-            partition.plan,
-            source.explainer(partition.definitions),
+            plan,
+            explainer,
             now,
             source.early_ms,
         )

@@ -35,6 +35,7 @@ TYPED_HASH = hashlib.sha256(b"Ann@Example.com").hexdigest()
             [f"email:{EMAIL_HASH}", f"user_id:email:{EMAIL_HASH}", f"anonymous_id:email:{EMAIL_HASH}"],
         ),
         ("madid:d1", ["madid:d1", "user_id:madid:d1", "anonymous_id:madid:d1"]),
+        ("group_id:g1", ["group_id:g1", "user_id:group_id:g1", "anonymous_id:group_id:g1"]),
         (
             "ann@",
             [hashlib.sha256(b"ann@").hexdigest(), f"anonymous_id:{hashlib.sha256(b'ann@').hexdigest()}"],
