@@ -28,11 +28,45 @@ own_traits = st.builds(
 ) | st.builds(lambda compared: {"trait": "d", **compared}, date_comparisons(OWN))
 
 
+# What tells one user from another, and changes by time alone.
+ASKED: list[dict[str, Any]] = [
+    {"event": "A", "within": "36h"},
+    {"event": "A", "within": "1h"},
+    {"event": "B", "within": "24h"},
+    {"event": "B"},
+    {"event": "A", "count": {"exactly": 0}, "within": "24h"},
+    {"event": "A", "count": {"at_least": 2}},
+    {"trait": "t", "exists": True},
+]
+QUANTIFIERS = ("any", "all", "none")
+
+
+@st.composite
+def telling(draw: st.DrawFn) -> Defined:
+    """Nearly every call changes something."""
+    found: dict[str, dict[str, Any]] = {}
+    for place in range(draw(st.integers(1, 3))):
+        asked = [{"users": {draw(st.sampled_from(QUANTIFIERS)): draw(st.sampled_from(ASKED))}}]
+        if draw(st.integers(0, 3)) == 0:
+            asked.append(draw(st.sampled_from([{"trait": "u", "exists": True}, *asked])))
+        found[f"account_{place}"] = {
+            "entity": "account",
+            "when": {draw(st.sampled_from(["all", "any"])): asked},
+            "include_anonymous": draw(st.booleans()),
+        }
+    asking = {"audience": draw(st.sampled_from(list(found)))}
+    if draw(st.booleans()):
+        found["user"] = {"when": {"not": asking} if draw(st.booleans()) else asking}
+        if draw(st.booleans()):
+            found["account"] = {"entity": "account", "when": {"users": {"all": {"audience": "user"}}}}
+    return Defined(found)
+
+
 def of_users(references: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     asked = st.sampled_from(TELLING) | st.sampled_from(TELLING) | conditions(references)
     return st.builds(
         lambda quantifier, condition: {"users": {quantifier: condition}},
-        st.sampled_from(["any", "all", "none"]),
+        st.sampled_from(QUANTIFIERS),
         asked,
     )
 
@@ -53,7 +87,7 @@ def of_accounts(references: list[str], accounts: list[str]) -> st.SearchStrategy
 
 
 @st.composite
-def definitions(draw: st.DrawFn, *, timeless: bool = False) -> Defined:
+def anything(draw: st.DrawFn, *, timeless: bool = False) -> Defined:
     """Audiences of accounts and of people; each may ask for those after it, as far as that makes sense."""
     found: dict[str, dict[str, Any]] = {}
     kinds = draw(st.lists(st.sampled_from(["account", "account", "user"]), min_size=1, max_size=4))
@@ -85,10 +119,10 @@ def definitions(draw: st.DrawFn, *, timeless: bool = False) -> Defined:
 
 @st.composite
 def with_groups(draw: st.DrawFn, histories: st.SearchStrategy[list[NamedCall]]) -> list[NamedCall]:
-    """Some of the calls are group calls, more at the beginning."""
+    """Some of the calls are group calls, most at the beginning."""
     made = []
     for place, named in enumerate(draw(histories)):
-        if draw(st.integers(0, place // 2 + 1)) <= 1:
+        if draw(st.integers(0, 1 if place < 3 else 4)) == 0:
             call = replace(named.call, kind="group", event=draw(st.sampled_from(GROUPS)), properties={})
             made.append(NamedCall(call, named.names))
         else:
@@ -100,6 +134,9 @@ def line_of(named: NamedCall) -> bytes:
     line = identity_calls.line_of(named)
     if named.call.kind != "group":
         return line
-    return json.dumps(
-        {**json.loads(line), "groupId": named.call.event, "traits": named.call.traits}
-    ).encode()
+    return json.dumps({**json.loads(line), "groupId": named.call.event, "traits": named.call.traits}).encode()
+
+
+definitions = telling() | telling() | anything()
+# Of which it does not matter when they are heard of first.
+timeless = telling() | anything(timeless=True)

@@ -19,7 +19,7 @@ slow_enough = settings(max_examples=150, deadline=None, suppress_health_check=li
 
 
 @slow_enough
-@given(definitions(), with_groups(histories([FEW], least=3)), st.sampled_from([0, HOUR, 3 * DAY]))
+@given(definitions, with_groups(histories([FEW], least=6)), st.sampled_from([0, HOUR, 3 * DAY]))
 def test_simulate_knows_accounts_by_their_users(
     defined: Defined, calls: list[NamedCall], further: int
 ) -> None:

@@ -31,7 +31,7 @@ def the_problem(when: str) -> str:
         ("E", ": expected a condition such as {event: Order Completed}, got 'E'"),
         ("", ": expected a condition such as {event: Order Completed}, got nothing"),
         ("{}", ": expected a condition: one of event, trait, audience, all, any, not"),
-        ("{evnt: E}", ": expected a condition: one of event, trait, audience, all, any, not; did you mean `event`?"),
+        ("{evnt: E}", ": expected a condition: one of event, trait, audience, all, any, not, users; did you mean `event`?"),
         ("{event: E, trait: t}", ": one condition is here as `event` and `trait`: put each into a list"),
         ("{all: []}", ".all: expected at least one condition in the list"),
         ("{any: {event: E}}", ".any: expected a list of conditions, got a mapping"),
@@ -154,6 +154,7 @@ def the_problem(when: str) -> str:
         ("{trait: a..b, exists: true}", ".trait: a path may not begin or end with a dot"),
         ("{trait: t, is: x}", ".is: unknown operator 'is'"),
         ("{trait: t, within: 1d}", ".within: unknown operator 'within'; did you mean"),
+        ("{users: {any: {event: E}}}", ".users: `users` belongs to the `when` of an audience with `entity: account`"),
     ],
 )  # fmt: skip
 def test_conditions(when: str, said: str) -> None:
@@ -161,19 +162,8 @@ def test_conditions(when: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "said"),
-    [
-        ("{users: {any: {event: E}}}", ".users: `users` (account audiences) is not supported yet"),
-    ],
-)
-def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> None:
-    assert the_problem(when).startswith(said)
-
-
-@pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ("entity: account", "entity: `entity` (account audiences) is not supported yet"),
         (
             "facebook: {fields: {email: $.traits.mail}}",
             "facebook.fields: `fields` (mapped fields) is not supported yet",
@@ -309,7 +299,7 @@ def test_audiences(keys: str, said: str) -> None:
         ("audience: []", ["audiences.yaml:1: audience: unknown key 'audience'; did you mean `audiences`?"]),
         ("defaults: []", ["audiences.yaml:1: defaults: expected a mapping of audience keys, got a list"]),
         ("defaults: {name: A}", ["audiences.yaml:1: defaults.name: `name` has no default: each audience has its own"]),
-        ("defaults:\n  entity: x", ["audiences.yaml:2: defaults.entity: `entity` (account audiences) is not supported yet"]),
+        ("defaults:\n  entity: x\naudiences: [{name: A, when: {event: E}}]", ["audiences.yaml:2: defaults.entity: expected user or account, got 'x'"]),
         ("a: 1\n a: 1", ["audiences.yaml:2: not valid YAML: mapping values are not allowed here"]),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ members in the end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -43,7 +44,13 @@ def cluster_of(defined: Defined, partitions: int, lanes: int) -> Cluster:
     return Cluster(compile_audiences(parsed.audiences, parsed.traits), partitions, lanes)
 
 
-def run(cluster: Cluster, calls: list[NamedCall], until: int, draw: Any) -> None:
+def run(
+    cluster: Cluster,
+    calls: list[NamedCall],
+    until: int,
+    draw: Any,
+    line_of: Callable[[NamedCall], bytes] = line_of,
+) -> None:
     """Calls on the lanes in order; what happens between them is drawn."""
     partitions, lanes = len(cluster.nodes), len(cluster.lanes)
     for named in calls:

@@ -172,6 +172,8 @@ class World:
         }
         if step.event == "identify":
             body |= {"type": "identify", "traits": {"country": "DE" if step.revenue else "FR"}}
+        if step.event == "group":
+            body |= {"type": "group", "groupId": f"g{step.revenue % 3}", "traits": {"seats": step.revenue}}
         self.offsets[lane] += 1
         raw = json.dumps(body).encode()
         self.source[lane].append((self.offsets[lane], raw))
