@@ -22,21 +22,9 @@ class GroupCalls:
         self, user: str, account: str, traits: Any, call: ProfileEvent
     ) -> list[tuple[str, ProfileEvent]]:
         """What becomes of a call of `user` about `account`. `call` has its coordinates, times and message id; its index
-        is the last that has been used.
+        is the last that has been used. The account hears first, so that nobody joins what it is just leaving.
         """
         made = []
-        if self._sights.is_first((user, account)):
-            joined = ProfileEvent(
-                VERSION,
-                JOIN,
-                call.lane,
-                call.offset,
-                call.index + 1,
-                call.timestamp,
-                call.received,
-                standing=Standing(account=account),
-            )
-            made.append((user, joined))
         used = {}
         if type(traits) is dict and traits:
             used = {use.path: use.take(traits) for use in self._traits if use.name in traits}
@@ -46,11 +34,23 @@ class GroupCalls:
                 GROUP,
                 call.lane,
                 call.offset,
-                call.index + 2,
+                call.index + 1,
                 call.timestamp,
                 call.received,
                 call.message_id,
                 traits=used or None,
             )
             made.append((account, group))
+        if self._sights.is_first((user, account)):
+            joined = ProfileEvent(
+                VERSION,
+                JOIN,
+                call.lane,
+                call.offset,
+                call.index + 2,
+                call.timestamp,
+                call.received,
+                standing=Standing(account=account),
+            )
+            made.append((user, joined))
         return made
