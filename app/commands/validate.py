@@ -17,7 +17,7 @@ from app.domain.definitions_on_topic import beyond_retention, never_seen
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import InvalidInputError
 from app.settings import load_settings
-from schemas.audience import AudienceSource, DeliveryMode, SyncMode
+from schemas.audience import AudienceSource, DeliveryMode, Entity, SyncMode
 
 if TYPE_CHECKING:
     from app.domain.definitions import DefinitionSet
@@ -108,7 +108,8 @@ def _line(audience: AudienceDefinition) -> str:
     if audience.include_anonymous:
         notes.append("with anonymous people")
     notes.append(", ".join(map(_destination, audience.destinations)) or "delivered nowhere")
-    return f"{audience.key} ({audience.name}), {audience.source}: {words} [{'; '.join(notes)}]"
+    of = " of accounts" if audience.entity is Entity.ACCOUNT else ""
+    return f"{audience.key} ({audience.name}), {audience.source}{of}: {words} [{'; '.join(notes)}]"
 
 
 def _words(audience: AudienceDefinition) -> str:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # Of one account: a state has to fit into one record of the changelog, and each change of it is told to all.
 MAX_USERS: Final = 100_000
 # Of the ids of all of them together.
-MAX_CHARACTERS: Final = 4 * 1024 * 1024
+MAX_ID_BYTES: Final = 4 * 1024 * 1024
 
 _NOTHING: Final = Standing()
 
@@ -254,16 +254,13 @@ class Accounts:
 
 def has_room(ties: Ties, user: str) -> bool:
     """Whether the account may have one more user."""
-    users = ties.users
-    # Ids are short but for a few: to be summed up only where they might matter.
-    return len(users) < MAX_USERS and (
-        (len(users) + 1) * len(user) <= MAX_CHARACTERS or sum(map(len, users)) + len(user) <= MAX_CHARACTERS
-    )
+    return len(ties.users) < MAX_USERS and ties.id_bytes + len(user.encode()) <= MAX_ID_BYTES
 
 
 def _place(ties: Ties, user: str, holds: dict[str, bool]) -> None:
     """Users of whom the same holds stand together."""
     _remove(ties, user)
+    ties.id_bytes += len(user.encode())
     stands = ties.stands
     free = len(stands)
     for place, stand in enumerate(stands):
@@ -284,6 +281,7 @@ def _remove(ties: Ties, user: str) -> None:
     place = ties.users.pop(user, None)
     if place is not None:
         ties.stands[place].users -= 1
+        ties.id_bytes -= len(user.encode())
 
 
 def _settle_end(user: str, awaited: list[str], waiting: list[str]) -> None:

@@ -122,7 +122,8 @@ class Ties(msgspec.Struct, array_like=True, gc=False):
 
     `users`: where in `stands` each of them is; places without users are free. `ended`: users that have become part of
     somebody who has not said so yet. `replaced`: the other way round, those who have not said that they ended.
-    `sequence`: of what was last said to the users. `at`: the instant that the account was last known to be true at.
+    `sequence`: of what was last said to the users. `at`: the instant that the account was last known to be true at. `id_bytes`: of
+    the ids of all users.
     """
 
     accounts: dict[str, Tie] = {}
@@ -132,6 +133,7 @@ class Ties(msgspec.Struct, array_like=True, gc=False):
     replaced: list[str] = []
     sequence: int = 0
     at: int = 0
+    id_bytes: int = 0
 
 
 class ProfileState(msgspec.Struct, array_like=True, gc=False):

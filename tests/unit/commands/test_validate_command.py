@@ -132,7 +132,11 @@ def test_the_file_is_given_once(good: Path, tmp_path: Path) -> None:
 def test_example_is_valid_without_warnings(tmp_path: Path) -> None:
     result = validate(EXAMPLE, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert len(result.stdout.splitlines()) == 11
+    assert len(result.stdout.splitlines()) == 12
+    assert (
+        "(Business accounts gone quiet), computed of accounts: plan is business and no user with ("
+        in result.stdout
+    )
 
 
 def test_example_shows_most_of_the_language() -> None:
@@ -140,7 +144,7 @@ def test_example_shows_most_of_the_language() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     words = (
         "defaults require facebook all any not within between count sum where context exclude_sources source "
-        "rows id sync_mode"
+        "rows id sync_mode entity users"
     )
     assert [word for word in words.split() if f"{word}:" not in text] == []
     assert {audience.source.value for audience in read_definitions(EXAMPLE).audiences} == {

@@ -353,10 +353,12 @@ def test_an_account_has_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (account.known, account.is_member) == (["u0", "u1"], False)
     assert account.counters.stages["evaluate"].dropped == {"account_full": 1}
     monkeypatch.setattr(module, "MAX_USERS", 9)
-    monkeypatch.setattr(module, "MAX_CHARACTERS", 6)
+    monkeypatch.setattr(module, "MAX_ID_BYTES", 6)
     account.hear(STANDING, "longer")
     account.hear(STANDING, "u3")
     assert account.known == ["u0", "u1", "u3"]
+    account.hear(STANDING, "u4", replaces=("u0",))
+    assert account.known == ["u1", "u3", "u4"], "a place that has become free"
 
 
 def test_an_older_word_of_an_account_takes_nothing_back() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from schemas.membership import Cause, Change, MembershipDelta, MembershipDeltaModel
-from schemas.profile import FeedHit, Linking, ProfileEvent, ProfileEventModel
+from schemas.profile import FeedHit, Linking, ProfileEvent, ProfileEventModel, Standing
 from schemas.segment import CallContext, SegmentEvent, SegmentEventModel
 
 scalars = (
@@ -25,7 +25,7 @@ cells = texts | st.floats(0, 1e9)
 profile_events = st.builds(
     ProfileEvent,
     version=st.just(1),
-    kind=st.sampled_from(range(6)),
+    kind=st.sampled_from(range(13)),
     lane=texts,
     offset=instants,
     index=st.integers(0, 9),
@@ -45,6 +45,16 @@ profile_events = st.builds(
         asker=texts,
         aliases=st.dictionaries(texts, instants, max_size=2),
         state=st.none() | st.binary(max_size=9),
+    ),
+    standing=st.none()
+    | st.builds(
+        Standing,
+        account=texts,
+        user=texts,
+        replaces=st.lists(texts, max_size=2),
+        holds=st.dictionaries(texts, st.booleans(), max_size=2),
+        audiences=st.lists(texts, max_size=2),
+        sequence=st.integers(0, 2**31),
     ),
 )
 deltas = st.builds(
@@ -66,10 +76,12 @@ def test_profile_event(event: ProfileEvent) -> None:
     fields = dict(zip(ProfileEvent.__struct_fields__, msgspec.msgpack.decode(encoded), strict=True))
     fields["hits"] = [tuple(hit) for hit in fields["hits"]]
     fields["linking"] = fields["linking"] and tuple(fields["linking"])
+    fields["standing"] = fields["standing"] and tuple(fields["standing"])
     model = ProfileEventModel.model_validate(fields)
     linking = None if model.linking is None else Linking(*model.linking)
+    standing = None if model.standing is None else Standing(*model.standing)
     hits = [FeedHit(*hit) for hit in model.hits]
-    back = ProfileEvent(**{**dict(model), "hits": hits, "linking": linking})
+    back = ProfileEvent(**{**dict(model), "hits": hits, "linking": linking, "standing": standing})
     assert back == event == msgspec.msgpack.decode(encoded, type=ProfileEvent)
 
 
