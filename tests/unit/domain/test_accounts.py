@@ -249,12 +249,12 @@ class Account:
         marker = ProfileEvent(VERSION, MARKER, "", 0, 0, instant, instant, progress={"lane": instant})
         self.partition.apply_marker(marker)
 
-    def hear(self, kind: int, user: str, holds: bool = False, replaces: tuple[str, ...] = ()) -> Outcome:
+    def hear(
+        self, kind: int, user: str, holds: bool = False, replaces: tuple[str, ...] = (), at: int = START
+    ) -> Outcome:
         self.offset += 1
         said = Standing(user=user, replaces=list(replaces), holds={self.asked: holds})
-        self.apply(
-            ProfileEvent(VERSION, kind, f"profiles/{user}", self.offset, 0, START, START, standing=said)
-        )
+        self.apply(ProfileEvent(VERSION, kind, f"profiles/{user}", self.offset, 0, at, at, standing=said))
         return self.partition.drain()
 
     def apply(self, event: ProfileEvent) -> None:
@@ -336,6 +336,18 @@ def test_who_is_new_in_an_account_hears_what_it_is_in_and_a_redelivery_says_noth
     again = account.hear(STANDING, "u2", holds=True)
     assert (again.records, again.deltas) == ([], [])
     assert account.counters.stages["evaluate"].dropped == {"duplicate": 1}
+
+
+def test_a_change_is_of_the_instant_at_which_it_was_true_of_the_user_and_none_is_before_another() -> None:
+    """The clock of the account's partition may be ahead of that of the user's, and users speak from several."""
+    account = Account(users("any"), clock=START + DAY)
+    assert [delta.at for delta in account.hear(STANDING, "u1", holds=True, at=START + HOUR).deltas] == [
+        START + HOUR
+    ]
+    assert account.hear(STANDING, "u2", holds=True, at=START).deltas == []
+    account.hear(STANDING, "u2", at=START + 1)
+    [left] = account.hear(STANDING, "u1", at=START + 2).deltas
+    assert (left.change, left.at) == (Change.EXITED, START + HOUR)
 
 
 def test_what_is_heard_before_the_clock_starts_counts_when_it_does() -> None:
