@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 # Of one account: a state has to fit into one record of the changelog, and each change of it is told to all.
 MAX_USERS: Final = 100_000
-# Of the ids of all of them together.
+# Of one user: they say all that changes to each.
+MAX_ACCOUNTS: Final = 1_000
+# Of the ids of all users of an account together.
 MAX_ID_BYTES: Final = 4 * 1024 * 1024
 
 _NOTHING: Final = Standing()
@@ -91,6 +93,9 @@ class Accounts:
         ties = state.ties or Ties()
         if account in ties.accounts:
             return
+        if len(ties.accounts) >= MAX_ACCOUNTS:
+            self._profiles.refuse_user()
+            return
         state.ties = ties
         ties.accounts[account] = Tie()
         self._profiles.put(profile, state)
@@ -114,11 +119,11 @@ class Accounts:
             return
         holds = self._answers(state)
         for account, tie in state.ties.accounts.items():
-            replaces = [name for name in tie.names if name != profile]
-            if tie.told == holds and not replaces:
+            if tie.told == holds and not tie.replaces:
                 continue
-            tie.told, tie.names = holds, [profile]
-            self._send(account, STANDING, at, Standing(user=profile, replaces=replaces, holds=holds))
+            said = Standing(user=profile, replaces=tie.replaces, holds=holds)
+            tie.told, tie.replaces = holds, []
+            self._send(account, STANDING, at, said)
 
     def _answers(self, state: ProfileState) -> dict[str, bool]:
         accounts = self._profiles.plan.accounts
@@ -139,10 +144,11 @@ class Accounts:
         return [delta for delta in deltas if not delta.audience.startswith(ASKED)]
 
     def end(self, profile: str, state: ProfileState, at: int) -> None:
-        """The person becomes part of another, who hears of the accounts with all else."""
+        """The person becomes part of another, who gets this state, and is to say whom they replace."""
         for account, tie in state.ties.accounts.items() if state.ties else ():
             if tie.told is not None:
                 self._send(account, ENDED, at, Standing(user=profile))
+                tie.replaces = [*tie.replaces, profile]
 
     def _enter(self, profile: str, state: ProfileState, event: ProfileEvent, now: int | None) -> None:
         said = event.standing or _NOTHING

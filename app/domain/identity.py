@@ -66,7 +66,7 @@ class Successions(Protocol):
     """Who has to hear that somebody has become part of another."""
 
     def end(self, profile: str, state: ProfileState, at: int) -> None:
-        """The profile ends."""
+        """The profile ends, and its state goes to another."""
 
     def tell(self, profile: str, state: ProfileState, at: int) -> None:
         """The profile goes on with what is known of others."""
@@ -129,11 +129,11 @@ class Identities:
         if verdict is Verdict.REFUSED:
             refuse(event, [], self._mailbox)
         elif verdict is Verdict.YIELDS:
+            if state is not None:
+                self._accounts.end(profile, state, event.received if now is None else now)
             encoded = None if state is None else self._profiles.encoded(state)
             if state is not None and now is not None:
                 self._profiles.emit(leave(profile, state, self._profiles.plan, self._instant(now)))
-            if state is not None:
-                self._accounts.end(profile, state, event.received if now is None else now)
             self._profiles.put(profile, give_way(profile, state, encoded, event, self._mailbox))
         elif state is not None:
             self._profiles.put(profile, state)

@@ -215,7 +215,7 @@ def _fold_identifiers(state: ProfileState, other: ProfileState) -> None:
 
 
 def _fold_accounts(state: ProfileState, other: ProfileState) -> None:
-    """The accounts of either; each has yet to hear whom it knows this person by."""
+    """The accounts of either; each has yet to hear whom this person replaces."""
     if other.ties is None:
         return
     ties = state.ties = state.ties or Ties()
@@ -223,7 +223,7 @@ def _fold_accounts(state: ProfileState, other: ProfileState) -> None:
         mine = ties.accounts.setdefault(account, theirs)
         if mine is theirs:
             continue
-        mine.names = list(dict.fromkeys((*mine.names, *theirs.names)))
+        mine.replaces = list(dict.fromkeys((*mine.replaces, *theirs.replaces)))
         if theirs.sequence > mine.sequence:
             mine.audiences, mine.sequence = theirs.audiences, theirs.sequence
 

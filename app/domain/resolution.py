@@ -45,6 +45,8 @@ PAGE_EVENT: Final = "Page Viewed"
 SCREEN_EVENT: Final = "Screen Viewed"
 # Characters of a message id; Segment's own limit is 100.
 _MAX_MESSAGE_ID: Final = 100
+# Segment's own limit: states keep these ids.
+_MAX_GROUP_ID: Final = 500
 
 _NOT_NEEDED: Final = DropReason.NOT_NEEDED
 # Type of call -> the event it counts as, and the property that its name becomes.
@@ -196,6 +198,8 @@ class Resolver:
         if call.type == "group":
             if not call.group_id or call.group_id.isspace():
                 raise RefusedError(Reason.INVALID_FIELD, "groupId is missing or blank")
+            if len(call.group_id) > _MAX_GROUP_ID:
+                raise RefusedError(Reason.INVALID_FIELD, f"groupId has more than {_MAX_GROUP_ID} characters")
             return []
         if call.type != "track":
             event, name_property = _NAMED[call.type or ""]

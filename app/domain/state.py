@@ -100,12 +100,12 @@ class IdentityState(msgspec.Struct, array_like=True, gc=False):
 class Tie(msgspec.Struct, array_like=True, gc=False):
     """One account of a person.
 
-    `told`: what the account has been told of the person (see `schemas.profile.Standing`), None: nothing yet. `names`: the
-    profile ids that it knows them by. `audiences`: what the account is a member of, as of its `sequence`.
+    `told`: what the account has been told of the person (see `schemas.profile.Standing`), None: nothing yet.
+    `replaces`: others whom it knows, who have become part of this person. `audiences`: what the account is a member of, as of its `sequence`.
     """
 
     told: dict[str, bool] | None = None
-    names: list[str] = []
+    replaces: list[str] = []
     audiences: list[str] = []
     sequence: int = 0
 

@@ -429,7 +429,17 @@ def test_without_audiences_of_accounts_group_calls_are_what_they_were() -> None:
     assert resolve(resolver, joins(0, user="u1", traits={"plan": "pro"})).records == ()
 
 
-@pytest.mark.parametrize("group", [None, "", " "])
+def test_a_user_has_a_bounded_number_of_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ACCOUNTS", 2)
+    plan = plan_of(of_accounts(users("any")))
+    calls = [joins(0, f"g{number}", user="u1") for number in range(4)]
+    assert transitions(plan, *calls, joins(0, "g0", user="u1"), logs_in(1, user="u1"), until=2) == [
+        (1, "g0", True),
+        (1, "g1", True),
+    ]
+
+
+@pytest.mark.parametrize("group", [None, "", " ", "g" * 501])
 def test_a_group_call_without_an_account_is_refused(group: str | None) -> None:
     resolver = Resolver(plan_of(of_accounts(users("any"))), ResolveOptions())
     refused = resolve(resolver, joins(0, group, user="u1")).refused  # type: ignore[arg-type]
