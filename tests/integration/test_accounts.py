@@ -115,3 +115,42 @@ def test_accounts_and_their_people_are_the_same_in_four_partitions_and_through_c
     assert explained.returncode == 0, explained.stderr
     audiences = {one["audience"]: one["member"] for one in json.loads(explained.stdout)["audiences"]}
     assert audiences == {"active": False, "all_in": True, "quiet_pros": True}
+
+
+BEFORE = "audiences: [{name: Recent, when: {event: Logged In, within: 1d}}]"
+
+
+def test_the_first_audiences_of_accounts_are_filled_by_two_workers_while_calls_come_in(
+    bootstrap_servers: str, topic_prefix: str
+) -> None:
+    now = SystemClock().now_ms()
+    calls = make_calls(now, seed=5)
+    expected = members_in_one_partition(calls, now + 5 * 60 * SECOND)
+    half = len(calls) * 3 // 4
+    installation = Installation(bootstrap_servers, topic_prefix, BEFORE, source_partitions=2)
+    try:
+        installation.produce_raw(source_records(calls[:half], 2))
+        workers = [installation.start_worker(instance=f"slot-{number}") for number in range(2)]
+        installation.wait_until_idle(*workers)
+        applied = installation.apply(AUDIENCES, "--allow-delete")
+        assert applied.returncode == 0, applied.stderr
+        installation.produce_raw(source_records(calls[half:], 2))
+
+        def is_filled() -> bool:
+            listed = json.loads(installation.command("audiences", "list", "--json").stdout)
+            running = listed["running"]
+            return set(running.values()) == {2} and len(running) == 4 and listed["filling"] == []
+
+        def is_quiet() -> bool:
+            members = members_of(installation.memberships())
+            return "user_soon" in members.get("quiet_pros", set())
+
+        wait_until(is_filled, lambda: "\n".join(worker.said for worker in workers), every=1.0)
+        wait_until(is_quiet, lambda: "\n".join(worker.said for worker in workers), every=1.0)
+        installation.wait_until_idle(*workers)
+        deltas = installation.memberships()
+    finally:
+        installation.close()
+    assert_unbroken(deltas)
+    found = members_of(deltas)
+    assert {key: found[key] ^ expected[key] for key in expected} == {key: set() for key in expected}
