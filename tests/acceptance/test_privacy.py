@@ -20,6 +20,7 @@ audiences:
   - {name: Buyers, when: {event: Order Completed, where: {currency: EUR}, sum: {property: revenue, at_least: 1}}}
   - {name: Pro, include_anonymous: true, when: {trait: plan, equals: pro}}
   - {name: VIPs, source: engage}
+  - {name: Accounts, entity: account, when: {any: [{trait: plan, exists: true}, {users: {any: {trait: plan, equals: pro}}}]}}
 """
 TOKEN, SECRET = "EAAzq7tokencanary0123456789", "zq7appsecretcanary"
 USER = "customer-zq7"
@@ -76,6 +77,7 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
         "groupId": "group-1",
         "traits": {"email": "zq7grouptrait@example.com"},
     },
+    "zq7groupid": {"type": "group", "groupId": "zq7groupid@example.com", "traits": {"plan": "pro"}},
     "zq7previous": {"type": "alias", "previousId": "zq7previous"},
     "zq7integrations": {
         "type": "identify",
