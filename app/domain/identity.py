@@ -96,6 +96,7 @@ class Identities:
             self._go_on(profile, state, event)
         elif event.kind == DONE and state is not None:
             self._profiles.put(profile, state)
+            add_aliases(state, said.aliases)
             self._go_on(profile, state, event)
 
     def _go_on(self, profile: str, state: ProfileState, event: ProfileEvent) -> None:
@@ -112,6 +113,7 @@ class Identities:
     ) -> None:
         if state is not None and said.asker == profile:
             self._profiles.put(profile, state)
+            add_aliases(state, said.aliases)
             self._go_on(profile, state, event)
             return
         verdict = decide(profile, state, said)
