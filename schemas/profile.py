@@ -48,9 +48,9 @@ class Linking(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
     `links`: of a call, what else it names than the profile of its key, in order of priority; of the others, those
     that are still to be linked. `asker`: the profile that asked for the key (ASK), that gets the answer (MERGE, DONE),
-    or that the key belongs to from now on (MOVED). `aliases`: of an ASK, the asker's identifiers, each with the
-    received time of the first call that named it. `state`: of a MERGE, all that is known of the profile that ends, as
-    the state table has it; None: there was none.
+    or that the key belongs to from now on (MOVED). `aliases`: the asker's identifiers, in the answers also those found
+    since it asked, each with the received time of the first call that named it. `state`: of a MERGE, all that is known
+    of the profile that ends, as the state table has it; None: there was none.
     """
 
     links: list[str] = []

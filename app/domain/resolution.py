@@ -26,7 +26,7 @@ from app.domain.engage import (
 )
 from app.domain.normalization import NormalizationOptions
 from app.domain.person import identifiers_in, identifiers_of_claim, identifiers_of_row
-from app.domain.profile_ids import ANONYMOUS
+from app.domain.profile_ids import ANONYMOUS, user_profile
 from app.domain.reverse_etl import ROW_EVENTS
 from app.domain.sights import Sights
 from schemas.dead_letter import DropReason, Reason
@@ -151,17 +151,18 @@ class Resolver:
             raise RefusedError(Reason.UNKNOWN_TYPE, "type is none of " + ", ".join(sorted(TYPES)))
         received, timestamp = times_of(call, record_time_ms, wall_ms)
         context = call.context
-        if call_type == "track" and not self._sees and call.event not in self._tracked:
+        # Whose context says nothing new of the person.
+        known = context is None or (
+            context.personas is ABSENT
+            and context.device is ABSENT
+            and (context.traits is ABSENT or self._callers.have_said(call, context.traits))
+        )
+        named_track = known and call_type == "track" and call.event and not call.event.isspace()
+        if named_track and not self._sees and call.event not in self._tracked and _has_id(call):
             # Most calls end here.
-            plain = context is None or (
-                context.personas is ABSENT
-                and context.device is ABSENT
-                and (context.traits is ABSENT or self._callers.have_said(call, context.traits))
-            )
-            if plain and call.event and not call.event.isspace() and _has_id(call):
-                if (context is None or context.traits is ABSENT) and self._callers.are_new_pair(call):
-                    return self._only_links(call, _Source(raw, lane, offset, received, timestamp))
-                return Resolution(received, (), _NOT_NEEDED)
+            if (context is None or context.traits is ABSENT) and self._callers.are_new_pair(call):
+                return self._only_links(call, _Source(raw, lane, offset, received, timestamp))
+            return Resolution(received, (), _NOT_NEEDED)
         if call_type == "alias":
             return Resolution(received, (), DropReason.ALIAS)
         if self._rows and call_type == "track" and call.event in ROW_EVENTS:
@@ -169,6 +170,10 @@ class Resolver:
             if row is not None:
                 return row
         source = _Source(raw, lane, offset, received, timestamp)
+        if known and call_type != "identify" and context is not None and context.traits is not ABSENT:
+            profile = user_profile(call.user_id)
+            if profile is not None:
+                return self._finish(call, Named(profile, None), source, self._hits_of(call, raw), None, None)
         beside = self._callers.beside(call)
         if context is not None and context.personas is not ABSENT:
             personas = read_object(context.personas)
@@ -176,12 +181,14 @@ class Resolver:
                 return self._resolve_engage(call, personas, source)
         if call_type == "identify":
             return self._resolve_identify(call, source, beside)
+        # What is forwarded counts as known from then on, so nothing may be refused behind it.
+        hits = self._hits_of(call, raw)
         if beside is NOTHING:
             named, news = self._callers.named_by_ids(call), None
         else:
             named = self._callers.named(call, beside.contacts, beside.device)
             news = self._callers.news(named.profile, beside)
-        return self._finish(call, named, source, self._hits_of(call, raw), None, news)
+        return self._finish(call, named, source, hits, None, news)
 
     # --- what a call gives ---
 
@@ -231,8 +238,8 @@ class Resolver:
         traits, properties = read_object(call.traits), read_object(call.properties)
         context = read_context(source.raw)
         identifiers = identifiers_of_claim(traits, properties, context, self._normalization(source))
-        named = self._callers.named(call, identifiers)
         claim = self._claim(call, personas, properties, traits)
+        named = self._callers.named(call, identifiers)
         used = self._used_traits(traits, claim.key) if call.type == "identify" else None
         return self._finish(call, named, source, [], used, identifiers, claim)
 
