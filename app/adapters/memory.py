@@ -189,7 +189,10 @@ class GraphCall:
 
 @dataclass(slots=True)
 class Script:
-    """What the next `times` calls that fit get: `error`, after being applied or not; `until` delays the outcome."""
+    """What the next `times` calls that fit get: `error`, after being applied or not; `until` delays the outcome.
+
+    `person`: only calls with a row of theirs fit.
+    """
 
     kind: str
     error: Exception | None = None
@@ -198,9 +201,12 @@ class Script:
     times: int | None = 1
     applied: bool = False
     until: asyncio.Event | None = None
+    person: str | None = None
 
     def meets(self, call: GraphCall) -> bool:
         if self.times == 0 or self.kind != call.kind:
+            return False
+        if self.person is not None and all(self.person not in row.values() for row in call.rows):
             return False
         if self.audience not in (None, call.audience) or self.account not in (None, call.account):
             return False

@@ -32,11 +32,22 @@ def rejected_row(
 
 def rejected_request(context: LetterContext, request: UsersRequest, refusal: Refusal) -> Iterator[DeadLetter]:
     """The whole request was refused for good: a letter for each of its rows, made one at a time."""
+    return _rejected(context, request, refusal, Reason.REJECTED_REQUEST)
+
+
+def rejected_alone(context: LetterContext, request: UsersRequest, refusal: Refusal) -> Iterator[DeadLetter]:
+    """A request of one row was refused for good, while rows that were sent together with it before were taken."""
+    return _rejected(context, request, refusal, Reason.REJECTED_ROW)
+
+
+def _rejected(
+    context: LetterContext, request: UsersRequest, refusal: Refusal, why: Reason
+) -> Iterator[DeadLetter]:
     facebook = FacebookRefusal(
         code=refusal.code, subcode=refusal.subcode, message=refusal.message, trace=refusal.trace
     )
     for place in range(len(request.data)):
-        yield _letter(context, request, place, Reason.REJECTED_REQUEST, words(refusal), facebook)
+        yield _letter(context, request, place, why, words(refusal), facebook)
 
 
 def _letter(

@@ -15,6 +15,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from app.domain.batching import Batch, Batcher
+from app.domain.bisection import Bisection
 from app.domain.delivery import GraphRefusal, Refusal, UsageMeter, back_off, classify, reason
 from app.domain.delivery_errors import BACK_OFF, Reaction, Wait
 from app.domain.scope_gates import Closed
@@ -106,6 +107,7 @@ class Destination:
         self._rejected_in_a_row = 0
         self._batch: Batch | None = None
         self._done_requests = 0
+        self._bisection: Bisection | None = None
         self._refused_removal: GraphRefusal | None = None
         self._wake = asyncio.Event()
         self._stopping = False
@@ -335,7 +337,9 @@ class Destination:
         for place, request in enumerate(build_requests(batch.changes, self.id)):
             if place < self._done_requests or (request.remove and self._refused_removal is not None):
                 continue
-            await self._send_request(request)
+            self._bisection = self._bisection or Bisection(request)
+            await self._send_parts(self._bisection)
+            self._bisection = None
             self._done_requests = place + 1
         if self._refused_removal is not None:
             raise self._refused_removal
@@ -363,9 +367,23 @@ class Destination:
     def _forget_batch(self) -> None:
         self._batch = None
         self._done_requests = 0
+        self._bisection = None
         self._refused_removal = None
 
-    async def _send_request(self, request: UsersRequest) -> None:
+    async def _send_parts(self, parts: Bisection) -> None:
+        """The request, in as many parts as it takes to tell the rows that cannot be sent from the others."""
+        while (part := parts.part) is not None:
+            await self._send_request(part, parts)
+            if self._refused_removal is not None:
+                return
+        if parts.refused:
+            if not parts.accepted:
+                self._rejected_in_a_row += 1
+            rows = sum(len(part.data) for part, _ in parts.refused)
+            log.warning("destination %s: %d rows to dead letters: %s", self.id, rows, parts.refused[0][1])
+            await self._outcomes.rejected(parts, self._failures + 1)
+
+    async def _send_request(self, request: UsersRequest, parts: Bisection) -> None:
         await self._ready()
         graph = self._shared.graph
         call = graph.remove_users if request.remove else graph.add_users
@@ -377,16 +395,13 @@ class Destination:
                 # The audience may have to grow before it can shrink: the additions still go out.
                 self._refused_removal = error
                 return
-            if (
-                reaction is Reaction.REQUEST_ERROR
-                and self._rejected_in_a_row < self._options.rejected_requests
-            ):
-                self._rejected_in_a_row += 1
+            hopeless = parts.is_whole and self._rejected_in_a_row >= self._options.rejected_requests
+            if reaction is Reaction.REQUEST_ERROR and not hopeless:
                 self._limits.heed(error.refusal.usage)
-                log.warning("destination %s: %d rows to dead letters: %s", self.id, len(request.data), error)
-                await self._outcomes.rejected(request, error.refusal, self._failures + 1)
+                parts.refuse(error.refusal)
                 return
             raise
+        parts.accept()
         await self._outcomes.accepted(request, answer, self._failures + 1)
         self._rejected_in_a_row = 0
         if self._refused_removal is None:

@@ -16,6 +16,7 @@ from app.adapters.kafka_transactions import TRANSACTION_TIMEOUT_MS
 from app.commands import COMMANDS, cli
 from app.commands.events import DEFAULT_RECORDS
 from app.commands.validate import SURVEYED_RECORDS
+from app.domain.bisection import MOST, MOST_AT_FIRST
 from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.event_survey import MAX_DEPTH, MAX_EVENTS, MAX_PATHS
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED, REMEMBERED_MS
@@ -221,9 +222,10 @@ def test_numbers_are_those_of_the_code(page: str, said: str) -> None:
 def test_numbers_in_words_are_those_of_the_code() -> None:
     times = SPELT[round(1 / MARKER_SECONDS)]
     assert f"{times} times a second" in words(read("docs/decisions/0005-the-clock-of-a-partition.md"))
-    assert f"behind {SPELT[_TRIES]} such requests in a row" in words(
-        read("docs/decisions/0010-delivery-at-least-once.md")
-    )
+    delivery = words(read("docs/decisions/0010-delivery-at-least-once.md"))
+    assert f"behind {SPELT[_TRIES]} requests in a row of which nothing was taken" in delivery
+    assert f"behind {MOST_AT_FIRST} refusals" in delivery
+    assert f"and {MOST} in all" in delivery
     assert f"behind {SPELT[_TRIES]} in a row" in words(read("docs/operations.md"))
     defaults = DeliveryOptions("")
     assert (defaults.outage_probe_seconds, defaults.gone_probe_seconds) == (60, 3600)
