@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,9 +57,17 @@ class LogReader:
         try:
             return {tp.partition: future.result().offset for tp, future in futures.items()}
         except KafkaException as exc:
+            self._look_up_leaders(topic)
             raise UnreachableError(
                 f"Kafka did not give the offsets of {topic} ({kafka_reason(exc)})"
             ) from exc
+
+    def _look_up_leaders(self, topic: str) -> None:
+        """Ask who leads the partitions now: librdkafka goes on asking the leaders that it knows, in their old epoch,
+        for minutes after a broker has come back.
+        """
+        with contextlib.suppress(KafkaException):
+            self._admin.list_topics(topic, timeout=_REQUEST_SECONDS)
 
     def settled_ends(
         self, topic: str, partitions: Sequence[int], stop: threading.Event | None = None

@@ -99,6 +99,7 @@ class Chaos:
         try:
             self._poison()
             nemesis.start()
+            self._await_workers()
             producing = Producing(
                 self._stream,
                 DurableProducer(installation.bootstrap_servers),
@@ -125,6 +126,13 @@ class Chaos:
             raise
         finally:
             installation.close()
+
+    def _await_workers(self) -> None:
+        """A file that nobody has published before would be published in the midst of the edits."""
+        deadline = time.monotonic() + CALM_SECONDS
+        while not all(worker.ready() for worker in self._nemesis.workers):
+            self._tend()
+            assert time.monotonic() < deadline, "the workers have not started"
 
     def _tend(self) -> None:
         self._nemesis.tend()
