@@ -88,6 +88,8 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     progress: dict[str, int] | None = None
     linking: Linking | None = None
     definitions: int = 0
+    # Of markers: lane -> the offset from which on its calls have been written for that version.
+    since: dict[str, int] | None = None
 
 
 class ProfileEventModel(StoredMessage):
@@ -110,3 +112,4 @@ class ProfileEventModel(StoredMessage):
     progress: dict[str, int] | None = None
     linking: tuple[list[str], str, dict[str, int], bytes | None] | None = None
     definitions: int = 0
+    since: dict[str, int] | None = None

@@ -29,12 +29,14 @@ class PlanSwitch:
     waits.
 
     While audiences are filled from the past, `boundary` is where each live lane stood when the partition went over: of
-    what is read again exactly the records up to there are news to them, as whatever came later was taken for them.
+    what is read again exactly the records up to there are news to them, as whatever came later was taken for them. What
+    resolve had dropped before it went over has left no record here, so a lane stands at least there.
     `filled` are the lanes of which all has been read.
     """
 
     __slots__ = (
         "_seen",
+        "_since",
         "_untold",
         "_versions",
         "applied",
@@ -58,6 +60,7 @@ class PlanSwitch:
         self.filled: set[str] = set()
         self._versions = versions
         self._seen: dict[str, int] = {}
+        self._since: dict[str, int] = {}
         self._untold: set[str] = set()
 
     def recover(self, plan: Plan, record: PartitionRecord | None) -> Plan:
@@ -81,8 +84,11 @@ class PlanSwitch:
         """What a marker says of its lanes."""
         seen, number = self._seen, marker.definitions
         for lane in marker.progress or ():
-            if seen.get(lane, 0) < number:
+            if seen.get(lane, 0) <= number:
                 seen[lane] = number
+                # Whoever takes a lane over later says a later one: all before it is here too, or was not needed.
+                if marker.since is not None and lane in marker.since:
+                    self._since[lane] = marker.since[lane]
 
     def begin_newer(self, positions: Mapping[str, int]) -> Plan | None:
         """The plan to go over to, once: of the version that all lanes have reached, if it is newer and known here.
@@ -94,8 +100,13 @@ class PlanSwitch:
             return None
         self.number = carried
         held = self._versions.held.get(carried)
-        self.boundary, self.filled = (dict(positions) if held else None), set()
+        self.boundary, self.filled = (self._stood_at(positions) if held else None), set()
         return self._begin(self._versions.plans[carried], self.applied)
+
+    def _stood_at(self, positions: Mapping[str, int]) -> dict[str, int]:
+        return dict(positions) | {
+            lane: max(positions.get(lane, -1), since - 1) for lane, since in self._since.items()
+        }
 
     def _begin(self, plan: Plan, known: dict[str, int]) -> Plan:
         self.applied = {key: known.get(key, self.wall) for key in plan.unapplied}

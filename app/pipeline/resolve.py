@@ -52,7 +52,7 @@ class ResolveStage:
     def project_for(self, resolver: Resolver, definitions: int) -> None:
         """From the next record on; the markers of all lanes say so behind what has been written before."""
         self._resolver = resolver
-        self._lanes.definitions = definitions
+        self._lanes.project_for(definitions)
 
     def process(self, partition: int, records: Sequence[RawRecord]) -> None:
         """Queue what the records of one source partition become; durable after the next flush."""
@@ -85,7 +85,7 @@ class ResolveStage:
         counters.dropped[DropReason.NOT_NEEDED] += not_needed
         counters.records_in += len(records)
         counters.records_out += forwarded
-        self._lanes.processed(partition, records[-1].offset + 1, stands_at)
+        self._lanes.processed(partition, records[0].offset, records[-1].offset + 1, stands_at)
 
     def _bury(self, partition: int, record: RawRecord, refusal: Refusal, wall: int) -> None:
         key = hashlib.sha256(record.key).hexdigest() if record.key is not None else None

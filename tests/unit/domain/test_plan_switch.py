@@ -85,7 +85,7 @@ steps = st.lists(
         st.sampled_from([0, HOUR, DAY, 5 * DAY, 11 * DAY]),
         st.sampled_from([0, 1]),
         st.sampled_from(USERS),
-        st.sampled_from(["A", "A", "A", "B", "C", "identify", None]),
+        st.sampled_from(["A", "A", "A", "B", "C", "D", "identify", None]),
         st.sampled_from([0, 10, 45]),
         st.sampled_from([False, False, False, True]),
     ),
@@ -110,6 +110,7 @@ class World:
         self.versions = PlanVersions()
         self.versions.take(self.first, self.plans[self.first])
         self.at = dict.fromkeys(LANES, self.first)
+        self.since = dict.fromkeys(LANES, 0)
         self.offsets = dict.fromkeys(LANES, 0)
         self.source: dict[str, list[tuple[int, bytes]]] = {lane: [] for lane in LANES}
         self.resolvers = {
@@ -156,6 +157,7 @@ class World:
     def carry(self, lane: str, number: int) -> None:
         """The lane's resolver has read of the version, and projects for both from now on."""
         self.at[lane] = number
+        self.since[lane] = self.offsets[lane] + 1
         plans = [self.plans[known] for known in sorted(self.versions.plans) if known <= number]
         self.resolvers[lane] = Resolver(projection(plans), ResolveOptions())
 
@@ -192,6 +194,7 @@ class World:
                 self.now,
                 progress={lane: self.now},
                 definitions=self.at[lane],
+                since={lane: self.since[lane]},
             )
             self._arrive("", marker)
 
@@ -446,6 +449,7 @@ audiences:
   - {name: Month, when: {event: A, within: 50d}}
   - {name: Spender, when: {event: A, within: 60d, sum: {property: revenue, at_least: 50}}}
   - {name: Ever c, when: {event: C, count: {exactly: 1}}}
+  - {name: Ever d, when: {event: D}}
   - {name: Never b, when: {event: B, count: {exactly: 0}}}
   - {name: Funnel, when: {event: A, then: {event: C, count: {at_least: 1}, within: 30d}}}
   - {name: French, when: {all: [{trait: country, equals: FR}, {trait: plan, exists: false}]}}
@@ -514,3 +518,18 @@ def test_a_filled_audience_ends_as_if_it_had_been_there_from_the_start(
     assert kept == reference.members()
     counted = {key: counted.members for key, counted in world.counters.audiences.items() if counted.members}
     assert counted == {key: len(people) for key, people in kept.items()}
+
+
+def test_what_was_dropped_just_before_the_switch_is_news_when_it_is_read_again() -> None:
+    """Nothing of it stands in profile.events: the marker alone says how far the lane was read without it."""
+    world, held = filled_world(most=1_000)
+    world.run(Step(0, 0, "user_1", "D"))
+    world.publish(2, held)
+    for lane in LANES:
+        world.carry(lane, 2)
+    world.markers()
+    world.run(Step(0, 0, "user_2", "D"))
+    for lane in LANES:
+        world.read_again(lane, 2)
+    finish(world)
+    assert world.members()["ever_d"] == {"user_1", "user_2"}
