@@ -104,7 +104,9 @@ class Resolver:
         self._options = options
         self._events = plan.events
         self._rows = tuple(
-            (audience.key, audience.rows) for audience in plan.audiences.values() if audience.rows is not None
+            (audience.claim, audience.rows)
+            for audience in plan.audiences.values()
+            if audience.rows is not None
         )
         # The track calls that are more than a profile's existence.
         self._tracked = plan.events.keys() | ROW_EVENTS if self._rows else plan.events
@@ -305,7 +307,7 @@ class Resolver:
                 else "only identify and track claim one"
             )
             raise RefusedError(Reason.INVALID_AUDIENCE_MEMBERSHIP, detail)
-        return _Claims(key, {key: member})
+        return _Claims(key, {audience.claim: member})
 
     def _used_traits(self, traits: Any, leave_out: str | None) -> dict[str, Any] | None:
         """The traits that definitions use, as far as the call says something of them."""

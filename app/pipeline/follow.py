@@ -118,4 +118,4 @@ def _held(published: Published, record: DefinitionsRecord, plan: Plan) -> frozen
         return frozenset()
     earlier = published.versions.get(record.number - 1)
     before = () if earlier is None else definitions_of(earlier).audiences
-    return held_back(definitions_of(record).audiences, before, filled, plan)
+    return held_back(definitions_of(record), before, filled, plan)
