@@ -8,10 +8,10 @@ from confluent_kafka import Message
 
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_transactions import TransactionalWriter
-from app.domain.published import Published, read_published
+from app.domain.published import Published, read_published, still_noted
 from app.errors import FatalError
 from app.ports import Record
-from schemas.control import DEFINITIONS, DefinitionsRecord
+from schemas.control import DEFINITIONS, WANTED, DefinitionsRecord
 from topics.catalog import Catalog
 
 _TRIES = 10
@@ -61,7 +61,7 @@ class KafkaControl:
             if record is None:
                 break
             try:
-                writer.commit([*self._outlived(published), self._as_record(record)], (), b"")
+                writer.commit([*self._outlived(published, record), self._as_record(record)], (), b"")
             except FatalError:
                 if tries == _TRIES:
                     raise
@@ -69,14 +69,12 @@ class KafkaControl:
                 return self.refresh(settled=True)
         return published
 
-    def _outlived(self, published: Published) -> list[Record]:
-        """Versions that no partition can come to any more."""
+    def _outlived(self, published: Published, record: DefinitionsRecord) -> list[Record]:
+        """Versions that no partition can come to any more, and what was wanted and is there."""
         kept = published.in_force(self._partitions)
-        return [
-            Record(self._topic, 0, f"{DEFINITIONS}|{number}".encode(), None)
-            for number in published.versions
-            if number not in kept
-        ]
+        keys = [f"{DEFINITIONS}|{number}" for number in published.versions if number not in kept]
+        keys += [f"{WANTED}|{key}" for key in sorted(still_noted(published, record))]
+        return [Record(self._topic, 0, key.encode(), None) for key in keys]
 
     def _as_record(self, record: DefinitionsRecord) -> Record:
         return Record(self._topic, 0, record.key.encode(), record.model_dump_json().encode())

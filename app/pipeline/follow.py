@@ -81,6 +81,13 @@ class Follower:
             else:
                 return
 
+    async def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> None:
+        """See `ControlLog.publish`; what is published is in use when this returns."""
+        async with self._reading:
+            changed = self._take(await self.in_thread(lambda: self.control.publish(decide)))
+            if changed is not None:
+                await self.use(changed)
+
     async def _read(self, *, settled: bool) -> None:
         async with self._reading:
             published = await self.in_thread(lambda: self.control.refresh(settled=settled))

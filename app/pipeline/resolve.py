@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from schemas.dead_letter import DeadLetter, DropReason, Origin, dead_letter_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from app.domain.calls import Refusal
     from app.domain.counters import Counters
@@ -40,6 +40,8 @@ class ResolveStage:
         counters: Counters,
         catalog: Catalog,
     ) -> None:
+        # Is told of each audience that an Engage call names and nobody has defined.
+        self.want: Callable[[str], None] | None = None
         self._resolver = resolver
         self._writer = writer
         self._lanes = lanes
@@ -82,6 +84,8 @@ class ResolveStage:
                 self._bury(partition, record, outcome.refused, wall)
             if outcome.unknown_audience is not None:
                 self._counters.count_unknown_audience(outcome.unknown_audience)
+                if self.want is not None:
+                    self.want(outcome.unknown_audience)
         counters.dropped[DropReason.NOT_NEEDED] += not_needed
         counters.records_in += len(records)
         counters.records_out += forwarded
