@@ -425,6 +425,7 @@ class Worker:
                 default_country=settings.default_country.upper() if settings.default_country else None,
                 max_event_bytes=settings.max_event_bytes,
                 legacy_journeys=settings.legacy_journeys,
+                blocked=settings.blocked,
             ),
         )
 

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     # Whether Engage calls create the audiences that they name, and how many at most.
     engage_auto_create: bool = False
     engage_auto_create_max: int = Field(default=100, ge=1, le=1_000)
+    # User ids, anonymous ids, advertising ids and e-mail addresses that identify no one, with commas between;
+    # `suggested` stands for those that Segment suggests.
+    blocked_identifiers: str = ""
     batch_rows: int = Field(default=10_000, ge=1, le=10_000)
     batch_seconds: Seconds = 30.0
     facebook_api_url: str = Field(default="https://graph.facebook.com", pattern=r"^https?://")
@@ -75,6 +78,11 @@ class Settings(BaseSettings):
     facebook_app_secret: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("FACEBOOK_APP_SECRET", "facebook_app_secret")
     )
+
+    @property
+    def blocked(self) -> tuple[str, ...]:
+        """The blocked identifiers one by one."""
+        return tuple(value.strip() for value in self.blocked_identifiers.split(",") if value.strip())
 
     @property
     def catalog(self) -> Catalog:

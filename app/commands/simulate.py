@@ -53,6 +53,7 @@ def command(audiences: str, events: str, until: str | None) -> None:
         default_country=settings.default_country.upper() if settings.default_country else None,
         max_event_bytes=settings.max_event_bytes,
         legacy_journeys=settings.legacy_journeys,
+        blocked=settings.blocked,
     )
     limit = None if until is None else _instant(until)
     out = click.get_binary_stream("stdout")

@@ -87,6 +87,7 @@ class ResolveStage:
                 if self.want is not None:
                     self.want(outcome.unknown_audience)
         counters.dropped[DropReason.NOT_NEEDED] += not_needed
+        self._counters.blocked_identifiers += self._resolver.take_blocked()
         counters.records_in += len(records)
         counters.records_out += forwarded
         self._lanes.processed(partition, records[0].offset, records[-1].offset + 1, stands_at)
