@@ -223,6 +223,7 @@ class Worker:
             self._settings.partitions,
             lambda call: in_thread(self._threads, call),
             self._use_definitions,
+            self._settings.funnel_events,
         )
         self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
         self._backfill = self._join_backfill(pipeline)

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     # User ids, anonymous ids, advertising ids and e-mail addresses that identify no one, with commas between;
     # `suggested` stands for those that Segment suggests.
     blocked_identifiers: str = ""
+    # How many events of a profile a funnel looks at on either side; None: as many as are compared quickly.
+    funnel_events: int | None = Field(default=None, ge=1, le=20_000)
     batch_rows: int = Field(default=10_000, ge=1, le=10_000)
     batch_seconds: Seconds = 30.0
     facebook_api_url: str = Field(default="https://graph.facebook.com", pattern=r"^https?://")

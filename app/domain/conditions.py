@@ -41,16 +41,18 @@ def compile_audiences(
     definitions: Sequence[AudienceDefinition],
     traits: Sequence[ComputedTraitDefinition] = (),
     generations: Mapping[str, int] = NO_GENERATIONS,
+    funnel_events: int | None = None,
 ) -> Plan:
     """Audiences, and the computed traits beside them. `generations` are the versions that filled audiences, and under
     `traits.KEY` computed traits, from history: such a one shares no feed with others, or with what it was before.
+    `funnel_events`: see `Scope`.
 
     Raises InvalidInputError for a definition that asks for what is not built, or for itself.
     """
     digest = _digest(definitions, traits, generations)
 
     def compiled(instants: Mapping[str, int]) -> Plan:
-        builder = _Builder(TraitSources(traits, generations))
+        builder = _Builder(TraitSources(traits, generations), funnel_events)
         for definition in definitions:
             builder.add(definition, instants.get(definition.key), generations.get(definition.key))
         return builder.plan(digest, compiled)
@@ -107,8 +109,9 @@ class _Part:
 class _Builder:
     """Collects what the conditions of all audiences and the computed traits need together."""
 
-    def __init__(self, traits: TraitSources) -> None:
+    def __init__(self, traits: TraitSources, funnel_events: int | None) -> None:
         self._traits = traits
+        self._funnel_events = funnel_events
         self._parts: dict[str, _Part] = {}
         self._feeds: dict[str, Feed] = {}
         self._needs: dict[str, Need] = {}
@@ -127,7 +130,8 @@ class _Builder:
             created = applied
             self._unapplied.append(definition.key)
         since = since_of(definition, generation, created)
-        compiler = ConditionCompiler(whose, self._traits.reader, Scope(since, definition.lookback_ms))
+        scope = Scope(since, definition.lookback_ms, self._funnel_events)
+        compiler = ConditionCompiler(whose, self._traits.reader, scope)
         conditions = [part for part in (definition.when, definition.require) if part is not None]
         holds = all_of([compiler.compile(condition) for condition in conditions])
         if created is not None:

@@ -56,6 +56,8 @@ class Follower:
     partitions: int
     in_thread: Callable[..., Awaitable[Published]]
     use: Callable[[InForce], Awaitable[None]]
+    # See `app.domain.condition_tests.Scope`.
+    funnel_events: int | None = None
     versions: PlanVersions = field(default_factory=PlanVersions)
     current: InForce | None = None
     published: Published = field(default_factory=Published)
@@ -107,7 +109,10 @@ class Follower:
                 record = published.versions[number]
                 defined = definitions_of(record)
                 plan = compile_audiences(
-                    (*defined.audiences, *cleared_by(record)), defined.traits, record.generations
+                    (*defined.audiences, *cleared_by(record)),
+                    defined.traits,
+                    record.generations,
+                    self.funnel_events,
                 )
                 self.versions.take(number, plan, _held(published, record, plan))
         self.versions.keep(numbers)
