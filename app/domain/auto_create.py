@@ -27,10 +27,15 @@ def may_be_created(published: Published, key: str, most: int, noted: Collection[
 
     `noted` are keys that have been asked for and may not be published as wanted yet.
     """
-    if not _KEY.fullmatch(key) or key in noted or key in published.wanted or key in _known(published):
+    if not _KEY.fullmatch(key) or key in noted or is_dealt_with(published, key):
         return False
     newest = published.newest
     return len({*published.wanted, *noted, *(newest.created if newest else ())}) < most
+
+
+def is_dealt_with(published: Published, key: str) -> bool:
+    """Whether everybody can see that the key is wanted, or that there is such an audience."""
+    return key in published.wanted or key in _known(published)
 
 
 def to_create(published: Published, most: int, partitions: int, now_ms: int) -> DefinitionsRecord | None:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from app.domain.auto_create import may_be_created, to_create
+from app.domain.auto_create import is_dealt_with, may_be_created, to_create
 from app.errors import UnreachableError
 from schemas.control import WantedRecord
 
@@ -55,7 +55,7 @@ class AutoCreate:
         """Publish what is wanted now."""
         published = self.follower.published
         now, most, partitions = self.clock.now_ms(), self.most, self.partitions
-        # What is written and read again is known without being noted; noted once more, should it be deleted later.
-        self._noted -= published.wanted
+        # Known without being noted; and noted once more, should it be deleted later.
+        self._noted = {key for key in self._noted if not is_dealt_with(published, key)}
         if 0 in self.lanes.partitions and to_create(published, most, partitions, now) is not None:
             await self.follower.publish(lambda known: to_create(known, most, partitions, now))

@@ -201,6 +201,20 @@ def test_a_mirror_takes_out_who_left_while_nobody_was_taken_out() -> None:
     assert len(world.deltas) == count + 1, "said once"
 
 
+def test_a_connected_audience_hears_of_those_who_were_claimed_to_be_out_before() -> None:
+    text = "audiences: [{name: Stays, source: engage%s}]"
+    world = Deciders({1: compiled(text % ""), 2: compiled(text % ", facebook: {audience_id: '7'}")})
+    world.run(Step(0, 0, "user_1", "stays", 0))
+    world.run(Step(0, 0, "user_2", "stays", 10))
+    finish(world)
+    assert [delta.profile for delta in world.deltas] == ["user_2"]
+    switch(world, 2)
+    assert [(delta.profile, delta.change, delta.sequence) for delta in world.deltas[1:]] == [
+        ("user_1", Change.EXITED, 1)
+    ]
+    assert world.counters.audiences["stays"].members == 1
+
+
 @pytest.mark.parametrize("mode", ["mirror", "upsert"])
 def test_the_same_mode_says_nothing_again(mode: str) -> None:
     text = "audiences: [{name: %s, key: up, when: {event: A, within: 5d}, facebook: {sync_mode: %s}}]"

@@ -300,8 +300,11 @@ def test_ends_as_if_the_new_definitions_had_been_there_from_the_start(
 
 def no_unused_state(world: World) -> bool:
     states = [decode_state(value) for key, value in world.changelog.items() if key != CLOCK_KEY]
+    plan = world.plans[2]
     return all(
-        state.feeds.keys() <= PLANS[2].needs.keys() and state.traits.keys() <= PLANS[2].of_trait.keys()
+        state.feeds.keys() <= plan.needs.keys()
+        and state.traits.keys() <= plan.of_trait.keys()
+        and state.computed.keys() <= plan.computed.keys()
         for state in states
     )
 
@@ -541,6 +544,7 @@ def test_a_filled_audience_ends_as_if_it_had_been_there_from_the_start(
     finish(reference)
     kept = {key: people for key, people in world.members().items() if key in world.plans[2].audiences}
     assert kept == reference.members()
+    assert no_unused_state(world)
     counted = {key: counted.members for key, counted in world.counters.audiences.items() if counted.members}
     assert counted == {key: len(people) for key, people in kept.items()}
 
