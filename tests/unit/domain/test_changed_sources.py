@@ -283,3 +283,23 @@ def test_without_history_past_claims_count_from_the_beginning_on() -> None:
         world.read_again(lane, 3)
     finish(world)
     assert world.members() == {"stays": {"user_2"}}
+
+
+def test_another_source_whose_past_is_kept_makes_net_changes_at_once() -> None:
+    month = "{name: Month, when: {event: A, within: 30d}}"
+    old = f"audiences: [{month}, {{name: Stays, source: engage}}]"
+    new = f"audiences: [{month}, {{name: Stays, when: {{event: A, within: 10d}}}}]"
+    assert generations_after(definitions(old), definitions(new), {}, 2, START) == {}
+    world = Deciders({1: compiled(old), 2: compiled(new), 3: compiled(old)})
+    for user in USERS[:2]:
+        world.run(Step(0, 0, user, "stays", 10))
+    for user in USERS[1:]:
+        world.run(Step(0, 0, user, "A"))
+    finish(world)
+    count = len(world.deltas)
+    switch(world, 2)
+    assert {(d.audience, d.profile, d.change) for d in world.deltas[count:]} == {
+        ("stays", "user_1", Change.EXITED),
+        ("stays", "user_3", Change.ENTERED),
+    }
+    assert world.members()["stays"] == {"user_2", "user_3"}

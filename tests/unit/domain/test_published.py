@@ -273,6 +273,19 @@ def test_fills_from_history_what_needs_more_than_is_kept(audience: str) -> None:
     assert third.generations == {key: 2}, "what was filled stays as it is"
 
 
+def test_what_is_taken_with_and_without_history_is_never_the_same() -> None:
+    """An audience that was filled begins anew without history, and is filled again with it."""
+    with_history = "{name: N, when: {event: B}}"
+    without = "{name: N, when: {event: B}, include_history: false}"
+    known, generations = published(of(ONE)), []
+    for number, audience in enumerate((with_history, without, with_history), 2):
+        record = to_apply(known, of(ONE, audience), 1, START, allow_delete=True)
+        assert record is not None
+        generations.append(record.generations)
+        known = Published({**known.versions, number: record}, {0: number})
+    assert generations == [{"n": 2}, {}, {"n": 4}]
+
+
 TAKEN = {
     "less of the same": "{name: A, when: {event: A, within: 3d, count: {at_least: 2}}}",
     "as many within less": "{name: N, when: {event: A, within: 9d, count: {at_least: 3}}}",
