@@ -37,6 +37,7 @@ from app.domain.published import Published, cleared_by, definitions_of, to_publi
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
+from app.pipeline.auto_create import AutoCreate
 from app.pipeline.backfill import Backfill
 from app.pipeline.deliver import Delivery
 from app.pipeline.delivery_options import DeliveryOptions
@@ -222,9 +223,13 @@ class Worker:
             self._settings.partitions,
             lambda call: in_thread(self._threads, call),
             self._use_definitions,
+            self._settings.funnel_events,
         )
         self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
         self._backfill = self._join_backfill(pipeline)
+        if self._settings.engage_auto_create:
+            self._auto_create = self._join_auto_create(pipeline)
+            pipeline.stages.resolve.want = self._auto_create.note
         await self._follower.refresh()
         self._add_stages()
         stats = Stats(self._view())
@@ -243,6 +248,7 @@ class Worker:
                 pipeline.run_markers(),
                 self._follower.run(),
                 self._backfill.run(),
+                *([self._auto_create.run()] if self._settings.engage_auto_create else []),
                 self._watch(stats, graph),
                 self._announce(),
             )
@@ -401,6 +407,17 @@ class Worker:
             in_thread=pipeline.in_thread,
         )
 
+    def _join_auto_create(self, pipeline: Pipeline) -> AutoCreate:
+        return AutoCreate(
+            follower=self._follower,
+            lanes=pipeline.stages.lanes,
+            writer=pipeline.writer,
+            clock=self._clock,
+            partitions=self._settings.partitions,
+            control_topic=self._catalog.control.name,
+            most=self._settings.engage_auto_create_max,
+        )
+
     def _resolver(self, plan: Plan) -> Resolver:
         settings = self._settings
         return Resolver(
@@ -409,6 +426,7 @@ class Worker:
                 default_country=settings.default_country.upper() if settings.default_country else None,
                 max_event_bytes=settings.max_event_bytes,
                 legacy_journeys=settings.legacy_journeys,
+                blocked=settings.blocked,
             ),
         )
 

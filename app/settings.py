@@ -49,7 +49,14 @@ class Settings(BaseSettings):
     max_event_bytes: int = Field(default=32_768, ge=1_024, le=1_048_576)
     # Of steps of journeys that were made before their calls had a boolean.
     legacy_journeys: bool = False
+    # Whether Engage calls create the audiences that they name, and how many at most.
     engage_auto_create: bool = False
+    engage_auto_create_max: int = Field(default=100, ge=1, le=1_000)
+    # User ids, anonymous ids, advertising ids and e-mail addresses that identify no one, with commas between;
+    # `suggested` stands for those that Segment suggests.
+    blocked_identifiers: str = ""
+    # How many events of a profile a funnel looks at on either side; None: as many as are compared quickly.
+    funnel_events: int | None = Field(default=None, ge=1, le=20_000)
     batch_rows: int = Field(default=10_000, ge=1, le=10_000)
     batch_seconds: Seconds = 30.0
     facebook_api_url: str = Field(default="https://graph.facebook.com", pattern=r"^https?://")
@@ -75,18 +82,13 @@ class Settings(BaseSettings):
     )
 
     @property
+    def blocked(self) -> tuple[str, ...]:
+        """The blocked identifiers one by one."""
+        return tuple(value.strip() for value in self.blocked_identifiers.split(",") if value.strip())
+
+    @property
     def catalog(self) -> Catalog:
         return Catalog(prefix=self.topic_prefix, source_topic=self.source_topic)
-
-    @field_validator("engage_auto_create")
-    @classmethod
-    def _no_auto_create(cls, value: bool) -> bool:
-        if value:
-            raise ValueError(
-                "creating the audiences that Engage calls name is not supported yet: define them with `source: engage`; "
-                "/stats lists the keys of unknown ones"
-            )
-        return value
 
     @field_validator("facebook_ad_account_id")
     @classmethod

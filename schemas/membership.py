@@ -42,6 +42,9 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     The `exited` of a profile that ends in a merge has an empty list of rows for each destination that hears of exits:
     it takes back what still waits to be sent, and what has been sent is the business of the profile that goes on.
 
+    An `exited` that follows another one changes nothing but what Facebook has: a destination hears of exits that, by its
+    former sync mode, it did not hear of.
+
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
     """
 

@@ -81,13 +81,16 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     # Facebook's column name -> the value as sent, a list where the call has several; None: the call says that the
     # profile has none.
     identifiers: dict[str, str | float | list[str] | None] | None = None
-    # Audience key -> membership, claimed by an Engage call or a warehouse's row.
+    # Name of an audience's claims, its key or `KEY#VERSION` where that filled it from history -> membership, claimed by
+    # an Engage call or a warehouse's row.
     claims: dict[str, bool] | None = None
     # Of markers: lane -> instant up to which everything of that lane has been written to this partition, and the
     # version of the definitions that its calls have been written for since, 0 where none is known.
     progress: dict[str, int] | None = None
     linking: Linking | None = None
     definitions: int = 0
+    # Of markers: lane -> the offset from which on its calls have been written for that version.
+    since: dict[str, int] | None = None
 
 
 class ProfileEventModel(StoredMessage):
@@ -110,3 +113,4 @@ class ProfileEventModel(StoredMessage):
     progress: dict[str, int] | None = None
     linking: tuple[list[str], str, dict[str, int], bytes | None] | None = None
     definitions: int = 0
+    since: dict[str, int] | None = None

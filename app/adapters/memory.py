@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.domain.delivery import AnswerKind, GraphRefusal, Refusal
-from app.domain.published import Published
+from app.domain.published import Published, still_noted
 from app.errors import FatalError, UnreachableError
 from app.ports import AudienceStatus, ListedAudience, UsersAnswer
 from schemas.control import DefinitionsRecord
@@ -158,12 +158,14 @@ class MemoryControl:
         record = decide(self.published)
         if record is not None:
             versions = {**self.published.versions, record.number: record}
-            self.published = Published(versions, self.published.running)
+            wanted = self.published.wanted - still_noted(self.published, record)
+            self.published = Published(versions, self.published.running, self.published.filling, wanted)
         return self.published
 
     def run_by(self, running: Mapping[int, int]) -> None:
         """Partitions say which version they run by."""
-        self.published = Published(self.published.versions, {**self.published.running, **running})
+        known = self.published
+        self.published = replace(known, running={**known.running, **running})
 
 
 @dataclass(slots=True)

@@ -158,8 +158,13 @@ def _published(settings: Settings) -> Published:
 
 
 def _listed(newest: DefinitionsRecord) -> list[dict[str, Any]]:
+    named = ", named by a call of Engage"
     defined = [
-        (audience, "enabled" if audience.enabled else "not enabled")
+        (
+            audience,
+            ("enabled" if audience.enabled else "not enabled")
+            + (named if audience.key in newest.created else ""),
+        )
         for audience in definitions_of(newest).audiences
     ]
     cleared = [(audience, "deleted, its Facebook audience is emptied") for audience in cleared_by(newest)]

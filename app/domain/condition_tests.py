@@ -31,10 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which events the conditions of a definition see: received `since`, and not older than `lookback_ms`."""
+    """Which events the conditions of a definition see: received `since`, and not older than `lookback_ms`; of a funnel
+    `funnel_events` on either side, None: as many as are compared quickly.
+    """
 
     since: Since | None = None
     lookback_ms: int | None = None
+    funnel_events: int | None = None
 
 
 class ConditionCompiler:
@@ -79,7 +82,9 @@ class ConditionCompiler:
             return _constant(count_bound(condition.count)(0) and condition.aggregate is None)
         condition = limited
         if condition.then is not None:
-            compiled = compile_funnel(condition, condition.then, self._read, self._scope.since)
+            compiled = compile_funnel(
+                condition, condition.then, self._read, self._scope.since, self._scope.funnel_events
+            )
         else:
             compiled = compile_event(condition, self._read, self._scope.since)
         self.uses += compiled.uses

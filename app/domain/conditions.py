@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
-from app.domain.feeds import Since
+from app.domain.feeds import NO_GENERATIONS, Since, filled_by
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
 from app.domain.plan import CompiledAudience, ComputedTrait, Plan, TraitUse, by_event
@@ -28,7 +26,7 @@ from app.errors import InvalidInputError
 from schemas.audience import AudienceSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from app.domain.date_edges import Watch, Watches
     from app.domain.event_conditions import Edge, FeedUse, Holds, Need
@@ -39,28 +37,22 @@ if TYPE_CHECKING:
     _Grouped = dict[str, list[CompiledAudience]]
 
 
-NO_GENERATIONS: Final[Mapping[str, int]] = MappingProxyType({})
-
-
-def filled_by(key: str, generation: int) -> str:
-    """What tells the feeds of an audience that was filled from history from all others. Keys have no `#`."""
-    return f"{key}#{generation}"
-
-
 def compile_audiences(
     definitions: Sequence[AudienceDefinition],
     traits: Sequence[ComputedTraitDefinition] = (),
     generations: Mapping[str, int] = NO_GENERATIONS,
+    funnel_events: int | None = None,
 ) -> Plan:
-    """Audiences, and the computed traits beside them. `generations` are the versions that filled audiences from
-    history, by key: such an audience shares no feed with others, or with what it was before.
+    """Audiences, and the computed traits beside them. `generations` are the versions that filled audiences, and under
+    `traits.KEY` computed traits, from history: such a one shares no feed with others, or with what it was before.
+    `funnel_events`: see `Scope`.
 
     Raises InvalidInputError for a definition that asks for what is not built, or for itself.
     """
     digest = _digest(definitions, traits, generations)
 
     def compiled(instants: Mapping[str, int]) -> Plan:
-        builder = _Builder(TraitSources(traits))
+        builder = _Builder(TraitSources(traits, generations), funnel_events)
         for definition in definitions:
             builder.add(definition, instants.get(definition.key), generations.get(definition.key))
         return builder.plan(digest, compiled)
@@ -73,7 +65,9 @@ def _digest(
     traits: Sequence[ComputedTraitDefinition],
     generations: Mapping[str, int],
 ) -> str:
-    """Names, descriptions and Facebook settings decide nothing here, apart from which destinations there are."""
+    """Names, descriptions and Facebook settings decide nothing here, apart from which destinations there are, and what
+    they are told of.
+    """
     parts = sorted(
         (
             definition.key,
@@ -85,7 +79,10 @@ def _digest(
             definition.created_at,
             definition.lookback_ms,
             definition.enabled,
-            sorted(destination.id for destination in definition.destinations),
+            sorted(
+                [item.id, item.sync_mode.value, item.audience_id is not None]
+                for item in definition.destinations
+            ),
         )
         for definition in definitions
     )
@@ -106,13 +103,15 @@ class _Part:
     audiences: set[str]
     watched: bool
     created: int | None
+    claim: str
 
 
 class _Builder:
     """Collects what the conditions of all audiences and the computed traits need together."""
 
-    def __init__(self, traits: TraitSources) -> None:
+    def __init__(self, traits: TraitSources, funnel_events: int | None) -> None:
         self._traits = traits
+        self._funnel_events = funnel_events
         self._parts: dict[str, _Part] = {}
         self._feeds: dict[str, Feed] = {}
         self._needs: dict[str, Need] = {}
@@ -130,12 +129,9 @@ class _Builder:
         if created is None and not definition.include_history:
             created = applied
             self._unapplied.append(definition.key)
-        since = None
-        if not definition.include_history:
-            since = Since(definition.key, definition.created_at, created)
-        elif generation is not None:
-            since = Since(filled_by(definition.key, generation), None, None)
-        compiler = ConditionCompiler(whose, self._traits.reader, Scope(since, definition.lookback_ms))
+        since = since_of(definition, generation, created)
+        scope = Scope(since, definition.lookback_ms, self._funnel_events)
+        compiler = ConditionCompiler(whose, self._traits.reader, scope)
         conditions = [part for part in (definition.when, definition.require) if part is not None]
         holds = all_of([compiler.compile(condition) for condition in conditions])
         if created is not None:
@@ -152,6 +148,7 @@ class _Builder:
             audiences=compiler.audiences,
             watched=created is not None or any(watch.traits for watch in compiler.watches.values()),
             created=created,
+            claim=definition.key if generation is None else filled_by(definition.key, generation),
         )
 
     def _use(self, whose: str, use: FeedUse) -> None:
@@ -181,6 +178,7 @@ class _Builder:
                 for name in names:
                     group.setdefault(name, []).append(audience)
             of_audience[key].append(audience)
+            of_audience[part.claim] = of_audience[key]
             if part.watched:
                 watched.append(audience)
         initial = initial_audiences(audiences.values(), self._births)
@@ -231,6 +229,8 @@ class _Builder:
                 rank=ranks[key],
                 holds=part.holds,
                 claimed=definition.source is not AudienceSource.COMPUTED,
+                claim=part.claim,
+                claims_from=0 if definition.include_history else part.created or 0,
                 enabled=definition.enabled,
                 created=part.created or 0,
                 include_anonymous=definition.include_anonymous,
@@ -240,6 +240,17 @@ class _Builder:
                 rows=row_source(definition),
             )
         return audiences
+
+
+def since_of(definition: AudienceDefinition, generation: int | None, created: int | None) -> Since | None:
+    """What tells the events of the audience from those of others; None: it shares them.
+
+    `generation` is the version that filled it from history, `created` the instant at which it begins.
+    """
+    whose = definition.key if generation is None else filled_by(definition.key, generation)
+    if not definition.include_history:
+        return Since(whose, definition.created_at, created)
+    return None if generation is None else Since(whose, None, None)
 
 
 def _from(created: int, holds: Holds) -> Holds:

@@ -71,7 +71,7 @@ def evaluate(
 
 
 def _is_claimed(audience: CompiledAudience, state: ProfileState) -> bool:
-    claim = state.claims.get(audience.key)
+    claim = state.claims.get(audience.claim)
     return claim is not None and claim.member
 
 
@@ -79,7 +79,7 @@ def _is_told_out(
     audience: CompiledAudience, profile: str, state: ProfileState, identified: bool, now: int
 ) -> bool:
     """Whether a claim takes out somebody who never entered, and some destination may have them from before."""
-    claim = state.claims.get(audience.key)
+    claim = state.claims.get(audience.claim)
     return (
         claim is not None
         and not claim.member
@@ -108,6 +108,20 @@ def announce(
             delta = _delta(profile, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT)
             deltas.append(delta)
     return deltas
+
+
+def announce_exits(
+    profile: str, state: ProfileState, plan: Plan, instant: Instant, left: Iterable[str]
+) -> list[MembershipDelta]:
+    """A delta for each audience that the profile has left, for destinations that did not hear of exits then."""
+    rows = rows_of(profile, state)
+    if not rows:
+        return []
+    audiences = [plan.audiences[key] for key in left if key in plan.audiences]
+    return [
+        _delta(profile, item, state.memberships[item.key], _EXITED, rows, instant.now, instant, Cause.EVENT)
+        for item in audiences
+    ]
 
 
 def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[str], *, facts: bool) -> int:

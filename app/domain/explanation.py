@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.condition_tests import ConditionCompiler, Scope, within_lookback
 from app.domain.condition_words import describe_condition
-from app.domain.conditions import NO_GENERATIONS, filled_by
+from app.domain.conditions import since_of
 from app.domain.definitions_warnings import identifies_people
 from app.domain.explanation_events import observer
-from app.domain.feeds import Since
+from app.domain.feeds import NO_GENERATIONS
 from app.domain.instants import format_instant
 from app.domain.trait_sources import TraitSources
 from app.domain.values import text_of
@@ -109,12 +109,8 @@ class Explainer:
         return Node("all", words, parts=parts)
 
     def _parts(self, definition: AudienceDefinition) -> tuple[Node, ...]:
-        since = None
-        if not definition.include_history:
-            # The instant decides what is folded, not what is asked of it.
-            since = Since(definition.key, definition.created_at, None)
-        elif definition.key in self._generations:
-            since = Since(filled_by(definition.key, self._generations[definition.key]), None, None)
+        # The instant of a beginning decides what is folded, not what is asked of it.
+        since = since_of(definition, self._generations.get(definition.key), None)
         compiler = _NodeCompiler(definition.key, self._readers, Scope(since, definition.lookback_ms))
         conditions = (definition.when, definition.require)
         return tuple(compiler.node(condition) for condition in conditions if condition is not None)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.comparing import is_deferred
@@ -57,6 +59,26 @@ class Since:
     whose: str
     given: int | None
     instant: int | None
+
+
+NO_GENERATIONS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+def filled_by(key: str, generation: int) -> str:
+    """What tells what an audience or trait takes from calls since it was filled from history from all else: `whose` of
+    its feeds, and the name of its claims. Keys have no `#`.
+    """
+    return f"{key}#{generation}"
+
+
+def is_filled_by(name: str, generation: int) -> bool:
+    """Whether `filled_by` has made this name of that version."""
+    return name.endswith(f"#{generation}")
+
+
+def key_of(name: str) -> str:
+    """The key that such a name, or one without a version, begins with."""
+    return name.partition("#")[0]
 
 
 @dataclass(frozen=True, slots=True)

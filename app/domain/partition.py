@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from app.domain.clock import PartitionClock
 from app.domain.computed_traits import refresh, refresh_after
-from app.domain.evaluation import Instant, announce, evaluate, next_due
+from app.domain.evaluation import Instant, announce, announce_exits, evaluate, next_due
 from app.domain.filling import PAST_LANE
 from app.domain.fold import (
     add_event,
@@ -213,9 +213,7 @@ class AudiencePartition:
                 self.clock.forget(PAST_LANE)
                 self._go_over(plan)
         else:
-            if not self._switch.is_news(event):
-                event = replace(event, hits=[])
-            self._receive(profile, event, self.clock.now)
+            self._receive(profile, self._switch.news(event), self.clock.now)
             mail = self._mailbox.local
             while mail:
                 self._receive(*mail.popleft(), self.clock.now)
@@ -336,9 +334,14 @@ class AudiencePartition:
         audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
         deltas = inherit(profile, state, self.plan, instant) if everything else []
         deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
-        if everything and (done := self._switch.announced(state, deltas)) is not None:
+        told = self._switch.told
+        if everything and (done := told.heard_of(state, deltas)) is not None:
             deltas += announce(profile, state, self.plan, instant, done)
         self._emit(deltas, self._expired)
+        if everything and (left := told.left_by(state, deltas)):
+            # Nobody is counted out twice.
+            deltas += (again := announce_exits(profile, state, self.plan, instant, left))
+            self._deltas.extend(again)
         state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
             self._timers.arm(key, state.wake)
@@ -529,9 +532,10 @@ class AudiencePartition:
                 fired,
                 self._mailbox.sent,
                 self._switch.number,
-                self._switch.told,
+                dict(self._switch.told.entries),
                 self._switch.boundary,
                 sorted(self._switch.filled),
+                dict(self._switch.told.exits),
             )
             states.append((CLOCK_KEY, encode_record(record)))
             self._record_changed = False

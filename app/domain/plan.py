@@ -23,7 +23,8 @@ class CompiledAudience:
     """One audience, ready to be asked.
 
     `holds` is the condition and `require` together; of an audience that is not computed here, `require` alone, and
-    `claimed` is True: the newest claim must say so too. `rows`: the claims are those of a warehouse's rows. `told`
+    `claimed` is True: the newest claim must say so too. `claim` is the name under which claims are made and kept;
+    of past ones, those received from `claims_from` on count. `rows`: the claims are those of a warehouse's rows. `told`
     says which destinations hear of what. `rank` is greater than that of every audience whose
     membership the condition asks for. Before `created` nobody is a member, which `holds` sees to. `feeds` are all that can change it, through those audiences too.
     """
@@ -32,6 +33,8 @@ class CompiledAudience:
     rank: int
     holds: Holds
     claimed: bool
+    claim: str
+    claims_from: int
     enabled: bool
     created: int
     include_anonymous: bool

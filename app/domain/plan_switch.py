@@ -9,33 +9,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from app.domain.feeds import key_of
 from app.domain.filling import PAST_LANE, lane_of_past, waiting
+from app.domain.telling import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from app.domain.plan import Plan
     from app.domain.plan_versions import PlanVersions
     from app.domain.state import PartitionRecord, ProfileState
-    from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
 
 class PlanSwitch:
     """`number` is the version that the partition runs by, `applied` when audiences that need to know it began here.
 
-    `lanes` are the live ones, `wall` the real time: the owner keeps both. `told` are the destinations of each
-    audience, as of the last time at which all states were made by one plan. `full` is the plan of the version, whoever
+    `lanes` are the live ones, `wall` the real time: the owner keeps both. `told` is what destinations have heard. `full` is the plan of the version, whoever
     waits.
 
     While audiences are filled from the past, `boundary` is where each live lane stood when the partition went over: of
-    what is read again exactly the records up to there are news to them, as whatever came later was taken for them.
+    what is read again exactly the records up to there are news to them, as whatever came later was taken for them. What
+    resolve had dropped before it went over has left no record here, so a lane stands at least there.
     `filled` are the lanes of which all has been read.
     """
 
     __slots__ = (
         "_seen",
-        "_untold",
+        "_since",
         "_versions",
         "applied",
         "boundary",
@@ -52,13 +55,13 @@ class PlanSwitch:
         self.lanes: frozenset[str] = frozenset()
         self.wall = wall
         self.applied: dict[str, int] = {}
-        self.told = told_by(plan)
+        self.told = Told.by(plan)
         self.full = plan
         self.boundary: dict[str, int] | None = None
         self.filled: set[str] = set()
         self._versions = versions
         self._seen: dict[str, int] = {}
-        self._untold: set[str] = set()
+        self._since: dict[str, int] = {}
 
     def recover(self, plan: Plan, record: PartitionRecord | None) -> Plan:
         """The plan of the version that the partition ran by, or begins by; `plan` where that is no more in force."""
@@ -68,21 +71,24 @@ class PlanSwitch:
             # What is there already may have been written for the oldest one.
             self.number = min(plans)
             plan = plans[self.number]
-            self.told = told_by(plan)
+            self.told = Told.by(plan)
         elif record is not None:
             if record.definitions in plans:
                 self.number = record.definitions
                 plan = plans[record.definitions]
                 self.boundary, self.filled = record.boundary, set(record.filled)
-            known, self.told = record.applied, record.told
+            known, self.told = record.applied, Told.recorded(record, plan)
         return self._begin(plan, known)
 
     def see(self, marker: ProfileEvent) -> None:
         """What a marker says of its lanes."""
         seen, number = self._seen, marker.definitions
         for lane in marker.progress or ():
-            if seen.get(lane, 0) < number:
+            if seen.get(lane, 0) <= number:
                 seen[lane] = number
+                # Whoever takes a lane over later says a later one: all before it is here too, or was not needed.
+                if marker.since is not None and lane in marker.since:
+                    self._since[lane] = marker.since[lane]
 
     def begin_newer(self, positions: Mapping[str, int]) -> Plan | None:
         """The plan to go over to, once: of the version that all lanes have reached, if it is newer and known here.
@@ -94,30 +100,37 @@ class PlanSwitch:
             return None
         self.number = carried
         held = self._versions.held.get(carried)
-        self.boundary, self.filled = (dict(positions) if held else None), set()
+        self.boundary, self.filled = (self._stood_at(positions) if held else None), set()
         return self._begin(self._versions.plans[carried], self.applied)
+
+    def _stood_at(self, positions: Mapping[str, int]) -> dict[str, int]:
+        return dict(positions) | {
+            lane: max(positions.get(lane, -1), since - 1) for lane, since in self._since.items()
+        }
 
     def _begin(self, plan: Plan, known: dict[str, int]) -> Plan:
         self.applied = {key: known.get(key, self.wall) for key in plan.unapplied}
         self.full = plan.applied(self.applied)
-        self._find_untold()
+        self.told.compare(self.full)
         if self.boundary is None:
             return self.full
         return waiting(self.full, self._versions.held.get(self.number, ()))
 
-    def _find_untold(self) -> None:
-        self._untold = {
-            key
-            for key, audience in self.full.audiences.items()
-            if not set(audience.destinations) <= set(self.told.get(key, ()))
-        }
-
-    def is_news(self, event: ProfileEvent) -> bool:
-        """Whether what was read again counts for those who wait. What one profile says to another has been asked."""
+    def news(self, event: ProfileEvent) -> ProfileEvent:
+        """What was read again, as far as it counts for those who wait. What one profile says to another has been asked."""
         if not event.lane.startswith(PAST_LANE):
-            return True
+            return event
         lane = lane_of_past(event.lane, self.number)
-        return lane is not None and self.boundary is not None and event.offset <= self.boundary.get(lane, -1)
+        if lane is None or self.boundary is None or event.offset > self.boundary.get(lane, -1):
+            event = replace(event, hits=[])
+        if event.claims:
+            claims = {name: said for name, said in event.claims.items() if self._counts(name, event.received)}
+            event = replace(event, claims=claims)
+        return event
+
+    def _counts(self, claim: str, received: int) -> bool:
+        audience = self.full.audiences.get(key_of(claim))
+        return audience is not None and received >= audience.claims_from
 
     def end_lane(self, event: ProfileEvent) -> Plan | None:
         """The end of a lane of the past; the plan to go over to, when it is the last one."""
@@ -128,21 +141,12 @@ class PlanSwitch:
         if not self.lanes or not self.lanes <= self.filled:
             return None
         self.boundary, self.filled = None, set()
-        self._find_untold()
+        self.told.compare(self.full)
         return self.full
 
-    def announced(self, state: ProfileState, deltas: Iterable[MembershipDelta]) -> set[str] | None:
-        """For a state that was another plan's: the audiences whose destinations have heard of the profile, of old or by
-        these deltas. The others have a destination that was not there before. None: there is no such audience.
-        """
-        if not self._untold:
-            return None
-        return (state.memberships.keys() - self._untold) | {delta.audience for delta in deltas}
-
     def finish(self, plan: Plan) -> None:
-        """All states are made by this plan; those who wait have been told what they were told before."""
-        waits = {key: told for key, told in self.told.items() if key in self.full.audiences}
-        self.told, self._untold = waits | told_by(plan), set()
+        """All states are made by this plan."""
+        self.told.finish(plan, self.full)
 
 
 def reclaim(state: ProfileState, plan: Plan) -> bool:
@@ -154,12 +158,12 @@ def reclaim(state: ProfileState, plan: Plan) -> bool:
     traits = [path for path in state.traits if path not in plan.of_trait]
     for path in traits:
         del state.traits[path]
-    claims = [key for key in state.claims if key not in plan.audiences or not plan.audiences[key].claimed]
+    claims = [name for name in state.claims if not _is_used(name, plan)]
     for key in claims:
         del state.claims[key]
     return bool(traits or claims)
 
 
-def told_by(plan: Plan) -> dict[str, list[str]]:
-    """The destinations of each audience."""
-    return {key: list(audience.destinations) for key, audience in plan.audiences.items()}
+def _is_used(claim: str, plan: Plan) -> bool:
+    audience = plan.audiences.get(key_of(claim))
+    return audience is not None and audience.claimed and audience.claim == claim

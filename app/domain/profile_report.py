@@ -137,7 +137,7 @@ def _reason(
     if not audience.enabled:
         return "the audience is not enabled"
     if audience.claimed:
-        claim = state.claims.get(audience.key)
+        claim = state.claims.get(audience.claim)
         if claim is None:
             return f"{_TELLS[source]} has said nothing of this profile"
         if not claim.member:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from app.domain.blocked import BlockedIdentifiers
 from app.domain.call_times import received_of_refused, times_of
 from app.domain.callers import NOTHING, Callers, Named, named_pair
 from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object, read_whole
@@ -55,11 +56,13 @@ class ResolveOptions:
     """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country.
 
     `legacy_journeys`: a call of a journey's step that has no boolean says that the profile has entered.
+    `blocked` are identifiers that identify no one.
     """
 
     default_country: str | None = None
     max_event_bytes: int = 32_768
     legacy_journeys: bool = False
+    blocked: tuple[str, ...] = ()
 
 
 class Resolution(msgspec.Struct, gc=False, frozen=True):
@@ -104,7 +107,9 @@ class Resolver:
         self._options = options
         self._events = plan.events
         self._rows = tuple(
-            (audience.key, audience.rows) for audience in plan.audiences.values() if audience.rows is not None
+            (audience.claim, audience.rows)
+            for audience in plan.audiences.values()
+            if audience.rows is not None
         )
         # The track calls that are more than a profile's existence.
         self._tracked = plan.events.keys() | ROW_EVENTS if self._rows else plan.events
@@ -113,7 +118,15 @@ class Resolver:
         self._sees_anonymous = plan.holds_for_new(anonymous=True)
         self._sees = self._sees_users or self._sees_anonymous
         self._sights = Sights()
-        self._callers = Callers(options.default_country)
+        self._blocked = BlockedIdentifiers(options.blocked) if options.blocked else None
+        self._callers = Callers(options.default_country, self._blocked)
+
+    def take_blocked(self) -> int:
+        """How many blocked identifiers came since this was last asked."""
+        if self._blocked is None:
+            return 0
+        seen, self._blocked.seen = self._blocked.seen, 0
+        return seen
 
     def resolve(
         self, raw: bytes | None, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
@@ -146,6 +159,8 @@ class Resolver:
             detail = f"the record has more than {self._options.max_event_bytes:,} bytes"
             raise RefusedError(Reason.TOO_LARGE, detail)
         call = read_call(raw)
+        if self._blocked is not None:
+            call = self._blocked.without(call)
         call_type = call.type
         if call_type is None or call_type not in TYPES:
             raise RefusedError(Reason.UNKNOWN_TYPE, "type is none of " + ", ".join(sorted(TYPES)))
@@ -257,6 +272,8 @@ class Resolver:
         claims: dict[str, dict[str, bool]] = {}
         for key, rows in taking:
             profile = rows.profile(whole)
+            if self._blocked is not None:
+                profile = self._blocked.profile(profile)
             if profile is None and not let_through:
                 continue
             if profile is None:
@@ -312,7 +329,7 @@ class Resolver:
                 else "only identify and track claim one"
             )
             raise RefusedError(Reason.INVALID_AUDIENCE_MEMBERSHIP, detail)
-        return _Claims(key, {key: member})
+        return _Claims(key, {audience.claim: member})
 
     def _used_traits(self, traits: Any, leave_out: str | None) -> dict[str, Any] | None:
         """The traits that definitions use, as far as the call says something of them."""

@@ -136,8 +136,8 @@ class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
     `applied` is when audiences that need to know it were first applied here, by key. `fired` is the instant up to
     which everything due has fired; the clock is ahead of it in the midst of a long step. `plan` is "" while some states
-    are still those of another plan. `definitions` is the version that the partition runs by, `told` the destinations
-    of each audience by the plan that all states were made by. `boundary` and `filled`: see
+    are still those of another plan. `definitions` is the version that the partition runs by, `told` and `told_exits` the
+    destinations of each audience that hear of who enters and who leaves, by the plan that all states were made by. `boundary` and `filled`: see
     `app.domain.plan_switch.PlanSwitch`.
     `sent`: position of the newest record that this partition has sent to another one.
     """
@@ -153,6 +153,7 @@ class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     told: dict[str, list[str]] = {}
     boundary: dict[str, int] | None = None
     filled: list[str] = []
+    told_exits: dict[str, list[str]] | None = None
 
 
 class _Wake(msgspec.Struct, array_like=True, gc=False):

@@ -56,6 +56,8 @@ class Follower:
     partitions: int
     in_thread: Callable[..., Awaitable[Published]]
     use: Callable[[InForce], Awaitable[None]]
+    # See `app.domain.condition_tests.Scope`.
+    funnel_events: int | None = None
     versions: PlanVersions = field(default_factory=PlanVersions)
     current: InForce | None = None
     published: Published = field(default_factory=Published)
@@ -81,6 +83,13 @@ class Follower:
             else:
                 return
 
+    async def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> None:
+        """See `ControlLog.publish`; what is published is in use when this returns."""
+        async with self._reading:
+            changed = self._take(await self.in_thread(lambda: self.control.publish(decide)))
+            if changed is not None:
+                await self.use(changed)
+
     async def _read(self, *, settled: bool) -> None:
         async with self._reading:
             published = await self.in_thread(lambda: self.control.refresh(settled=settled))
@@ -100,7 +109,10 @@ class Follower:
                 record = published.versions[number]
                 defined = definitions_of(record)
                 plan = compile_audiences(
-                    (*defined.audiences, *cleared_by(record)), defined.traits, record.generations
+                    (*defined.audiences, *cleared_by(record)),
+                    defined.traits,
+                    record.generations,
+                    self.funnel_events,
                 )
                 self.versions.take(number, plan, _held(published, record, plan))
         self.versions.keep(numbers)
@@ -118,4 +130,4 @@ def _held(published: Published, record: DefinitionsRecord, plan: Plan) -> frozen
         return frozenset()
     earlier = published.versions.get(record.number - 1)
     before = () if earlier is None else definitions_of(earlier).audiences
-    return held_back(definitions_of(record).audiences, before, filled, plan)
+    return held_back(definitions_of(record), before, filled, plan)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from schemas.dead_letter import DeadLetter, DropReason, Origin, dead_letter_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from app.domain.calls import Refusal
     from app.domain.counters import Counters
@@ -40,6 +40,8 @@ class ResolveStage:
         counters: Counters,
         catalog: Catalog,
     ) -> None:
+        # Is told of each audience that an Engage call names and nobody has defined.
+        self.want: Callable[[str], None] | None = None
         self._resolver = resolver
         self._writer = writer
         self._lanes = lanes
@@ -52,7 +54,7 @@ class ResolveStage:
     def project_for(self, resolver: Resolver, definitions: int) -> None:
         """From the next record on; the markers of all lanes say so behind what has been written before."""
         self._resolver = resolver
-        self._lanes.definitions = definitions
+        self._lanes.project_for(definitions)
 
     def process(self, partition: int, records: Sequence[RawRecord]) -> None:
         """Queue what the records of one source partition become; durable after the next flush."""
@@ -82,10 +84,13 @@ class ResolveStage:
                 self._bury(partition, record, outcome.refused, wall)
             if outcome.unknown_audience is not None:
                 self._counters.count_unknown_audience(outcome.unknown_audience)
+                if self.want is not None:
+                    self.want(outcome.unknown_audience)
         counters.dropped[DropReason.NOT_NEEDED] += not_needed
+        self._counters.blocked_identifiers += self._resolver.take_blocked()
         counters.records_in += len(records)
         counters.records_out += forwarded
-        self._lanes.processed(partition, records[-1].offset + 1, stands_at)
+        self._lanes.processed(partition, records[0].offset, records[-1].offset + 1, stands_at)
 
     def _bury(self, partition: int, record: RawRecord, refusal: Refusal, wall: int) -> None:
         key = hashlib.sha256(record.key).hexdigest() if record.key is not None else None

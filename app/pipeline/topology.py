@@ -289,4 +289,4 @@ class Pipeline:
             return  # the lanes stand where their records have brought them
         for number in set(numbers) & set(lanes.partitions):
             if self.caught_up(number, ends[number], lanes.done_offset(number)):
-                lanes.caught_up(number, asked_at)
+                lanes.caught_up(number, ends[number], asked_at)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from app.adapters.kafka_client import DurableProducer
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
@@ -15,7 +17,7 @@ from app.domain.definitions import Document, parse_definitions
 from app.domain.published import Published, next_version
 from app.errors import InvalidInputError
 from app.ports import ControlLog
-from schemas.control import DefinitionsRecord
+from schemas.control import DefinitionsRecord, WantedRecord
 from topics.catalog import Catalog
 
 Decide = Callable[[Published], DefinitionsRecord | None]
@@ -87,3 +89,31 @@ def test_who_publishes_in_between_is_heard_first(bootstrap_servers: str) -> None
     newest = quick.refresh(settled=True).newest
     assert newest is not None
     assert newest.number == 2
+
+
+def test_what_was_wanted_goes_with_the_version_that_has_it(
+    request: pytest.FixtureRequest, controls: tuple[ControlLog, ControlLog]
+) -> None:
+    one, other = controls
+    one.publish(publishes("a"))
+    wanted = [WantedRecord(audience=key) for key in ("vips", "later")]
+    if isinstance(one, MemoryControl):
+        one.published = replace(one.published, wanted=frozenset({"vips", "later"}))
+    else:
+        assert isinstance(one, KafkaControl)
+        producer = DurableProducer(request.getfixturevalue("bootstrap_servers"))
+        for record in wanted:
+            producer.produce(one.topic, record.model_dump_json().encode(), record.key.encode(), 0)
+        producer.flush()
+    assert other.refresh(settled=True).wanted == {"vips", "later"}
+
+    def create(published: Published) -> DefinitionsRecord:
+        newest = published.newest
+        assert newest is not None
+        return newest.model_copy(update={"number": 2, "created": ("vips",)})
+
+    assert one.publish(create).wanted == {"later"}
+    found = other.refresh(settled=True)
+    assert found.wanted == {"later"}
+    assert found.newest is not None
+    assert found.newest.created == ("vips",)

@@ -111,11 +111,9 @@ def test_refuses_unusable_definitions(
 
 
 OTHER = {
-    "audience recent: changing `source` is not supported yet": AUDIENCES.replace(
-        "{name: Recent, when: {event: Order Completed, within: 30d}}", "{name: Recent, source: engage}"
+    "audience recent: going from one ad account to a list of several": AUDIENCES.replace(
+        "{name: Recent,", "{name: Recent, facebook: [{ad_account_id: act_1}, {ad_account_id: act_2}],"
     ),
-    "a computed trait: needs past events Order Refunded": AUDIENCES
-    + "traits: {refunds: {event: Order Refunded, count: true}}\n",
 }
 """What is refused of definitions that are not the published ones."""
 
