@@ -20,8 +20,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from app.domain.person_state import IdentityState
 from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, USER, kind_of
-from app.domain.state import IdentityState, ProfileState
+from app.domain.state import ProfileState
 from schemas.profile import ASK, DONE, MERGE, MOVED, VERSION, Linking, ProfileEvent
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Verdict(Enum):
 
 def owner_of(state: ProfileState) -> str | None:
     """The profile that this one has become part of."""
-    return None if state.identity is None else state.identity.owner
+    return state.owner
 
 
 def outranks(profile: str, other: str) -> bool:
@@ -151,7 +152,7 @@ def give_way(
     for alias in aliases:
         if alias != profile:
             mailbox.send(alias, _message(MOVED, event, Linking([], owner)))
-    return ProfileState(identity=IdentityState(owner))
+    return ProfileState(owner=owner)
 
 
 def _message(kind: int, event: ProfileEvent, said: Linking) -> ProfileEvent:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.domain.filling import PAST_LANE, lane_of_past, waiting
+from app.domain.state import AudiencesRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,9 +35,11 @@ class PlanSwitch:
     """
 
     __slots__ = (
+        "_finished",
         "_seen",
         "_untold",
         "_versions",
+        "_written",
         "applied",
         "boundary",
         "filled",
@@ -59,8 +62,11 @@ class PlanSwitch:
         self._versions = versions
         self._seen: dict[str, int] = {}
         self._untold: set[str] = set()
+        # The plan that all states are made by, and what the changelog has.
+        self._finished: Plan | None = None
+        self._written: AudiencesRecord | None = None
 
-    def recover(self, plan: Plan, record: PartitionRecord | None) -> Plan:
+    def recover(self, plan: Plan, record: PartitionRecord | None, audiences: AudiencesRecord) -> Plan:
         """The plan of the version that the partition ran by, or begins by; `plan` where that is no more in force."""
         plans = self._versions.plans
         known: dict[str, int] = {}
@@ -74,7 +80,8 @@ class PlanSwitch:
                 self.number = record.definitions
                 plan = plans[record.definitions]
                 self.boundary, self.filled = record.boundary, set(record.filled)
-            known, self.told = record.applied, record.told
+            known, self.told = audiences.applied, audiences.told
+            self._written = audiences
         return self._begin(plan, known)
 
     def see(self, marker: ProfileEvent) -> None:
@@ -99,6 +106,7 @@ class PlanSwitch:
 
     def _begin(self, plan: Plan, known: dict[str, int]) -> Plan:
         self.applied = {key: known.get(key, self.wall) for key in plan.unapplied}
+        self._finished = None
         self.full = plan.applied(self.applied)
         self._find_untold()
         if self.boundary is None:
@@ -137,12 +145,25 @@ class PlanSwitch:
         """
         if not self._untold:
             return None
-        return (state.memberships.keys() - self._untold) | {delta.audience for delta in deltas}
+        by_id = self.full.by_id
+        known = {by_id[short].key for short in state.memberships if short in by_id}
+        return (known - self._untold) | {delta.audience for delta in deltas}
 
     def finish(self, plan: Plan) -> None:
         """All states are made by this plan; those who wait have been told what they were told before."""
+        if plan is self._finished:
+            return
+        self._finished = plan
         waits = {key: told for key, told in self.told.items() if key in self.full.audiences}
         self.told, self._untold = waits | told_by(plan), set()
+
+    def to_write(self) -> AudiencesRecord | None:
+        """What is to be remembered of the audiences; None: the changelog has it."""
+        written = self._written
+        if written is not None and written.told is self.told and written.applied is self.applied:
+            return None
+        self._written = AudiencesRecord(1, self.applied, self.told)
+        return None if self._written == written else self._written
 
 
 def reclaim(state: ProfileState, plan: Plan) -> bool:
