@@ -36,11 +36,8 @@ MAX_OF_ONE_KIND: Final = 5
 REMEMBERED_MS: Final = 24 * 3_600_000
 MAX_REMEMBERED: Final = 256
 
-# What stands for a message id: two ids of one profile and day are not confused in practice.
-_DIGEST_BYTES: Final = 6
-# A remembered one is that, and the clock in seconds at which it was applied.
-_SECONDS_BYTES: Final = 5
-_ENTRY_BYTES: Final = _DIGEST_BYTES + _SECONDS_BYTES
+# What stands for a message id: of two ids of one profile and day that is the same once in 10^12 times.
+_DIGEST_BYTES: Final = 5
 
 
 def message_digest(message_id: str) -> bytes:
@@ -50,43 +47,44 @@ def message_digest(message_id: str) -> bytes:
 
 def is_remembered(state: ProfileState, digest: bytes, now: int) -> bool:
     """Whether this message id was remembered less than 24 hours of the clock ago; forgets the older ones."""
-    recent = state.recent
-    if not recent:
+    at = state.recent_at
+    if not at:
         return False
-    oldest = now - REMEMBERED_MS
-    if _applied_at(recent, 0) <= oldest:
-        first = _ENTRY_BYTES
-        while first < len(recent) and _applied_at(recent, first) <= oldest:
-            first += _ENTRY_BYTES
-        recent = state.recent = recent[first:]
-    place = recent.find(digest)
-    while place >= 0 and place % _ENTRY_BYTES:
-        place = recent.find(digest, place + 1)
+    if at[0] * 1_000 <= now - REMEMBERED_MS:
+        expired = bisect_right(at, (now - REMEMBERED_MS) // 1_000)
+        del at[:expired]
+        state.recent_ids = state.recent_ids[expired * _DIGEST_BYTES :]
+    ids = state.recent_ids
+    place = ids.find(digest)
+    while place >= 0 and place % _DIGEST_BYTES:
+        place = ids.find(digest, place + 1)
     return place >= 0
 
 
 def remember(state: ProfileState, digest: bytes, now: int) -> bool:
     """Remembers a message id; False when the oldest one had to make room before its time."""
-    recent = state.recent
-    # Rounded up: rather a moment longer than a day than less.
-    seconds = max(0, -(-now // 1_000)).to_bytes(_SECONDS_BYTES, "big")
-    if recent:
-        seconds = max(seconds, recent[-_SECONDS_BYTES:])
-    recent += digest + seconds
-    state.recent = recent[-MAX_REMEMBERED * _ENTRY_BYTES :]
-    return len(recent) <= MAX_REMEMBERED * _ENTRY_BYTES
+    at = state.recent_at
+    state.recent_ids += digest
+    # Seconds are shorter; rounded up, so that none is forgotten before a day has passed.
+    seconds = -(-now // 1_000)
+    at.append(max(seconds, at[-1]) if at else seconds)
+    if len(at) <= MAX_REMEMBERED:
+        return True
+    del at[0]
+    state.recent_ids = state.recent_ids[_DIGEST_BYTES:]
+    return False
 
 
 def remember_all(state: ProfileState, other: ProfileState) -> None:
     """What either of the two remembers, as far as there is room for it."""
-    both = state.recent + other.recent
-    entries = [both[place : place + _ENTRY_BYTES] for place in range(0, len(both), _ENTRY_BYTES)]
-    entries.sort(key=lambda entry: (entry[_DIGEST_BYTES:], entry))
-    state.recent = b"".join(entries[-MAX_REMEMBERED:])
-
-
-def _applied_at(recent: bytes, place: int) -> int:
-    return int.from_bytes(recent[place + _DIGEST_BYTES : place + _ENTRY_BYTES], "big") * 1_000
+    known = [
+        (at, one.recent_ids[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES])
+        for one in (state, other)
+        for place, at in enumerate(one.recent_at)
+    ]
+    newest = sorted(known)[-MAX_REMEMBERED:]
+    state.recent_at = [at for at, _ in newest]
+    state.recent_ids = b"".join(digest for _, digest in newest)
 
 
 def settle(state: ProfileState, needs: Mapping[str, Need], now: int) -> int:

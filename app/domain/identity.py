@@ -22,7 +22,7 @@ from app.domain.linking import (
 from app.domain.merging import add_aliases, evaluate_merged, fold_profile, leave
 from app.domain.person_state import UNREADABLE
 from app.domain.rows import rows_of
-from app.domain.state import AT_ONCE, ProfileState, decode_state
+from app.domain.state import AT_ONCE, ProfileState, decode_state, forwarder
 from schemas.profile import ASK, DONE, MERGE, MOVED, Linking
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Identities:
         owner = None if state is None else owner_of(state)
         if event.kind == MOVED:
             if owner is not None and owner != said.asker:
-                self._profiles.put(profile, ProfileState(owner=said.asker))
+                self._profiles.put(profile, forwarder(said.asker))
         elif owner is not None:
             self._mailbox.send(owner, event)
         elif event.kind == ASK:

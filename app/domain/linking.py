@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.person_state import IdentityState
 from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, USER, kind_of
-from app.domain.state import ProfileState
+from app.domain.state import ProfileState, forwarder
 from schemas.profile import ASK, DONE, MERGE, MOVED, VERSION, Linking, ProfileEvent
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def give_way(
     for alias in aliases:
         if alias != profile:
             mailbox.send(alias, _message(MOVED, event, Linking([], owner)))
-    return ProfileState(owner=owner)
+    return forwarder(owner)
 
 
 def _message(kind: int, event: ProfileEvent, said: Linking) -> ProfileEvent:

@@ -55,6 +55,7 @@ from app.domain.state import (
     decode_state,
     encode_record,
     encode_state,
+    forwarder,
     owner_in,
     wake_of,
 )
@@ -152,7 +153,12 @@ class AudiencePartition:
             self.states.pop(key, None)
             self.forwarders.discard(key)
         else:
-            self._keep(key, value)
+            owner = owner_in(value)
+            if owner is None:
+                self.states[key] = value
+            else:
+                self.states.pop(key, None)
+                self.forwarders.put(key, owner)
 
     def finish_recovery(self) -> None:
         """After the last `load`. Where the plan is another than the states were made by, every profile is due."""
@@ -403,12 +409,14 @@ class AudiencePartition:
         state, is_new = self._touched.get(key), False
         if state is None:
             encoded = self.states.get(key)
-            if encoded is None:
-                state, is_new = ProfileState(owner=self.forwarders.get(key)), True
-            else:
+            if encoded is not None:
                 state = decode_state(encoded)
-        if state.owner is not None:
-            self._mailbox.send(state.owner, event)
+            else:
+                owner, is_new = self.forwarders.get(key), True
+                state = ProfileState() if owner is None else forwarder(owner)
+        owner = state.owner
+        if owner is not None:
+            self._mailbox.send(owner, event)
             return
         self._touched[key] = state
         if is_new and profile.startswith(WITHOUT_USER):
@@ -527,9 +535,17 @@ class AudiencePartition:
 
     def drain(self) -> Outcome:
         """Everything that changed since the last drain; writing it, all or nothing, is the caller's business."""
-        states = [(key, self.encoded(state)) for key, state in self._touched.items()]
-        for key, value in states:
-            self._keep(key, value)
+        states = []
+        kept = self.states
+        for key, state in self._touched.items():
+            value = self.encoded(state)
+            states.append((key, value))
+            owner = state.owner
+            if owner is None:
+                kept[key] = value
+            else:
+                kept.pop(key, None)
+                self.forwarders.put(key, owner)
         self._touched.clear()
         if self._record_changed or states:
             now = self.clock.now
@@ -624,16 +640,7 @@ class AudiencePartition:
         if encoded is not None:
             return decode_state(encoded)
         owner = self.forwarders.get(key)
-        return None if owner is None else ProfileState(owner=owner)
-
-    def _keep(self, key: bytes, value: bytes) -> None:
-        """What the changelog has of the profile, in the form in which it rests here."""
-        owner = owner_in(value)
-        if owner is None:
-            self.states[key] = value
-        else:
-            self.states.pop(key, None)
-            self.forwarders.put(key, owner)
+        return None if owner is None else forwarder(owner)
 
     def put(self, profile: str, state: ProfileState) -> None:
         """The profile's state, changed or about to be, to be written."""

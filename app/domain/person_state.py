@@ -51,12 +51,14 @@ class IdentityState(msgspec.Struct, array_like=True, gc=False):
 
 class PersonState(msgspec.Struct):
     """`further` are the values of identifiers that a person may have several of, other than the current one.
-    `identity`: None while no second identifier is known.
+    `identity`: None while no second identifier is known. `owner`: the profile that this one has become part of; nothing
+    else is known of such a profile, and it is not packed.
     """
 
     identifiers: dict[str, IdentifierState] = {}
     further: dict[str, list[str | float]] = {}
     identity: IdentityState | None = None
+    owner: str | None = None
 
     @property
     def is_eligible(self) -> bool:
@@ -79,15 +81,9 @@ def pack(person: PersonState) -> bytes:
         # The first time stands for itself, all others as how much later they are.
         columns += (_PLACES.get(column, column), _short(item.value), item.timestamp - base)
         base = base or item.timestamp
-    parts: list[Any] = [
-        columns,
-        {
-            _PLACES.get(column, column): [_short(value) for value in values]
-            for column, values in further.items()
-        },
-    ]
+    aliases: list[Any] = []
+    waiting: tuple[Any, ...] = ()
     if identity is not None:
-        aliases: list[Any] = []
         same = {
             prefix + str(identifiers[column].value): _PLACES[column]
             for column, prefix in _SAME_AS.items()
@@ -97,9 +93,15 @@ def pack(person: PersonState) -> bytes:
             place = same.get(alias)
             aliases += (compact(alias) if place is None else place, since - base)
             base = base or since
-        parts.append(aliases)
         if identity.links or identity.asking or identity.inherited:
-            parts += (identity.links, identity.asking, identity.inherited)
+            waiting = (identity.links, identity.asking, identity.inherited)
+    parts: list[Any] = [columns, None if identity is None else aliases]
+    if further or waiting:
+        several = {
+            _PLACES.get(column, column): [_short(value) for value in values]
+            for column, values in further.items()
+        }
+        parts += (several, *waiting)
     return (b"\x01" if person.is_eligible else b"\x00") + _encode(parts)
 
 
@@ -107,20 +109,16 @@ def unpack(packed: bytes) -> PersonState:
     """The inverse of `pack`; raises an exception that `UNREADABLE` names for bytes that it has not made."""
     if not packed:
         return PersonState()
-    columns, further, *linked = _decode(memoryview(packed)[1:])
+    columns, aliases, *more = _decode(memoryview(packed)[1:])
     base, identifiers = 0, {}
     for place in range(0, len(columns), 3):
         column, value, later = columns[place : place + 3]
         timestamp = base + later
         base = base or timestamp
         identifiers[_column(column)] = IdentifierState(_long(value), timestamp)
-    person = PersonState(
-        identifiers,
-        {_column(column): [_long(value) for value in values] for column, values in further.items()},
-    )
-    if linked:
-        aliases, *waiting = linked
-        identity = person.identity = IdentityState({}, *waiting)
+    person = PersonState(identifiers)
+    if aliases is not None:
+        identity = person.identity = IdentityState({}, *more[1:])
         for place in range(0, len(aliases), 2):
             alias, later = aliases[place : place + 2]
             since = base + later
@@ -131,6 +129,8 @@ def unpack(packed: bytes) -> PersonState:
             else:
                 alias = restored(alias)
             identity.aliases[alias] = since
+    for column, values in (more[0] if more else {}).items():
+        person.further[_column(column)] = [_long(value) for value in values]
     return person
 
 

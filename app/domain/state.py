@@ -81,11 +81,11 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
 
     `wake` is the instant it is armed for in the timers, at or before its next due change. `settled` is the clock
     up to which events have gone into totals. `memberships` are by audience, as `app.domain.compact.audience_id` names
-    it. `recent` are the message ids that are remembered (see app.domain.fold). `computed` are the values of computed
+    it. `recent_ids` are digests of message ids, one behind the other, and `recent_at` the seconds of the clock at which
+    they were applied, oldest first (see app.domain.fold). `computed` are the values of computed
     traits, without those that are what they are without any event. `since`, of profiles without a user id, is the
     received time of the first call.
-    `person` is packed until somebody asks for what it holds. `owner`: the profile that this one has become part of;
-    nothing else is kept then.
+    `person` is packed until somebody asks for what it holds.
     """
 
     version: int = VERSION
@@ -95,11 +95,11 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     traits: dict[str, TraitState] = {}
     claims: dict[str, ClaimState] = {}
     memberships: dict[str, MembershipState] = {}
-    recent: bytes = b""
+    recent_ids: bytes = b""
+    recent_at: list[int] = []
     computed: dict[str, Any] = {}
     since: int = 0
     person: bytes | PersonState = b""
-    owner: str | None = None
 
     @property
     def _known(self) -> PersonState:
@@ -126,6 +126,17 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     @identity.setter
     def identity(self, identity: IdentityState | None) -> None:
         self._known.identity = identity
+
+    @property
+    def owner(self) -> str | None:
+        """The profile that this one has become part of; nothing else is kept then."""
+        person = self.person
+        return None if isinstance(person, bytes) else person.owner
+
+
+def forwarder(owner: str) -> ProfileState:
+    """The state of a profile that has become part of another one."""
+    return ProfileState(person=PersonState(owner=owner))
 
 
 class ForwarderRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -198,10 +209,10 @@ decode_audiences = msgspec.msgpack.Decoder(AudiencesRecord).decode
 
 def encode_state(state: ProfileState) -> bytes:
     """Packs the state's person; of a profile that has become part of another one no more than that is written."""
-    if state.owner is not None:
-        return _encode(ForwarderRecord(VERSION, state.owner))
     person = state.person
     if isinstance(person, PersonState):
+        if person.owner is not None:
+            return _encode(ForwarderRecord(VERSION, person.owner))
         state.person = pack(person)
     return _encode(state)
 
@@ -209,7 +220,7 @@ def encode_state(state: ProfileState) -> bytes:
 def decode_state(encoded: bytes) -> ProfileState:
     """The inverse of `encode_state`."""
     if encoded[:1] == _FORWARDER:
-        return ProfileState(owner=_decode_forwarder(encoded).owner)
+        return forwarder(_decode_forwarder(encoded).owner)
     return _decode_state(encoded)
 
 
