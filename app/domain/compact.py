@@ -16,6 +16,7 @@ _HASH_DIGITS: Final = 64
 _UUID_LENGTH: Final = 36
 _UUID_BYTES: Final = 16
 _DASHES: Final = "-"
+_RAW_LENGTHS: Final = (_HASH_DIGITS, _UUID_LENGTH)
 
 # Bytes that no UTF-8 text has, each for a beginning of profile ids and what follows it: a hash, a UUID, or text.
 _HASHES: Final = {EMAIL: b"\xf8", "": b"\xf9"}
@@ -41,17 +42,16 @@ def audience_id(key: str) -> str:
 def raw_of(text: str) -> bytes | None:
     """The bytes of a SHA-256 in lower-case hexadecimal (32) or of a UUID in its usual form (16); None: it is neither."""
     length = len(text)
-    if length == _HASH_DIGITS:
-        digits = text
-    elif length == _UUID_LENGTH:
-        digits = text.replace(_DASHES, "")
-    else:
-        return None
     try:
-        raw = bytes.fromhex(digits)
+        if length == _HASH_DIGITS:
+            raw = bytes.fromhex(text)
+            return raw if raw.hex() == text else None
+        if length == _UUID_LENGTH:
+            raw = bytes.fromhex(text.replace(_DASHES, ""))
+            return raw if text_of(raw) == text else None
     except ValueError:
-        return None
-    return raw if text_of(raw) == text else None
+        pass
+    return None
 
 
 def text_of(raw: bytes) -> str:
@@ -64,14 +64,17 @@ def text_of(raw: bytes) -> str:
 
 def compact(text: str) -> bytes:
     """A profile id or message id in as few bytes as can be told from those of all others."""
-    prefix = next((one for one in WITHOUT_USER if text.startswith(one)), "")
-    rest = text[len(prefix) :]
-    raw = raw_of(rest)
-    if raw is not None:
+    prefix = ""
+    if text.startswith(WITHOUT_USER):
+        prefix = text[: text.index(":") + 1]
+        rest = text[len(prefix) :]
+    else:
+        rest = text
+    if len(rest) in _RAW_LENGTHS and (raw := raw_of(rest)) is not None:
         tag = (_UUIDS if len(raw) == _UUID_BYTES else _HASHES).get(prefix)
         if tag is not None:
             return tag + raw
-    tag = _TEXTS.get(prefix)
+    tag = _TEXTS.get(prefix) if prefix else None
     return text.encode() if tag is None else tag + rest.encode()
 
 

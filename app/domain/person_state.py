@@ -24,7 +24,8 @@ _PLACES: Final = {column: place for place, column in enumerate(_COLUMNS)}
 # Of the first byte: the profile has an identifier that makes it eligible (see app.domain.rows).
 _ELIGIBLE: Final = 1
 # In place of an alias: it is the current value of this column.
-_SAME_AS: Final = {_EMAIL: EMAIL, _MADID: MOBILE}
+_SAME_AS: Final = ((_EMAIL, EMAIL), (_MADID, MOBILE))
+_PREFIXES: Final = {_PLACES[column]: prefix for column, prefix in _SAME_AS}
 
 
 class IdentifierState(msgspec.Struct, array_like=True, gc=False):
@@ -78,16 +79,18 @@ def pack(person: PersonState) -> bytes:
     base = 0
     columns: list[Any] = []
     for column, item in identifiers.items():
+        value, timestamp = item.value, item.timestamp
         # The first time stands for itself, all others as how much later they are.
-        columns += (_PLACES.get(column, column), _short(item.value), item.timestamp - base)
-        base = base or item.timestamp
+        short = (raw_of(value) or value) if isinstance(value, str) else value
+        columns += (_PLACES.get(column, column), short, timestamp - base)
+        base = base or timestamp
     aliases: list[Any] = []
     waiting: tuple[Any, ...] = ()
     if identity is not None:
         same = {
-            prefix + str(identifiers[column].value): _PLACES[column]
-            for column, prefix in _SAME_AS.items()
-            if column in identifiers
+            prefix + str(known.value): _PLACES[column]
+            for column, prefix in _SAME_AS
+            if (known := identifiers.get(column)) is not None
         }
         for alias, since in identity.aliases.items():
             place = same.get(alias)
@@ -111,24 +114,25 @@ def unpack(packed: bytes) -> PersonState:
         return PersonState()
     columns, aliases, *more = _decode(memoryview(packed)[1:])
     base, identifiers = 0, {}
-    for place in range(0, len(columns), 3):
-        column, value, later = columns[place : place + 3]
+    parts = iter(columns)
+    for column, value, later in zip(parts, parts, parts, strict=True):
         timestamp = base + later
         base = base or timestamp
-        identifiers[_column(column)] = IdentifierState(_long(value), timestamp)
+        identifiers[_column(column)] = IdentifierState(
+            text_of(value) if isinstance(value, bytes) else value, timestamp
+        )
     person = PersonState(identifiers)
     if aliases is not None:
         identity = person.identity = IdentityState({}, *more[1:])
-        for place in range(0, len(aliases), 2):
-            alias, later = aliases[place : place + 2]
+        parts = iter(aliases)
+        for alias, later in zip(parts, parts, strict=True):
             since = base + later
             base = base or since
             if isinstance(alias, int):
-                column = _COLUMNS[alias]
-                alias = _SAME_AS[column] + str(identifiers[column].value)
+                name = _PREFIXES[alias] + str(identifiers[_COLUMNS[alias]].value)
             else:
-                alias = restored(alias)
-            identity.aliases[alias] = since
+                name = restored(alias)
+            identity.aliases[name] = since
     for column, values in (more[0] if more else {}).items():
         person.further[_column(column)] = [_long(value) for value in values]
     return person

@@ -31,6 +31,18 @@ def resident_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in fields if line.startswith("VmRSS:"))
 
 
+def read_templates(file: Path) -> list[tuple[Person, Records]]:
+    return [
+        (Person.of(number), records)
+        for number, records in enumerate(msgspec.msgpack.decode(file.read_bytes(), type=list[Records]))
+    ]
+
+
+def empty_partitions() -> list[AudiencePartition]:
+    plan = compile_audiences(read_definitions(AUDIENCES).audiences)
+    return [AudiencePartition(plan, EARLY_MS, Counters()) for _ in range(PARTITIONS)]
+
+
 def load(partitions: list[AudiencePartition], templates: list[tuple[Person, Records]], people: int) -> int:
     """As recovery does with what it reads from the changelog; returns how many bytes the records' values have."""
     size = 0
@@ -71,12 +83,7 @@ def check(partitions: list[AudiencePartition], people: int) -> None:
 
 
 def main(file: Path, people: int) -> None:
-    plan = compile_audiences(read_definitions(AUDIENCES).audiences)
-    templates = [
-        (Person.of(number), records)
-        for number, records in enumerate(msgspec.msgpack.decode(file.read_bytes(), type=list[Records]))
-    ]
-    partitions = [AudiencePartition(plan, EARLY_MS, Counters()) for _ in range(PARTITIONS)]
+    templates, partitions = read_templates(file), empty_partitions()
     gc.collect()
     before = resident_bytes()
     size = load(partitions, templates, people)
