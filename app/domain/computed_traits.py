@@ -247,6 +247,12 @@ def refresh(state: ProfileState, traits: Iterable[ComputedTrait], instant: Insta
             state.computed[trait.key] = value
 
 
+def refresh_known(state: ProfileState, plan: Plan, instant: Instant) -> None:
+    """Makes all values anew; of traits that have nothing to go by in this profile there is none."""
+    if plan.computed:
+        refresh(state, plan.computed_by(state.feeds, state.traits), instant)
+
+
 def refresh_after(event: ProfileEvent, state: ProfileState, plan: Plan, instant: Instant) -> None:
     """Makes the values anew that the event, which has been folded into the state, can have changed."""
     refresh(state, plan.computed_by((hit.feed for hit in event.hits), event.traits or ()), instant)

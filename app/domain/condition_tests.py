@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.domain.compact import audience_id
 from app.domain.comparing import bound, is_deferred
 from app.domain.date_edges import trait_watches
 from app.domain.event_conditions import compile_event, count_bound
@@ -137,10 +138,11 @@ def _constant(truth: bool) -> Holds:
 
 def _is_member(audience: str) -> Holds:
     """Whoever asks is asked after that audience."""
+    short = audience_id(audience)
 
     def holds(state: ProfileState, now: int, horizon: int) -> bool:
         del now, horizon
-        known = state.memberships.get(audience)
+        known = state.memberships.get(short)
         return known is not None and known.member
 
     return holds

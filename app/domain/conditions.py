@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.domain.compact import audience_id
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.feeds import NO_GENERATIONS, Since, filled_by
@@ -155,7 +156,11 @@ class _Builder:
         if use.need.newest is not None and use.need.newest > MAX_INSTANTS:
             raise InvalidInputError(f"{whose}: a count within a window may be at most {MAX_INSTANTS - 1:,}")
         feed = use.feed.id
-        self._feeds[feed] = use.feed
+        if self._feeds.setdefault(feed, use.feed).content != use.feed.content:
+            raise InvalidInputError(
+                f"{whose}: its events of {use.feed.event!r} have the same digest as others by chance: "
+                "change the condition a little"
+            )
         known = self._needs.get(feed)
         self._needs[feed] = use.need.and_of(known) if known else use.need
         self._edges.setdefault(feed, {})[use.edge_key] = use.edge
@@ -181,6 +186,7 @@ class _Builder:
             of_audience[part.claim] = of_audience[key]
             if part.watched:
                 watched.append(audience)
+        _refuse_equal_ids(audiences.values())
         initial = initial_audiences(audiences.values(), self._births)
         return Plan(
             audiences=audiences,
@@ -196,7 +202,7 @@ class _Builder:
             has_new_users=initial.has_users,
             has_new_anonymous=initial.has_anonymous,
             watches_of_feed=_by_feed(watches, computed),
-            watches_of_traits=tuple(watch.due for watch in watches if computed.traits(watch.traits)),
+            watches_of_trait=_by_trait(watches, computed),
             watched=tuple(watched),
             computed=computed.computed,
             computed_of_feed=_computed_by(computed, computed.feeds_of),
@@ -226,6 +232,7 @@ class _Builder:
             definition = part.definition
             audiences[key] = CompiledAudience(
                 key=key,
+                id=audience_id(key),
                 rank=ranks[key],
                 holds=part.holds,
                 claimed=definition.source is not AudienceSource.COMPUTED,
@@ -253,6 +260,17 @@ def since_of(definition: AudienceDefinition, generation: int | None, created: in
     return None if generation is None else Since(whose, None, None)
 
 
+def _refuse_equal_ids(audiences: Iterable[CompiledAudience]) -> None:
+    """States could not tell such audiences apart."""
+    found: dict[str, str] = {}
+    for audience in audiences:
+        other = found.setdefault(audience.id, audience.key)
+        if other != audience.key:
+            raise InvalidInputError(
+                f"audiences {other} and {audience.key}: their keys have the same digest by chance: rename one"
+            )
+
+
 def _from(created: int, holds: Holds) -> Holds:
     return lambda state, now, horizon: now >= created and holds(state, now, horizon)
 
@@ -278,6 +296,14 @@ def _by_feed(watches: Iterable[Watch], traits: TraitSources) -> dict[str, tuple[
         for feed in traits.feeds(watch.traits).union(own):
             grouped.setdefault(feed, []).append(watch.due)
     return {feed: tuple(group) for feed, group in grouped.items()}
+
+
+def _by_trait(watches: Iterable[Watch], traits: TraitSources) -> dict[str, tuple[Due, ...]]:
+    grouped: dict[str, list[Due]] = {}
+    for watch in watches:
+        for trait in traits.traits(watch.traits):
+            grouped.setdefault(trait, []).append(watch.due)
+    return {trait: tuple(group) for trait, group in grouped.items()}
 
 
 def _trait_use(path: str) -> TraitUse:

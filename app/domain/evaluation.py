@@ -53,13 +53,13 @@ def evaluate(
             and (not audience.claimed or _is_claimed(audience, state))
             and audience.holds(state, now, horizon)
         )
-        known = memberships.get(audience.key)
+        known = memberships.get(audience.id)
         if known is None:
             if not member and not (
                 audience.claimed and _is_told_out(audience, profile, state, identified, now)
             ):
                 continue
-            known = memberships[audience.key] = MembershipState(False, 0)
+            known = memberships[audience.id] = MembershipState(False, 0)
         elif known.member is member:
             continue
         known.member = member
@@ -102,9 +102,9 @@ def announce(
     rows = rows_of(profile, state)
     if not rows:
         return deltas
-    for key, known in state.memberships.items():
-        audience = plan.audiences.get(key)
-        if audience is not None and known.member and audience.told.entries and key not in skipped:
+    for short, known in state.memberships.items():
+        audience = plan.by_id.get(short)
+        if audience is not None and known.member and audience.told.entries and audience.key not in skipped:
             delta = _delta(profile, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT)
             deltas.append(delta)
     return deltas
@@ -141,8 +141,10 @@ def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[
             for watch in watches.get(feed_id, ()):
                 due = min(due, watch(state, instant.now))
     if facts:
-        for watch in plan.watches_of_traits:
-            due = min(due, watch(state, instant.now))
+        of_trait = plan.watches_of_trait
+        for path in state.traits if of_trait else ():
+            for watch in of_trait.get(path, ()):
+                due = min(due, watch(state, instant.now))
         for birth in plan.births[bisect_right(plan.births, instant.now) :][:1]:
             due = min(due, birth)
     return due

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from app.domain.evaluation import Instant, next_due
 from app.domain.linking import (
     Verdict,
@@ -22,8 +20,9 @@ from app.domain.linking import (
     take_over,
 )
 from app.domain.merging import add_aliases, evaluate_merged, fold_profile, leave
+from app.domain.person_state import UNREADABLE
 from app.domain.rows import rows_of
-from app.domain.state import AT_ONCE, IdentityState, ProfileState, decode_state
+from app.domain.state import AT_ONCE, ProfileState, decode_state, forwarder
 from schemas.profile import ASK, DONE, MERGE, MOVED, Linking
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Identities:
         owner = None if state is None else owner_of(state)
         if event.kind == MOVED:
             if owner is not None and owner != said.asker:
-                self._profiles.put(profile, ProfileState(identity=IdentityState(said.asker)))
+                self._profiles.put(profile, forwarder(said.asker))
         elif owner is not None:
             self._mailbox.send(owner, event)
         elif event.kind == ASK:
@@ -161,7 +160,7 @@ def holds_a_profile(event: ProfileEvent) -> bool:
     state = event.linking.state if event.linking else None
     try:
         if state is not None:
-            decode_state(state)
-    except msgspec.DecodeError:
+            _ = decode_state(state).identity
+    except UNREADABLE:
         return False
     return True

@@ -21,8 +21,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from app.domain.person_state import IdentityState
 from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, USER, WITHOUT_USER, kind_of
-from app.domain.state import IdentityState, ProfileState
+from app.domain.state import ProfileState, forwarder
 from schemas.profile import ASK, DONE, MERGE, MOVED, VERSION, Linking, ProfileEvent
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Verdict(Enum):
 
 def owner_of(state: ProfileState) -> str | None:
     """The profile that this one has become part of."""
-    return None if state.identity is None else state.identity.owner
+    return state.owner
 
 
 def outranks(profile: str, other: str) -> bool:
@@ -164,12 +165,12 @@ def give_way(
     aliases = {profile: event.received} if state is None else aliases_of(profile, state)
     together = {**said.aliases, **aliases}
     if state is None and _ask(owner, together, said.links, event, mailbox):
-        return ProfileState(identity=IdentityState(owner))
+        return forwarder(owner)
     mailbox.send(owner, _message(MERGE, event, Linking(said.links, owner, together, encoded)))
     for alias in aliases:
         if alias != profile:
             mailbox.send(alias, _message(MOVED, event, Linking([], owner)))
-    return ProfileState(identity=IdentityState(owner))
+    return forwarder(owner)
 
 
 def _message(kind: int, event: ProfileEvent, said: Linking) -> ProfileEvent:

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from app.domain.computed_traits import refresh
+from app.domain.computed_traits import refresh_known
 from app.domain.evaluation import announce, evaluate
 from app.domain.fold import (
-    MAX_REMEMBERED,
     SEVERAL,
     adopt,
     fold_claim,
     fold_identifiers,
     fold_trait,
     prune,
+    remember_all,
     settle,
+    trait_message_id,
 )
+from app.domain.person_state import IdentifierState, IdentityState
 from app.domain.rows import rows_of
-from app.domain.state import FeedState, IdentifierState, IdentityState, MembershipState, NumberTotals, Totals
+from app.domain.state import FeedState, MembershipState, NumberTotals, Totals
 from schemas.membership import Cause, Change, MembershipDelta
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ def leave(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> li
     What waits to be sent of it is taken back; the profile that goes on sends all that both ever sent.
     """
     deltas = []
-    for key, known in state.memberships.items():
-        audience = plan.audiences.get(key)
+    for short, known in state.memberships.items():
+        audience = plan.by_id.get(short)
         if audience is not None and known.member:
             rows: dict[str, list[Row]] = {destination: [] for destination in audience.told.exits}
             sequence = known.sequence + 1
@@ -64,16 +66,16 @@ def inherit(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> 
         return []
     deltas = []
     rows = rows_of(profile, state)
-    for key in dict.fromkeys(identity.inherited):
-        audience = plan.audiences.get(key)
-        known = state.memberships.get(key)
+    for short in dict.fromkeys(identity.inherited):
+        audience = plan.by_id.get(short)
+        known = state.memberships.get(short)
         if audience is None or (known is not None and known.member):
             continue
-        known = state.memberships[key] = MembershipState(True, 1 if known is None else known.sequence + 1)
+        known = state.memberships[short] = MembershipState(True, 1 if known is None else known.sequence + 1)
         told = dict.fromkeys(audience.told.entries, rows)
         deltas.append(_delta(profile, audience, known.sequence, Change.ENTERED, told, instant))
     # Of an audience that is not evaluated now, as it waits for its past to be read: for later.
-    identity.inherited = [key for key in identity.inherited if key not in plan.audiences]
+    identity.inherited = [short for short in identity.inherited if short not in plan.by_id]
     return deltas
 
 
@@ -81,9 +83,9 @@ def evaluate_merged(
     profile: str, state: ProfileState, plan: Plan, instant: Instant, *, rows_changed: bool
 ) -> list[MembershipDelta]:
     """Every change that a merge makes of the memberships of the profile that goes on."""
-    refresh(state, plan.computed.values(), instant)
+    refresh_known(state, plan, instant)
     deltas = inherit(profile, state, plan, instant)
-    deltas += evaluate(profile, state, plan.audiences.values(), instant, Cause.MERGE)
+    deltas += evaluate(profile, state, plan.concerning(state), instant, Cause.MERGE)
     if rows_changed:
         deltas += announce(profile, state, plan, instant, {delta.audience for delta in deltas})
     return deltas
@@ -126,18 +128,18 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
     for feed_id, feed in other.feeds.items():
         given_up += _fold_feed(state, feed_id, feed, needs[feed_id], upto)
     for path, trait in other.traits.items():
-        fold_trait(state, path, trait.value, trait.timestamp, trait.message_id)
+        fold_trait(state, path, trait.value, trait.timestamp, trait_message_id(trait))
     for key, claim in other.claims.items():
         fold_claim(state, key, claim.member, claim.timestamp, claim.message_id)
     _fold_identifiers(state, other)
-    _fold_message_ids(state, other)
+    remember_all(state, other)
     if other.identity is not None:
         add_aliases(state, other.identity.aliases)
     identity = state.identity = state.identity or IdentityState()
     if other.identity is not None:
         identity.links += other.identity.links
         identity.inherited += other.identity.inherited
-    identity.inherited += [key for key, known in other.memberships.items() if known.member]
+    identity.inherited += [short for short, known in other.memberships.items() if known.member]
     return given_up
 
 
@@ -200,12 +202,3 @@ def _fold_identifiers(state: ProfileState, other: ProfileState) -> None:
         further = [value for value in dict.fromkeys(values) if value is not None and value != newest.value]
         if further:
             state.further[column] = further
-
-
-def _fold_message_ids(state: ProfileState, other: ProfileState) -> None:
-    known = sorted(
-        zip((*state.recent_at, *other.recent_at), (*state.recent_ids, *other.recent_ids), strict=True)
-    )
-    newest = known[-MAX_REMEMBERED:]
-    state.recent_at = [at for at, _ in newest]
-    state.recent_ids = [digest for _, digest in newest]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from app.domain.clock import PartitionClock
-from app.domain.computed_traits import refresh, refresh_after
+from app.domain.compact import audience_id
+from app.domain.computed_traits import refresh_after, refresh_known
 from app.domain.evaluation import Instant, announce, announce_exits, evaluate, next_due
 from app.domain.filling import PAST_LANE
 from app.domain.fold import (
@@ -29,6 +30,7 @@ from app.domain.fold import (
     settle,
     shed,
 )
+from app.domain.forwarders import Forwarders
 from app.domain.identity import Identities, all_aliases
 from app.domain.linking import owner_of
 from app.domain.mailbox import EVERYWHERE, Mailbox
@@ -40,16 +42,21 @@ from app.domain.profile_ids import WITHOUT_USER, display_name
 from app.domain.rows import is_identified
 from app.domain.state import (
     AT_ONCE,
+    AUDIENCES_KEY,
     CLOCK_KEY,
     MAX_STATE_BYTES,
     NEVER,
+    AudiencesRecord,
     FeedState,
     PartitionRecord,
     ProfileState,
+    decode_audiences,
     decode_record,
     decode_state,
     encode_record,
     encode_state,
+    forwarder,
+    owner_in,
     wake_of,
 )
 from app.domain.tally import Tally
@@ -110,7 +117,9 @@ class AudiencePartition:
         self.plan = plan
         self._switch = PlanSwitch(plan, versions or PlanVersions(), applied_at)
         self.clock = PartitionClock()
+        # Of profiles that have become part of others there is no state.
         self.states: dict[bytes, bytes] = {}
+        self.forwarders = Forwarders()
         self._early_ms = early_ms
         self._counters = counters
         self._evaluated = counters.stages[EVALUATE]
@@ -124,6 +133,7 @@ class AudiencePartition:
         # Every timer up to here has fired; None: the clock has not started.
         self._fired: int | None = None
         self._loaded: PartitionRecord | None = None
+        self._loaded_audiences = AudiencesRecord()
         # Profiles whose states were made by another plan. They are due at once, and the clock of a partition that
         # has any has started: all of them fire before anything is written by this plan.
         self._overdue: set[bytes] = set()
@@ -137,17 +147,26 @@ class AudiencePartition:
         """One record of the changelog, in its order; None deletes."""
         if key == CLOCK_KEY:
             self._loaded = None if value is None else decode_record(value)
+        elif key == AUDIENCES_KEY:
+            self._loaded_audiences = AudiencesRecord() if value is None else decode_audiences(value)
         elif value is None:
             self.states.pop(key, None)
+            self.forwarders.discard(key)
         else:
-            self.states[key] = value
+            owner = owner_in(value)
+            if owner is None:
+                self.states[key] = value
+            else:
+                self.states.pop(key, None)
+                self.forwarders.put(key, owner)
 
     def finish_recovery(self) -> None:
         """After the last `load`. Where the plan is another than the states were made by, every profile is due."""
         record = self._loaded
         self._loaded = None
-        self.plan = self._switch.recover(self.plan, record)
-        self._record_changed = record is None or self._switch.applied != record.applied
+        self.plan = self._switch.recover(self.plan, record, self._loaded_audiences)
+        self._record_changed = record is None or self._switch.applied != self._loaded_audiences.applied
+        self._loaded_audiences = AudiencesRecord()
         if record is not None:
             self.clock.load(record.clock)
             self._fired = record.fired
@@ -330,8 +349,8 @@ class AudiencePartition:
             adopted = self._adopt(state)
         self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
-        refresh(state, self.plan.computed.values(), instant)
-        audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
+        refresh_known(state, self.plan, instant)
+        audiences = self.plan.concerning(state) if everything else self._timed(state)
         deltas = inherit(profile, state, self.plan, instant) if everything else []
         deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
         told = self._switch.told
@@ -393,10 +412,14 @@ class AudiencePartition:
         state, is_new = self._touched.get(key), False
         if state is None:
             encoded = self.states.get(key)
-            is_new = encoded is None
-            state = ProfileState() if encoded is None else decode_state(encoded)
-        if state.identity is not None and state.identity.owner is not None:
-            self._mailbox.send(state.identity.owner, event)
+            if encoded is not None:
+                state = decode_state(encoded)
+            else:
+                owner, is_new = self.forwarders.get(key), True
+                state = ProfileState() if owner is None else forwarder(owner)
+        owner = state.owner
+        if owner is not None:
+            self._mailbox.send(owner, event)
             return
         self._touched[key] = state
         if is_new and profile.startswith(WITHOUT_USER):
@@ -430,7 +453,7 @@ class AudiencePartition:
         else:
             self._apply_facts(profile, state, event, instant, is_new=is_new)
         plan = self.plan
-        facts = (is_new and bool(plan.births)) or (event.traits is not None and bool(plan.watches_of_traits))
+        facts = (is_new and bool(plan.births)) or (event.traits is not None and bool(plan.watches_of_trait))
         if event.hits or facts:
             due = next_due(state, plan, instant, [hit.feed for hit in event.hits], facts=facts)
             if due < state.wake:
@@ -449,7 +472,7 @@ class AudiencePartition:
         if is_new:
             affected = joined(affected, self.plan.initial)
         if not was_identified and is_identified(profile, state):
-            affected = tuple(self.plan.audiences.values())
+            affected = self.plan.concerning(state)
         cause = Cause.CLAIM if event.claims else Cause.EVENT
         deltas = evaluate(profile, state, affected, instant, cause)
         self._emit(deltas, self._evaluated)
@@ -515,8 +538,17 @@ class AudiencePartition:
 
     def drain(self) -> Outcome:
         """Everything that changed since the last drain; writing it, all or nothing, is the caller's business."""
-        states = [(key, self.encoded(state)) for key, state in self._touched.items()]
-        self.states.update(states)
+        states = []
+        kept = self.states
+        for key, state in self._touched.items():
+            value = self.encoded(state)
+            states.append((key, value))
+            owner = state.owner
+            if owner is None:
+                kept[key] = value
+            else:
+                kept.pop(key, None)
+                self.forwarders.put(key, owner)
         self._touched.clear()
         if self._record_changed or states:
             now = self.clock.now
@@ -528,16 +560,16 @@ class AudiencePartition:
                 self.clock.dump(),
                 "" if self._overdue else self.plan.digest,
                 self._tally.members,
-                self._switch.applied,
                 fired,
                 self._mailbox.sent,
                 self._switch.number,
-                dict(self._switch.told.entries),
                 self._switch.boundary,
                 sorted(self._switch.filled),
-                dict(self._switch.told.exits),
             )
             states.append((CLOCK_KEY, encode_record(record)))
+            audiences = self._switch.to_write()
+            if audiences is not None:
+                states.append((AUDIENCES_KEY, encode_record(audiences)))
             self._record_changed = False
         return Outcome(self.take_deltas(), states, self._mailbox.take_records())
 
@@ -567,7 +599,7 @@ class AudiencePartition:
     def is_member(self, audience: str, profile: str) -> bool:
         """Whether the profile, which has become part of no other, is a member now."""
         state = self.find(profile)
-        known = None if state is None else state.memberships.get(audience)
+        known = None if state is None else state.memberships.get(audience_id(audience))
         return known is not None and known.member
 
     def display_name(self, profile: str) -> str:
@@ -601,10 +633,17 @@ class AudiencePartition:
     def find(self, profile: str) -> ProfileState | None:
         """What is known of the profile now, not to be changed."""
         key = profile.encode()
+        return self._find(key)
+
+    def _find(self, key: bytes) -> ProfileState | None:
         state = self._touched.get(key)
-        if state is None and (encoded := self.states.get(key)) is not None:
-            state = decode_state(encoded)
-        return state
+        if state is not None:
+            return state
+        encoded = self.states.get(key)
+        if encoded is not None:
+            return decode_state(encoded)
+        owner = self.forwarders.get(key)
+        return None if owner is None else forwarder(owner)
 
     def put(self, profile: str, state: ProfileState) -> None:
         """The profile's state, changed or about to be, to be written."""
@@ -626,8 +665,7 @@ class AudiencePartition:
         """The profile's state, to be changed and written."""
         state = self._touched.get(key)
         if state is None:
-            encoded = self.states.get(key)
-            state = self._touched[key] = ProfileState() if encoded is None else decode_state(encoded)
+            state = self._touched[key] = self._find(key) or ProfileState()
         return state
 
     def _wake_of(self, key: bytes) -> int | None:

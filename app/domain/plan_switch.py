@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from app.domain.feeds import key_of
 from app.domain.filling import PAST_LANE, lane_of_past, waiting
+from app.domain.state import AudiencesRecord
 from app.domain.telling import Told
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ class PlanSwitch:
     """
 
     __slots__ = (
+        "_finished",
         "_seen",
         "_since",
         "_versions",
+        "_written",
         "applied",
         "boundary",
         "filled",
@@ -62,8 +65,11 @@ class PlanSwitch:
         self._versions = versions
         self._seen: dict[str, int] = {}
         self._since: dict[str, int] = {}
+        # The plan that all states are made by, and what the changelog has.
+        self._finished: Plan | None = None
+        self._written: AudiencesRecord | None = None
 
-    def recover(self, plan: Plan, record: PartitionRecord | None) -> Plan:
+    def recover(self, plan: Plan, record: PartitionRecord | None, audiences: AudiencesRecord) -> Plan:
         """The plan of the version that the partition ran by, or begins by; `plan` where that is no more in force."""
         plans = self._versions.plans
         known: dict[str, int] = {}
@@ -77,7 +83,8 @@ class PlanSwitch:
                 self.number = record.definitions
                 plan = plans[record.definitions]
                 self.boundary, self.filled = record.boundary, set(record.filled)
-            known, self.told = record.applied, Told.recorded(record, plan)
+            known, self.told = audiences.applied, Told(audiences.told, audiences.told_exits)
+            self._written = audiences
         return self._begin(plan, known)
 
     def see(self, marker: ProfileEvent) -> None:
@@ -110,6 +117,7 @@ class PlanSwitch:
 
     def _begin(self, plan: Plan, known: dict[str, int]) -> Plan:
         self.applied = {key: known.get(key, self.wall) for key in plan.unapplied}
+        self._finished = None
         self.full = plan.applied(self.applied)
         self.told.compare(self.full)
         if self.boundary is None:
@@ -146,7 +154,17 @@ class PlanSwitch:
 
     def finish(self, plan: Plan) -> None:
         """All states are made by this plan."""
-        self.told.finish(plan, self.full)
+        if plan is not self._finished:
+            self._finished = plan
+            self.told.finish(plan, self.full)
+
+    def to_write(self) -> AudiencesRecord | None:
+        """What is to be remembered of the audiences; None: the changelog has it."""
+        written, told = self._written, self.told
+        if written is not None and written.applied is self.applied and written.told is told.entries:
+            return None
+        self._written = AudiencesRecord(1, self.applied, told.entries, told.exits)
+        return None if self._written == written else self._written
 
 
 def reclaim(state: ProfileState, plan: Plan) -> bool:

@@ -335,10 +335,12 @@ class Resolver:
         """The traits that definitions use, as far as the call says something of them."""
         if type(traits) is not dict or not traits:
             return None
+        named = self._plan.traits_named
         used = {
             use.path: use.take(traits)
-            for use in self._plan.traits
-            if use.name in traits and use.name != leave_out
+            for name in traits
+            if name in named and name != leave_out
+            for use in named[name]
         }
         return used or None
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.fold import SEVERAL
 from app.domain.normalization import MetaKey
+from app.domain.person_state import is_eligible
 from app.domain.profile_ids import external_id_of
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = tuple(key.value for key in MetaKey if key is not MetaKey.EXTERN_ID)
 _SEVERAL: Final = tuple(column for column in _COLUMNS if column in SEVERAL)
-
-# Either of them makes a profile without a user id eligible for an audience that leaves anonymous ones out.
-_ELIGIBLE: Final = ("EMAIL", "MADID")
 
 
 def rows_of(profile: str, state: ProfileState) -> list[Row]:
@@ -43,4 +41,4 @@ def rows_of(profile: str, state: ProfileState) -> list[Row]:
 
 def is_identified(profile: str, state: ProfileState) -> bool:
     """Whether the profile has a user id, an e-mail address or a mobile advertising id."""
-    return external_id_of(profile) is not None or any(column in state.identifiers for column in _ELIGIBLE)
+    return external_id_of(profile) is not None or is_eligible(state.person)

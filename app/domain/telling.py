@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from app.domain.plan import Plan
-    from app.domain.state import PartitionRecord, ProfileState
+    from app.domain.plan import CompiledAudience, Plan
+    from app.domain.state import ProfileState
     from schemas.membership import MembershipDelta
 
-    ByAudience = Mapping[str, list[str]]
+    ByAudience = dict[str, list[str]]
 
 
 @dataclass(slots=True)
@@ -28,20 +28,17 @@ class Told:
     exits: ByAudience
     untold: frozenset[str] = field(default=frozenset())
     left: frozenset[str] = field(default=frozenset())
+    _by_id: Mapping[str, CompiledAudience] = field(default_factory=dict)
 
     @classmethod
     def by(cls, plan: Plan) -> Told:
         """By this plan from the beginning."""
         return cls(entries_by(plan), exits_by(plan))
 
-    @classmethod
-    def recorded(cls, record: PartitionRecord, plan: Plan) -> Told:
-        """As a partition's record says it; an older one says nothing of exits."""
-        return cls(record.told, exits_by(plan) if record.told_exits is None else record.told_exits)
-
     def compare(self, plan: Plan) -> None:
         """Find who has something to hear by this plan."""
         audiences = plan.audiences.items()
+        self._by_id = plan.by_id
         self.untold = frozenset(
             key for key, item in audiences if not set(item.told.entries) <= set(self.entries.get(key, ()))
         )
@@ -65,18 +62,21 @@ class Told:
         """
         if not self.untold:
             return None
-        return (state.memberships.keys() - self.untold) | {delta.audience for delta in deltas}
+        by_id = self._by_id
+        known = {by_id[short].key for short in state.memberships if short in by_id}
+        return (known - self.untold) | {delta.audience for delta in deltas}
 
     def left_by(self, state: ProfileState, deltas: Iterable[MembershipDelta]) -> list[str]:
         """The audiences that the profile was in and has left, while a destination that hears of exits now did not."""
         if not self.left:
             return []
         done = {delta.audience for delta in deltas}
-        return [
-            key
-            for key, known in state.memberships.items()
-            if key in self.left and not known.member and known.sequence > 1 and key not in done
-        ]
+        was_in = (
+            self._by_id[short].key
+            for short, known in state.memberships.items()
+            if short in self._by_id and not known.member and known.sequence > 1
+        )
+        return [key for key in was_in if key in self.left and key not in done]
 
 
 def entries_by(plan: Plan) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.plan import Plan
 from app.domain.resolution import ResolveOptions, Resolver
-from app.domain.state import CLOCK_KEY, decode_state
+from app.domain.state import decode_state
 from schemas.membership import Change, MembershipDelta
 from schemas.profile import MARKER, VERSION, ProfileEvent
 from topics.partitioning import partition_for
@@ -151,11 +151,11 @@ class Cluster:
             known[key] = (delta.sequence, member)
         members = {key for key, (_, member) in known.items() if member}
         states = {
-            (audience, key.decode())
+            (self.plan.by_id[short].key, key.decode())
             for node in self.nodes
             for key, value in node.changelog.items()
-            if key != CLOCK_KEY
-            for audience, membership in decode_state(value).memberships.items()
+            if not key.startswith(b"\x00")
+            for short, membership in decode_state(value).memberships.items()
             if membership.member
         }
         assert members == states

@@ -10,7 +10,7 @@ from app.domain.counters import Counters
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED
 from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
-from app.domain.state import CLOCK_KEY, NEVER, decode_record, decode_state, wake_of
+from app.domain.state import AUDIENCES_KEY, CLOCK_KEY, NEVER, decode_audiences, decode_state, wake_of
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import CALL, MARKER, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, call, plan_of
@@ -299,7 +299,10 @@ def test_every_drain_has_the_partitions_own_record_and_each_state_once() -> None
     engine.order(START)
     engine.order(START + 1)
     states = [key for key, _ in engine.partition.drain().states]
-    assert states == [b"user_1", CLOCK_KEY]
+    # What is remembered of the audiences is written when it has changed.
+    assert states == [b"user_1", CLOCK_KEY, AUDIENCES_KEY]
+    engine.order(START + 2)
+    assert [key for key, _ in engine.partition.drain().states] == [b"user_1", CLOCK_KEY]
     assert engine.partition.drain().states == []
 
 
@@ -354,7 +357,7 @@ def test_an_audience_without_history_begins_where_it_is_first_applied_and_goes_o
     assert [(delta.audience, *short([delta])[0]) for delta in deltas] == [
         ("fresh", "user_2", "entered", START + HOUR)
     ]
-    assert decode_record(engine.log[CLOCK_KEY]).applied == {"fresh": START + HOUR}
+    assert decode_audiences(engine.log[AUDIENCES_KEY]).applied == {"fresh": START + HOUR}
 
 
 def test_a_new_audience_takes_its_members_in_when_it_is_first_applied() -> None:
