@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     # Of steps of journeys that were made before their calls had a boolean.
     legacy_journeys: bool = False
     engage_auto_create: bool = False
+    # Which Engage calls are written to engage.calls of each change of a membership; "off" writes none.
+    engage_calls: str = Field(default="off", pattern=r"^(off|identify|track|both)$")
     batch_rows: int = Field(default=10_000, ge=1, le=10_000)
     batch_seconds: Seconds = 30.0
     facebook_api_url: str = Field(default="https://graph.facebook.com", pattern=r"^https?://")

@@ -58,6 +58,9 @@ class Profiles(Protocol):
     def emit(self, deltas: list[MembershipDelta]) -> None:
         """Deltas to write."""
 
+    def tell(self, profile: str, state: ProfileState, instant: Instant) -> bool:
+        """Computed traits have been made anew."""
+
     def give_up(self, events: int) -> None:
         """So many events were needed and found no room."""
 
@@ -141,6 +144,7 @@ class Identities:
         self._profiles.emit(
             evaluate_merged(profile, state, self._profiles.plan, instant, rows_changed=changed)
         )
+        self._profiles.tell(profile, state, instant)
         due = next_due(state, self._profiles.plan, instant, state.feeds, facts=True)
         if due < state.wake:
             self._profiles.arm(profile, state, due)

@@ -59,11 +59,13 @@ from schemas.membership import Cause
 from schemas.profile import CALL, MARKER, PAST, PAST_END
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from app.domain.counters import Counters, StageCounters
+    from app.domain.engage_calls import EngageCalls
     from app.domain.mailbox import Place
     from app.domain.plan import CompiledAudience, Plan
+    from schemas.engage_call import EngageCall
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
@@ -79,12 +81,14 @@ EXPIRE: Final = "expire"
 class Outcome:
     """What changed since the last drain: `deltas` in order, and each changed state once, by its key.
 
-    `records` are what profiles here have to say to profiles of other partitions, in order.
+    `records` are what profiles here have to say to profiles of other partitions, in order. `calls` are what Engage
+    would say, by profile, where that is asked for.
     """
 
     deltas: list[MembershipDelta]
     states: list[tuple[bytes, bytes]]
     records: list[tuple[str, ProfileEvent]]
+    calls: Sequence[tuple[str, EngageCall]] = ()
 
 
 class AudiencePartition:
@@ -102,16 +106,18 @@ class AudiencePartition:
         applied_at: int = 0,
         place: Place = EVERYWHERE,
         versions: PlanVersions | None = None,
+        calls: EngageCalls | None = None,
     ) -> None:
         """`early_ms` is how long before its timestamp an event may count. `applied_at` is the real time, for audiences
         that this partition has not had before; 0 is before everything. `plan` is the newest of `versions`, if given,
-        which may get more while this partition is in use.
+        which may get more while this partition is in use. `calls` gets what Engage would say of every change.
         """
         self.plan = plan
         self._switch = PlanSwitch(plan, versions or PlanVersions(), applied_at)
         self.clock = PartitionClock()
         self.states: dict[bytes, bytes] = {}
         self._early_ms = early_ms
+        self._calls = calls
         self._counters = counters
         self._evaluated = counters.stages[EVALUATE]
         self._expired = counters.stages[EXPIRE]
@@ -333,6 +339,7 @@ class AudiencePartition:
         self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
         refresh(state, self.plan.computed.values(), instant)
+        told = self.tell(profile, state, instant)
         audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
         deltas = inherit(profile, state, self.plan, instant) if everything else []
         deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
@@ -342,7 +349,7 @@ class AudiencePartition:
         state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
             self._timers.arm(key, state.wake)
-        changed = bool(deltas) or adopted or state.wake != armed or state.computed != known
+        changed = bool(deltas) or told or adopted or state.wake != armed or state.computed != known
         if not was_touched and not changed:
             del self._touched[key]  # looked at for another plan's sake, and nothing came of it
 
@@ -418,6 +425,7 @@ class AudiencePartition:
             affected = self._fold_hits(state, event, now)
             if self.plan.computed:
                 refresh_after(event, state, self.plan, instant)
+                self.tell(profile, state, instant)
             if event.timestamp > instant.horizon:
                 affected = ()  # looked at when the clock comes near it; until then it changes nothing
             if is_new:
@@ -442,6 +450,7 @@ class AudiencePartition:
         rows_changed, by_facts = self._fold(state, event)
         if self.plan.computed:
             refresh_after(event, state, self.plan, instant)
+            self.tell(profile, state, instant)
         affected = joined(affected, by_facts)
         if is_new:
             affected = joined(affected, self.plan.initial)
@@ -512,6 +521,8 @@ class AudiencePartition:
 
     def drain(self) -> Outcome:
         """Everything that changed since the last drain; writing it, all or nothing, is the caller's business."""
+        if self._calls is not None:
+            self._calls.tell_memberships(self._deltas, self._touched)
         states = [(key, self.encoded(state)) for key, state in self._touched.items()]
         self.states.update(states)
         self._touched.clear()
@@ -535,7 +546,8 @@ class AudiencePartition:
             )
             states.append((CLOCK_KEY, encode_record(record)))
             self._record_changed = False
-        return Outcome(self.take_deltas(), states, self._mailbox.take_records())
+        calls = () if self._calls is None else self._calls.take()
+        return Outcome(self.take_deltas(), states, self._mailbox.take_records(), calls)
 
     def encoded(self, state: ProfileState) -> bytes:
         """No larger than there is room for: whoever sends more than that loses their oldest events."""
@@ -613,6 +625,11 @@ class AudiencePartition:
     def emit(self, deltas: list[MembershipDelta]) -> None:
         """Deltas that something other than time has made."""
         self._emit(deltas, self._evaluated)
+
+    def tell(self, profile: str, state: ProfileState, instant: Instant) -> bool:
+        """Whether Engage would say something of the computed traits, which have been made anew."""
+        calls = self._calls
+        return calls is not None and calls.tell_traits(profile, state, self.plan.computed, instant)
 
     def give_up(self, events: int) -> None:
         """So many events were needed and found no room."""

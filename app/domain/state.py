@@ -97,6 +97,21 @@ class IdentityState(msgspec.Struct, array_like=True, gc=False):
     inherited: list[str] = []
 
 
+class ToldTrait(msgspec.Struct, array_like=True, gc=False):
+    """What was last said of a computed trait: a digest of the value, how many calls there were, and the timestamp."""
+
+    digest: int
+    number: int
+    timestamp: int
+
+
+class CallsState(msgspec.Struct, array_like=True, gc=False):
+    """What has been said in engage.calls. `newest` are timestamps by audience, while the next call could be before."""
+
+    traits: dict[str, ToldTrait] = {}
+    newest: dict[str, int] = {}
+
+
 class ProfileState(msgspec.Struct, array_like=True, gc=False):
     """One profile; it exists from its first accepted call on.
 
@@ -105,7 +120,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     several of, other than the current one. `recent_ids` and `recent_at` are digests of message ids and the clock
     at which they were applied, oldest first. `computed` are the values of computed traits, without those that are
     what they are without any event. `since`, of profiles without a user id, is the received time of the first call.
-    `identity`: None while no second identifier is known.
+    `identity`: None while no second identifier is known. `calls`: None while nothing is said in engage.calls.
     """
 
     version: int = VERSION
@@ -122,6 +137,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     computed: dict[str, Any] = {}
     since: int = 0
     identity: IdentityState | None = None
+    calls: CallsState | None = None
 
 
 # Of an encoded state: half of what a record of the changelog may have (topics.spec.MAX_RECORD_BYTES).
@@ -166,6 +182,7 @@ _wake_decoder: Final = msgspec.msgpack.Decoder(_Wake)
 
 encode_state = _encoder.encode
 encode_feed = _encoder.encode
+encode_value = _encoder.encode
 decode_state = _decoder.decode
 encode_record = _encoder.encode
 decode_record = msgspec.msgpack.Decoder(PartitionRecord).decode
