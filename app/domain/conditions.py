@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.feeds import Since
+from app.domain.fields import CallFields, compile_fields
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
 from app.domain.plan import CompiledAudience, ComputedTrait, Plan, TraitUse, by_event
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from app.domain.event_conditions import Edge, FeedUse, Holds, Need
     from app.domain.feeds import Feed
     from app.domain.plan import Due
-    from schemas.audience import AudienceDefinition, ComputedTraitDefinition
+    from schemas.audience import AudienceDefinition, ComputedTraitDefinition, FacebookDestination
 
     _Grouped = dict[str, list[CompiledAudience]]
 
@@ -85,7 +86,7 @@ def _digest(
             definition.created_at,
             definition.lookback_ms,
             definition.enabled,
-            sorted(destination.id for destination in definition.destinations),
+            sorted(_sent_to(destination) for destination in definition.destinations),
         )
         for definition in definitions
     )
@@ -93,6 +94,12 @@ def _digest(
     return hashlib.sha256(
         json.dumps([parts, computed, *([sorted(generations.items())] if generations else [])]).encode()
     ).hexdigest()
+
+
+def _sent_to(destination: FacebookDestination) -> str:
+    if not destination.fields and not destination.value_based:
+        return destination.id
+    return destination.model_dump_json(include={"id", "fields", "value_based"})
 
 
 @dataclass(slots=True)
@@ -212,6 +219,8 @@ class _Builder:
             digest=digest,
             unapplied=tuple(self._unapplied),
             _apply=apply,
+            call_fields=_call_fields(audiences.values()),
+            mapped=frozenset(key for key, audience in audiences.items() if audience.mappings),
         )
 
     def _in_order(self) -> dict[str, CompiledAudience]:
@@ -238,8 +247,23 @@ class _Builder:
                 destinations=tuple(destination.id for destination in definition.destinations),
                 told=listeners(definition),
                 rows=row_source(definition),
+                mappings={
+                    destination.id: mapping
+                    for destination in definition.destinations
+                    if (mapping := compile_fields(destination, self._traits.computed)) is not None
+                },
             )
         return audiences
+
+
+def _call_fields(audiences: Iterable[CompiledAudience]) -> CallFields | None:
+    slots = {
+        slot.id: slot
+        for audience in audiences
+        for mapping in audience.mappings.values()
+        for slot in mapping.slots
+    }
+    return CallFields(slots.values()) if slots else None
 
 
 def _from(created: int, holds: Holds) -> Holds:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from app.domain.rows import is_identified, rows_of
+from app.domain.rows import is_identified, rows_by_destination, rows_of
 from app.domain.state import NEVER, MembershipState
 from schemas.membership import Cause, Change, MembershipDelta
 
@@ -66,7 +66,7 @@ def evaluate(
         rows = rows_of(profile, state) if rows is None else rows
         change = _ENTERED if member else _EXITED
         at = now if horizon == now else _at(audience, state, instant)
-        deltas.append(_delta(profile, audience, known, change, rows, at, instant, cause))
+        deltas.append(_delta(profile, state, audience, known, change, rows, at, instant, cause))
     return deltas
 
 
@@ -100,12 +100,16 @@ def announce(
     skipped = set(done)
     deltas: list[MembershipDelta] = []
     rows = rows_of(profile, state)
-    if not rows:
+    if not rows and not plan.mapped:
         return deltas
     for key, known in state.memberships.items():
         audience = plan.audiences.get(key)
         if audience is not None and known.member and audience.told.entries and key not in skipped:
-            delta = _delta(profile, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT)
+            if not rows and not audience.mappings:
+                continue
+            delta = _delta(
+                profile, state, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT
+            )
             deltas.append(delta)
     return deltas
 
@@ -136,6 +140,7 @@ def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[
 
 def _delta(
     profile: str,
+    state: ProfileState,
     audience: CompiledAudience,
     known: MembershipState,
     change: Change,
@@ -148,7 +153,7 @@ def _delta(
     told = audience.told.entries
     if change is _EXITED:
         told = audience.told.exits if known.sequence > 1 else audience.told.strangers
-    by_destination = dict.fromkeys(told, rows)
+    by_destination = rows_by_destination(audience, told, profile, state, rows)
     return MembershipDelta(
         audience.key, profile, change, known.sequence, by_destination, at, instant.clock, cause
     )

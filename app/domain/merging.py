@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from app.domain.computed_traits import refresh
 from app.domain.evaluation import announce, evaluate
 from app.domain.fold import (
+    MAPPED_SEVERAL,
     MAX_REMEMBERED,
-    SEVERAL,
     adopt,
     fold_claim,
     fold_identifiers,
@@ -21,7 +21,7 @@ from app.domain.fold import (
     prune,
     settle,
 )
-from app.domain.rows import rows_of
+from app.domain.rows import rows_by_destination, rows_of
 from app.domain.state import FeedState, IdentifierState, IdentityState, MembershipState, NumberTotals, Totals
 from schemas.membership import Cause, Change, MembershipDelta
 
@@ -70,7 +70,7 @@ def inherit(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> 
         if audience is None or (known is not None and known.member):
             continue
         known = state.memberships[key] = MembershipState(True, 1 if known is None else known.sequence + 1)
-        told = dict.fromkeys(audience.told.entries, rows)
+        told = rows_by_destination(audience, audience.told.entries, profile, state, rows)
         deltas.append(_delta(profile, audience, known.sequence, Change.ENTERED, told, instant))
     # Of an audience that is not evaluated now, as it waits for its past to be read: for later.
     identity.inherited = [key for key in identity.inherited if key not in plan.audiences]
@@ -186,7 +186,7 @@ def _sum(one: NumberTotals, other: NumberTotals) -> NumberTotals:
 def _fold_identifiers(state: ProfileState, other: ProfileState) -> None:
     """Of a kind that a person may have several of, all that either ever sent: an exit has to reach every one."""
     for column, theirs in other.identifiers.items():
-        if column not in SEVERAL:
+        if column.partition("@")[0] not in MAPPED_SEVERAL:
             fold_identifiers(state, {column: theirs.value}, theirs.timestamp)
             continue
         mine = state.identifiers.get(column)

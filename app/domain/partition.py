@@ -37,6 +37,7 @@ from app.domain.plan import joined
 from app.domain.plan_switch import PlanSwitch, reclaim
 from app.domain.plan_versions import PlanVersions
 from app.domain.profile_ids import WITHOUT_USER, display_name
+from app.domain.resending import resend, rows_sent
 from app.domain.rows import is_identified
 from app.domain.state import (
     AT_ONCE,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from app.domain.engage_calls import EngageCalls
     from app.domain.mailbox import Place
     from app.domain.plan import CompiledAudience, Plan
+    from app.domain.resending import Sent
     from schemas.engage_call import EngageCall
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
@@ -329,6 +331,7 @@ class AudiencePartition:
         armed = state.wake
         known, adopted = state.computed, False
         profile = key.decode()
+        sent = rows_sent(profile, state, self.plan) if self.plan.mapped else None
         if everything:
             self._overdue.discard(key)
             if owner_of(state) is not None:
@@ -345,6 +348,8 @@ class AudiencePartition:
         deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
         if everything and (done := self._switch.announced(state, deltas)) is not None:
             deltas += announce(profile, state, self.plan, instant, done)
+        if sent is not None:
+            deltas += resend(profile, state, self.plan, instant, sent, {delta.audience for delta in deltas})
         self._emit(deltas, self._expired)
         state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
@@ -421,6 +426,7 @@ class AudiencePartition:
         if state.settled < now:
             self._counters.forgotten_events += settle(state, self.plan.needs, now)
         instant = Instant(now, now + self._early_ms, now)
+        sent = rows_sent(profile, state, self.plan) if self.plan.mapped else None
         if event.traits is None and event.identifiers is None and event.claims is None:
             affected = self._fold_hits(state, event, now)
             if self.plan.computed:
@@ -430,10 +436,13 @@ class AudiencePartition:
                 affected = ()  # looked at when the clock comes near it; until then it changes nothing
             if is_new:
                 affected = joined(affected, self.plan.initial)
-            if affected:
-                self._emit(evaluate(profile, state, affected, instant, Cause.EVENT), self._evaluated)
+            deltas = evaluate(profile, state, affected, instant, Cause.EVENT) if affected else []
+            if sent is not None:
+                done = {delta.audience for delta in deltas}
+                deltas += resend(profile, state, self.plan, instant, sent, done)
+            self._emit(deltas, self._evaluated)
         else:
-            self._apply_facts(profile, state, event, instant, is_new=is_new)
+            self._apply_facts(profile, state, event, instant, sent, is_new=is_new)
         plan = self.plan
         facts = (is_new and bool(plan.births)) or (event.traits is not None and bool(plan.watches_of_traits))
         if event.hits or facts:
@@ -442,9 +451,19 @@ class AudiencePartition:
                 self._arm(key, state, due)
 
     def _apply_facts(
-        self, profile: str, state: ProfileState, event: ProfileEvent, instant: Instant, *, is_new: bool
+        self,
+        profile: str,
+        state: ProfileState,
+        event: ProfileEvent,
+        instant: Instant,
+        sent: Sent | None,
+        *,
+        is_new: bool,
     ) -> None:
-        """A call that says something of the profile itself: its traits, identifiers, memberships claimed."""
+        """A call that says something of the profile itself: its traits, identifiers, memberships claimed.
+
+        `sent`, where fields are mapped, is what destinations have of the profile.
+        """
         was_identified = is_identified(profile, state)
         affected = self._fold_hits(state, event, instant.now)
         rows_changed, by_facts = self._fold(state, event)
@@ -459,7 +478,10 @@ class AudiencePartition:
         cause = Cause.CLAIM if event.claims else Cause.EVENT
         deltas = evaluate(profile, state, affected, instant, cause)
         self._emit(deltas, self._evaluated)
-        if rows_changed:
+        if sent is not None:
+            done = {delta.audience for delta in deltas}
+            self._emit(resend(profile, state, self.plan, instant, sent, done), self._evaluated)
+        elif rows_changed:
             done = {delta.audience for delta in deltas}
             self._emit(announce(profile, state, self.plan, instant, done), self._evaluated)
 

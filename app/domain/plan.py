@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from app.domain.computed_traits import TraitValue
     from app.domain.event_conditions import Edge, Holds, Need
     from app.domain.feeds import Feed
+    from app.domain.fields import CallFields, RowMapping
     from app.domain.reverse_etl import Listeners, RowSource
     from app.domain.state import ProfileState
 
@@ -39,6 +40,16 @@ class CompiledAudience:
     destinations: tuple[str, ...]
     told: Listeners
     rows: RowSource | None
+    # Of the destinations that are sent something else than what is found by default.
+    mappings: Mapping[str, RowMapping] = field(default_factory=dict)
+
+    @property
+    def sent_to(self) -> tuple[str, ...]:
+        """Each destination with what tells its mapping from others."""
+        return tuple(
+            f"{item}#{self.mappings[item].digest}" if item in self.mappings else item
+            for item in self.destinations
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,9 @@ class Plan:
     # Audiences created when they are first applied; until `applied` says when, they are as if they had always been.
     unapplied: tuple[str, ...]
     _apply: Callable[[Mapping[str, int]], Plan] = field(repr=False, compare=False)
+    # What mappings take of calls, None: nothing, and the audiences that have any mapping.
+    call_fields: CallFields | None = None
+    mapped: frozenset[str] = frozenset()
 
     def applied(self, instants: Mapping[str, int]) -> Plan:
         """The same plan for a place where the `unapplied` audiences were first applied at these instants."""

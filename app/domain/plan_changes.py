@@ -138,6 +138,7 @@ def _changed_elsewhere(before: DefinitionSet, after: DefinitionSet) -> Iterator[
             ("source", definition.source != other.source),
             ("rows", definition.rows != other.rows),
             ("facebook.sync_mode", _modes_differ(other, definition)),
+            ("facebook.value_based", _values_differ(other, definition)),
         ):
             if changed:
                 yield (
@@ -166,3 +167,9 @@ def _destinations_differ(before: AudienceDefinition, after: AudienceDefinition) 
 def _modes_differ(before: AudienceDefinition, after: AudienceDefinition) -> bool:
     modes: Mapping[str, object] = {item.id: item.sync_mode for item in before.destinations}
     return any(modes.get(item.id, item.sync_mode) != item.sync_mode for item in after.destinations)
+
+
+def _values_differ(before: AudienceDefinition, after: AudienceDefinition) -> bool:
+    """A Facebook audience is value-based for all its life."""
+    known = {item.id: item.value_based for item in before.destinations}
+    return any(known.get(item.id, item.value_based) != item.value_based for item in after.destinations)

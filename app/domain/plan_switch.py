@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.domain.fields import SEPARATOR
 from app.domain.filling import PAST_LANE, lane_of_past, waiting
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class PlanSwitch:
         self._untold = {
             key
             for key, audience in self.full.audiences.items()
-            if not set(audience.destinations) <= set(self.told.get(key, ()))
+            if not set(audience.sent_to) <= set(self.told.get(key, ()))
         }
 
     def is_news(self, event: ProfileEvent) -> bool:
@@ -146,7 +147,7 @@ class PlanSwitch:
 
 
 def reclaim(state: ProfileState, plan: Plan) -> bool:
-    """Drops traits and claims that the plan does not use; whether there were any.
+    """Drops traits, claims and mapped values that the plan does not use; whether there were any.
 
     Memberships stay, also of audiences that are no longer there: their sequences must not begin anew, and an audience
     that comes back makes net changes only.
@@ -157,9 +158,14 @@ def reclaim(state: ProfileState, plan: Plan) -> bool:
     claims = [key for key in state.claims if key not in plan.audiences or not plan.audiences[key].claimed]
     for key in claims:
         del state.claims[key]
-    return bool(traits or claims)
+    known = frozenset() if plan.call_fields is None else plan.call_fields.columns
+    columns = [column for column in state.identifiers if SEPARATOR in column and column not in known]
+    for column in columns:
+        del state.identifiers[column]
+        state.further.pop(column, None)
+    return bool(traits or claims or columns)
 
 
 def told_by(plan: Plan) -> dict[str, list[str]]:
-    """The destinations of each audience."""
-    return {key: list(audience.destinations) for key, audience in plan.audiences.items()}
+    """The destinations of each audience, and what they are sent."""
+    return {key: list(audience.sent_to) for key, audience in plan.audiences.items()}
