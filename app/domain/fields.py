@@ -67,6 +67,8 @@ _VALUE: Final = MetaKey.LOOKALIKE_VALUE.value
 _AT_ROWS: Final = NormalizationOptions(today_year=9999)
 _ID_DIGITS: Final = 12
 _IDENTIFY: Final = "identify"
+_GROUP: Final = "group"
+_TRAITS: Final = "traits."
 # Parts of a call that one may be without, and what stands for that.
 _ROOTS: Final = ("traits", "properties", "context")
 
@@ -99,7 +101,7 @@ def _sent(column: MetaKey, value: str | float) -> str | float:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A path of the call; of a trait, only in identify calls."""
+    """A path of the call; of a trait, only in identify calls. The traits of a group call are the group's."""
 
     path: str
     of_identify: bool
@@ -107,7 +109,10 @@ class _Place:
 
     def read(self, whole: dict[str, Any]) -> tuple[bool, Any]:
         """Whether it is there at all, and the value."""
-        if self.of_identify and whole.get("type") != _IDENTIFY:
+        call_type = whole.get("type")
+        if call_type == _GROUP and self.path.startswith(_TRAITS):
+            return False, None
+        if self.of_identify and call_type != _IDENTIFY:
             return False, None
         value = self.extract(whole)
         return value is not None or _has(whole, self.path), value

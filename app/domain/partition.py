@@ -431,7 +431,8 @@ class AudiencePartition:
             affected = self._fold_hits(state, event, now)
             if self.plan.computed:
                 refresh_after(event, state, self.plan, instant)
-                self.tell(profile, state, instant)
+                if self._calls is not None:
+                    self.tell(profile, state, instant)
             if event.timestamp > instant.horizon:
                 affected = ()  # looked at when the clock comes near it; until then it changes nothing
             if is_new:
@@ -440,7 +441,8 @@ class AudiencePartition:
             if sent is not None:
                 done = {delta.audience for delta in deltas}
                 deltas += resend(profile, state, self.plan, instant, sent, done)
-            self._emit(deltas, self._evaluated)
+            if deltas:
+                self._emit(deltas, self._evaluated)
         else:
             self._apply_facts(profile, state, event, instant, sent, is_new=is_new)
         plan = self.plan

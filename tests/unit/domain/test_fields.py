@@ -233,7 +233,8 @@ def test_calls_of_every_kind_are_looked_into() -> None:
         properties={"billing": {"email": "b@a.com"}},
         context={"location": {"city": "Lyon"}},
     )
-    shop.hears(START + 2, type="page", properties={"billing": {"email": ""}}, context={"location": {}})
+    blank = {"billing": {"email": ""}}
+    shop.hears(START + 2, type="page", properties=blank, context={"location": {"city": ""}})
     (_, (change, rows)) = shop.sent()
     assert (change, rows) == (
         "updated",
@@ -344,12 +345,74 @@ def test_who_goes_on_after_a_merge_is_sent_with_what_both_had() -> None:
     assert newest.rows["a"] == [{"EXTERN_ID": "ann", "EMAIL": digest("b@a.com"), "LOOKALIKE_VALUE": 5}]
 
 
+def test_all_addresses_of_both_are_sent_after_a_merge() -> None:
+    shop = Shop({"email": "$.traits.work"})
+    for number in (1, 2):
+        shop.hears(START + number, userId=None, anonymousId="a1", traits={"work": f"{number}@a.com"})
+    shop.knows(START + 3, work="3@a.com")
+    shop.buys()
+    shop.hears(START + HOUR, anonymousId="a1", traits={})
+    (_, rows) = shop.sent()[-1]
+    assert {row["EMAIL"] for row in rows} == {digest(f"{number}@a.com") for number in (1, 2, 3)}
+
+
+# --- other calls ---
+
+
+def test_what_is_said_of_a_group_is_not_the_persons() -> None:
+    shop = Shop({"zip": {"trait": "plz"}, "city": "$.traits.town"})
+    shop.knows(plz=10117, town="Berlin")
+    shop.buys()
+    shop.hears(START + 1, type="group", groupId="g1", traits={"plz": 80331, "town": "Muenchen"})
+    ((_, (row,)),) = shop.sent()
+    assert row == {"EXTERN_ID": "ann", "ZIP": digest("10117"), "CT": digest("berlin")}
+
+
+def test_a_trait_is_one_of_identify_calls() -> None:
+    shop = Shop({"zip": {"trait": "plz"}})
+    shop.hears(type="page", traits={"plz": 10117})
+    shop.buys()
+    assert shop.sent() == [("entered", [{"EXTERN_ID": "ann"}])]
+
+
+def test_a_row_of_a_warehouse_is_mapped_unless_it_is_dropped() -> None:
+    shop = Shop({})
+    rows = {"where": {"$.context.protocols.sourceId": "w"}}
+    facebook = {"fields": {"email": "$.properties.mail"}}
+    shop.plan = plan_of({"name": "a", "source": "reverse_etl", "rows": rows, "facebook": facebook})
+    shop.resolver = Resolver(shop.plan, ResolveOptions())
+    call = {"event": "new", "context": {"protocols": {"sourceId": "w"}}}
+    made = [
+        shop.resolver.resolve(
+            json.dumps(
+                {
+                    "type": "track",
+                    "userId": "ann",
+                    "receivedAt": format_instant(START),
+                    "properties": {"mail": "b@a.com"},
+                    "integrations": {"All": let_through},
+                    **call,
+                }
+            ).encode(),
+            None,
+            FAR_WALL,
+            "lane",
+            1,
+        )
+        for let_through in (True, False)
+    ]
+    ((_, taken),), dropped = made[0].records, made[1].records
+    assert list((taken.identifiers or {}).values()) == [[digest("b@a.com")]]
+    assert [event.identifiers for _, event in dropped] == []
+
+
 # --- another mapping ---
 
 
 def test_members_are_sent_again_by_another_mapping_and_what_is_mapped_no_more_is_forgotten() -> None:
     shop = Shop({"email": "$.traits.work"})
     shop.knows(email="home@a.com", work="work@a.com")
+    shop.hears(userId="no buyer", traits={"work": "other@a.com"})
     shop.buys()
     assert shop.row()["EMAIL"] == digest("work@a.com")
     shop.define({"fields": {"gender": {"const": "f"}}})
@@ -357,7 +420,8 @@ def test_members_are_sent_again_by_another_mapping_and_what_is_mapped_no_more_is
     assert shop.sent() == [
         ("updated", [{"EXTERN_ID": "ann", "EMAIL": digest("home@a.com"), "GEN": digest("f")}])
     ]
-    assert [column for column in decode_state(shop.log[b"ann"]).identifiers if "@" in column] == []
+    for profile in (b"ann", b"no buyer"):
+        assert [column for column in decode_state(shop.log[profile]).identifiers if "@" in column] == []
     shop.define({})
     shop.wait_until(START + 2 * HOUR)
     assert shop.sent() == [("updated", [{"EXTERN_ID": "ann", "EMAIL": digest("home@a.com")}])]

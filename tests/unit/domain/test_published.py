@@ -175,6 +175,13 @@ REFUSED = {
         "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: mirror}}",
         "audience mode: changing `facebook.sync_mode`",
     ),
+    "what people are worth": (
+        (
+            "{name: Mode, when: {event: A, within: 9d}, "
+            "facebook: {sync_mode: upsert, value_based: true, fields: {value: $.a}}}"
+        ),
+        "audience mode: changing `facebook.value_based`",
+    ),
 }
 
 
