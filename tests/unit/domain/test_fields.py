@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from app.domain.counters import Counters
 from app.domain.definitions import Document, parse_definitions
@@ -428,6 +430,60 @@ def test_members_are_sent_again_by_another_mapping_and_what_is_mapped_no_more_is
     shop.define({})
     shop.wait_until(START + 3 * HOUR)
     assert shop.sent() == []
+
+
+# --- whatever happens ---
+
+_STEPS = st.one_of(
+    st.tuples(st.just("knows"), st.sampled_from(["Lyon", "Nice", "", None, ...])),
+    st.tuples(st.just("buys"), st.sampled_from([0, 1, 2.5, -1, "x"])),
+    st.tuples(st.just("waits"), st.sampled_from([1, 4, 11])),
+    st.tuples(st.just("restarts"), st.none()),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(_STEPS, st.booleans()), min_size=3, max_size=25))
+def test_what_was_sent_last_is_what_is_true_now(steps: list[tuple[tuple[str, Any], bool]]) -> None:
+    """Against a few lines that know nothing of slots; and nothing is sent that has been sent before."""
+    facebook = {
+        "value_based": True,
+        "fields": {"value": {"trait": "worth"}, "city": ["$.traits.town", {"const": "Rome"}]},
+    }
+    shop = Shop(facebook["fields"], WORTH, value_based=True)  # type: ignore[arg-type]
+    now, town = START, None
+    bought: list[tuple[int, Any]] = []
+    sent: dict[str, Any] | None = None
+
+    def compare() -> None:
+        nonlocal sent
+        for change, (row,) in shop.sent():
+            assert change == ("entered" if sent is None else "updated")
+            assert row != sent
+            sent = row
+
+    for (what, argument), drain in steps:
+        now += HOUR
+        if what == "knows" and argument is ...:
+            shop.knows(now, other=1)
+        elif what == "knows":
+            town = argument
+            shop.knows(now, town=argument)
+        elif what == "buys":
+            bought.append((now, argument))
+            shop.buys(now, properties={"price": argument})
+        elif what == "waits":
+            now += argument * DAY
+        else:
+            compare()
+            shop.define(facebook)
+        if drain:
+            compare()
+    shop.wait_until(now)
+    compare()
+    worth = sum(price for at, price in bought if now < at + 10 * DAY and price != "x")
+    expected = {"EXTERN_ID": "ann", "CT": digest((town or "Rome").lower()), "LOOKALIKE_VALUE": max(worth, 0)}
+    assert sent == (expected if bought else None)
 
 
 # --- definitions ---
