@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 from app.domain.definitions_keys import refuse_other_keys
 from app.domain.definitions_values import check_path, read_path, read_scalar, read_text
 from app.domain.normalization import INPUT_KEYS, NormalizationOptions, Unusable, normalize_fields
+from app.domain.trait_sources import name_of
 from app.domain.yaml_nodes import shown
 from schemas.audience import FieldSource
 
 if TYPE_CHECKING:
     from app.domain.definitions_values import Value
+    from schemas.audience import FacebookDestination
 
     Fields = dict[str, list[FieldSource]]
 
@@ -22,6 +24,12 @@ _CALL: Final = "$."
 # Of these a person may have several; of every other field one value is sent.
 _SEVERAL: Final = frozenset({"email", "phone"})
 _ANY_YEAR: Final = NormalizationOptions(today_year=9999)
+
+
+def traits_sent(destination: FacebookDestination) -> set[str]:
+    """The names of the traits that fields of the destination are mapped to."""
+    sources = [source for listed in destination.fields.values() for source in listed]
+    return {name_of(source.trait) for source in sources if source.trait is not None}
 
 
 def read_fields(value: Value) -> Fields | None:

@@ -542,6 +542,15 @@ def test_a_default_is_merged_field_by_field() -> None:
     }
 
 
+def test_a_computed_trait_in_a_mapping_hides_one_of_identify_calls() -> None:
+    text = (
+        "audiences: [{name: a, when: {event: E}, facebook: {fields: {city: {trait: town}}}}]\n"
+        "traits: {town: {event: E, last: city}, other: {event: E, count: true}}"
+    )
+    (warning,) = parse_definitions([Document("f", text)]).warnings
+    assert "`trait: town` is this computed trait" in warning
+
+
 def test_a_plan_without_mappings_takes_and_keeps_nothing_more() -> None:
     plan = plan_of({"when": BOUGHT})
     assert plan.call_fields is None
