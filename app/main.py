@@ -29,6 +29,7 @@ from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet
+from app.domain.engage_calls import CALL_TYPES, EngageCalls
 from app.domain.explanation import Explainer
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
@@ -340,6 +341,7 @@ class Worker:
                 clock.now_ms(),
                 Place(number, lambda profile: partition_for(profile.encode(), settings.partitions)),
                 versions,
+                self._engage_calls(),
             ),
             commit,
             clock,
@@ -391,6 +393,10 @@ class Worker:
             on_failure=self._fail,
             refresh_definitions=self._follower.refresh,
         )
+
+    def _engage_calls(self) -> EngageCalls | None:
+        types = CALL_TYPES[self._settings.engage_calls]
+        return EngageCalls(self._catalog.app_id, types, EARLY_MS) if types else None
 
     def _join_backfill(self, pipeline: Pipeline) -> Backfill:
         source, partitions = self._catalog.source.name, self._settings.partitions

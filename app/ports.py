@@ -84,7 +84,13 @@ class GraphApi(Protocol):
     """
 
     async def create_audience(
-        self, ad_account_id: str, name: str, description: str, customer_file_source: str
+        self,
+        ad_account_id: str,
+        name: str,
+        description: str,
+        customer_file_source: str,
+        *,
+        value_based: bool = False,
     ) -> str: ...
 
     def list_audiences(self, ad_account_id: str) -> AsyncIterator[ListedAudience]: ...

@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     blocked_identifiers: str = ""
     # How many events of a profile a funnel looks at on either side; None: as many as are compared quickly.
     funnel_events: int | None = Field(default=None, ge=1, le=20_000)
+    # Which Engage calls are written to engage.calls of each change of a membership; "off" writes none.
+    engage_calls: str = Field(default="off", pattern=r"^(off|identify|track|both)$")
     batch_rows: int = Field(default=10_000, ge=1, le=10_000)
     batch_seconds: Seconds = 30.0
     facebook_api_url: str = Field(default="https://graph.facebook.com", pattern=r"^https?://")

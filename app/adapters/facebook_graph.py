@@ -117,14 +117,22 @@ class FacebookGraph:
     # -- calls -------------------------------------------------------------------------------------------------
 
     async def create_audience(
-        self, ad_account_id: str, name: str, description: str, customer_file_source: str
+        self,
+        ad_account_id: str,
+        name: str,
+        description: str,
+        customer_file_source: str,
+        *,
+        value_based: bool = False,
     ) -> str:
-        body = {
+        body: dict[str, Any] = {
             "name": name,
             "subtype": "CUSTOM",
             "description": description,
             "customer_file_source": customer_file_source,
         }
+        if value_based:
+            body["is_value_based"] = True
         path = f"{_account(ad_account_id)}/customaudiences"
         answer, _, _ = await self._call("POST", path, CreatedAnswer, body=body)
         return answer.id

@@ -247,9 +247,15 @@ class MemoryGraph:
         return [call for call in self.calls if call.kind in kinds]
 
     async def create_audience(
-        self, ad_account_id: str, name: str, description: str, customer_file_source: str
+        self,
+        ad_account_id: str,
+        name: str,
+        description: str,
+        customer_file_source: str,
+        *,
+        value_based: bool = False,
     ) -> str:
-        del customer_file_source
+        del customer_file_source, value_based
         created: list[str] = []
 
         def apply() -> None:

@@ -118,7 +118,11 @@ def _words(audience: AudienceDefinition) -> str:
 def _destination(destination: FacebookDestination) -> str:
     words = destination.id if destination.mode is DeliveryMode.LIVE else f"{destination.id} as a dry run"
     mode = destination.sync_mode
-    return words if mode is SyncMode.MIRROR else f"{words}, {mode}"
+    if mode is not SyncMode.MIRROR:
+        words += f", {mode}"
+    if destination.fields:
+        words += f" with {' and '.join(destination.fields)} as mapped, of calls from now on"
+    return words
 
 
 def _as_json(audience: AudienceDefinition) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from app.domain.compact import audience_id
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.feeds import NO_GENERATIONS, Since, filled_by
+from app.domain.fields import CallFields, compile_fields
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
 from app.domain.plan import CompiledAudience, ComputedTrait, Plan, TraitUse, by_event
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from app.domain.event_conditions import Edge, FeedUse, Holds, Need
     from app.domain.feeds import Feed
     from app.domain.plan import Due
-    from schemas.audience import AudienceDefinition, ComputedTraitDefinition
+    from schemas.audience import AudienceDefinition, ComputedTraitDefinition, FacebookDestination
 
     _Grouped = dict[str, list[CompiledAudience]]
 
@@ -81,7 +82,7 @@ def _digest(
             definition.lookback_ms,
             definition.enabled,
             sorted(
-                [item.id, item.sync_mode.value, item.audience_id is not None]
+                [_sent_to(item), item.sync_mode.value, item.audience_id is not None]
                 for item in definition.destinations
             ),
         )
@@ -91,6 +92,12 @@ def _digest(
     return hashlib.sha256(
         json.dumps([parts, computed, *([sorted(generations.items())] if generations else [])]).encode()
     ).hexdigest()
+
+
+def _sent_to(destination: FacebookDestination) -> str:
+    if not destination.fields and not destination.value_based:
+        return destination.id
+    return destination.model_dump_json(include={"id", "fields", "value_based"})
 
 
 @dataclass(slots=True)
@@ -216,6 +223,8 @@ class _Builder:
             digest=digest,
             unapplied=tuple(self._unapplied),
             _apply=apply,
+            call_fields=_call_fields(audiences.values()),
+            mapped=frozenset(key for key, audience in audiences.items() if audience.mappings),
         )
 
     def _in_order(self) -> dict[str, CompiledAudience]:
@@ -245,6 +254,11 @@ class _Builder:
                 destinations=tuple(destination.id for destination in definition.destinations),
                 told=listeners(definition),
                 rows=row_source(definition),
+                mappings={
+                    destination.id: mapping
+                    for destination in definition.destinations
+                    if (mapping := compile_fields(destination, self._traits.computed)) is not None
+                },
             )
         return audiences
 
@@ -269,6 +283,16 @@ def _refuse_equal_ids(audiences: Iterable[CompiledAudience]) -> None:
             raise InvalidInputError(
                 f"audiences {other} and {audience.key}: their keys have the same digest by chance: rename one"
             )
+
+
+def _call_fields(audiences: Iterable[CompiledAudience]) -> CallFields | None:
+    slots = {
+        slot.id: slot
+        for audience in audiences
+        for mapping in audience.mappings.values()
+        for slot in mapping.slots
+    }
+    return CallFields(slots.values()) if slots else None
 
 
 def _from(created: int, holds: Holds) -> Holds:

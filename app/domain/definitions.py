@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from app.domain.computed_trait_warnings import warn_about_computed_traits
 from app.domain.definitions_conditions import ConditionReader
 from app.domain.definitions_facebook import read_destinations
+from app.domain.definitions_fields import traits_sent
 from app.domain.definitions_keys import AUDIENCE_KEYS, refuse_other_keys
 from app.domain.definitions_references import check_references, check_traits, names_read
 from app.domain.definitions_rows import check_sync_modes, read_rows
@@ -204,6 +205,7 @@ class _Accepted:
             if twin != audience.key:
                 value.warn(f"`{audience.key}` has the same condition as `{twin}`")
         for destination in audience.destinations:
+            self.names_read.update(traits_sent(destination))
             if destination.audience_id is not None:
                 other = self._facebook_ids.setdefault(destination.audience_id, audience.key)
                 if other != audience.key:

@@ -46,9 +46,12 @@ NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
         "entity": NotSupported("account audiences", accepted="user"),
     },
     "facebook": {
-        "fields": NotSupported("mapped fields"),
         "external_id": NotSupported("hashed external ids", accepted="plain"),
-        "value_based": NotSupported("value-based audiences", accepted="false"),
+    },
+    "fields": {
+        "app_id": NotSupported("app-scoped ids"),
+        "page_id": NotSupported("page-scoped ids"),
+        "instagram_account_ids": NotSupported("ids of Instagram accounts"),
     },
     "condition": {
         "users": NotSupported("account audiences"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from app.domain.rows import is_identified, rows_of
+from app.domain.rows import is_identified, rows_by_destination, rows_of
 from app.domain.state import NEVER, MembershipState
 from schemas.membership import Cause, Change, MembershipDelta
 
@@ -66,7 +66,7 @@ def evaluate(
         rows = rows_of(profile, state) if rows is None else rows
         change = _ENTERED if member else _EXITED
         at = now if horizon == now else _at(audience, state, instant)
-        deltas.append(_delta(profile, audience, known, change, rows, at, instant, cause))
+        deltas.append(_delta(profile, state, audience, known, change, rows, at, instant, cause))
     return deltas
 
 
@@ -100,12 +100,16 @@ def announce(
     skipped = set(done)
     deltas: list[MembershipDelta] = []
     rows = rows_of(profile, state)
-    if not rows:
+    if not rows and not plan.mapped:
         return deltas
     for short, known in state.memberships.items():
         audience = plan.by_id.get(short)
         if audience is not None and known.member and audience.told.entries and audience.key not in skipped:
-            delta = _delta(profile, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT)
+            if not rows and not audience.mappings:
+                continue
+            delta = _delta(
+                profile, state, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT
+            )
             deltas.append(delta)
     return deltas
 
@@ -115,12 +119,13 @@ def announce_exits(
 ) -> list[MembershipDelta]:
     """A delta for each audience that the profile has left, for destinations that did not hear of exits then."""
     rows = rows_of(profile, state)
-    if not rows:
-        return []
     audiences = [plan.audiences[key] for key in left if key in plan.audiences]
     return [
-        _delta(profile, item, state.memberships[item.key], _EXITED, rows, instant.now, instant, Cause.EVENT)
+        _delta(
+            profile, state, item, state.memberships[item.id], _EXITED, rows, instant.now, instant, Cause.EVENT
+        )
         for item in audiences
+        if rows or item.mappings
     ]
 
 
@@ -152,6 +157,7 @@ def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[
 
 def _delta(
     profile: str,
+    state: ProfileState,
     audience: CompiledAudience,
     known: MembershipState,
     change: Change,
@@ -164,7 +170,7 @@ def _delta(
     told = audience.told.entries
     if change is _EXITED:
         told = audience.told.exits if known.sequence > 1 else audience.told.strangers
-    by_destination = dict.fromkeys(told, rows)
+    by_destination = rows_by_destination(audience, told, profile, state, rows)
     return MembershipDelta(
         audience.key, profile, change, known.sequence, by_destination, at, instant.clock, cause
     )

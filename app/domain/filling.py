@@ -115,6 +115,7 @@ def of_the_past(plan: Plan, held: Collection[str], number: int) -> Plan:
         traits=tuple(use for use in plan.traits if use.path in paths),
         has_new_users=sees and plan.has_new_users,
         has_new_anonymous=sees and plan.has_new_anonymous,
+        call_fields=None,
     )
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # Identifiers that a person may have several of, each good for finding them alone, with how many are kept.
 SEVERAL: Final = frozenset({"EMAIL", "PHONE", "MADID"})
 MAX_OF_ONE_KIND: Final = 5
+# Of those that a mapping fills, the external id too: it may be another one than the user id.
+MAPPED_SEVERAL: Final = SEVERAL | {"EXTERN_ID"}
 
 # How long the message ids of counted events are remembered, by the partition's clock, and how many.
 REMEMBERED_MS: Final = 24 * 3_600_000

@@ -21,6 +21,7 @@ from app.domain.linking import (
 )
 from app.domain.merging import add_aliases, evaluate_merged, fold_profile, leave
 from app.domain.person_state import UNREADABLE
+from app.domain.resending import resend, rows_sent
 from app.domain.rows import rows_of
 from app.domain.state import AT_ONCE, ProfileState, decode_state, forwarder
 from schemas.profile import ASK, DONE, MERGE, MOVED, Linking
@@ -56,6 +57,9 @@ class Profiles(Protocol):
 
     def emit(self, deltas: list[MembershipDelta]) -> None:
         """Deltas to write."""
+
+    def tell(self, profile: str, state: ProfileState, instant: Instant) -> bool:
+        """Computed traits have been made anew."""
 
     def give_up(self, events: int) -> None:
         """So many events were needed and found no room."""
@@ -132,16 +136,19 @@ class Identities:
         add_aliases(state, said.aliases)
         if said.state is None:
             return
-        before = rows_of(profile, state)
+        plan = self._profiles.plan
+        before, sent = rows_of(profile, state), rows_sent(profile, state, plan) if plan.mapped else None
         self._profiles.give_up(fold_profile(state, decode_state(said.state), self._profiles.plan, now or 0))
         if now is None:
             self._profiles.arm(profile, state, AT_ONCE)
             return
         instant = self._instant(now)
-        changed = rows_of(profile, state) != before
-        self._profiles.emit(
-            evaluate_merged(profile, state, self._profiles.plan, instant, rows_changed=changed)
-        )
+        changed = sent is None and rows_of(profile, state) != before
+        deltas = evaluate_merged(profile, state, plan, instant, rows_changed=changed)
+        if sent is not None:
+            deltas += resend(profile, state, plan, instant, sent, {delta.audience for delta in deltas})
+        self._profiles.emit(deltas)
+        self._profiles.tell(profile, state, instant)
         due = next_due(state, self._profiles.plan, instant, state.feeds, facts=True)
         if due < state.wake:
             self._profiles.arm(profile, state, due)

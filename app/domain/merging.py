@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from app.domain.computed_traits import refresh_known
 from app.domain.evaluation import announce, evaluate
 from app.domain.fold import (
-    SEVERAL,
+    MAPPED_SEVERAL,
     adopt,
     fold_claim,
     fold_identifiers,
@@ -23,7 +23,7 @@ from app.domain.fold import (
     trait_message_id,
 )
 from app.domain.person_state import IdentifierState, IdentityState
-from app.domain.rows import rows_of
+from app.domain.rows import rows_by_destination, rows_of
 from app.domain.state import FeedState, MembershipState, NumberTotals, Totals
 from schemas.membership import Cause, Change, MembershipDelta
 
@@ -72,7 +72,7 @@ def inherit(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> 
         if audience is None or (known is not None and known.member):
             continue
         known = state.memberships[short] = MembershipState(True, 1 if known is None else known.sequence + 1)
-        told = dict.fromkeys(audience.told.entries, rows)
+        told = rows_by_destination(audience, audience.told.entries, profile, state, rows)
         deltas.append(_delta(profile, audience, known.sequence, Change.ENTERED, told, instant))
     # Of an audience that is not evaluated now, as it waits for its past to be read: for later.
     identity.inherited = [short for short in identity.inherited if short not in plan.by_id]
@@ -188,7 +188,7 @@ def _sum(one: NumberTotals, other: NumberTotals) -> NumberTotals:
 def _fold_identifiers(state: ProfileState, other: ProfileState) -> None:
     """Of a kind that a person may have several of, all that either ever sent: an exit has to reach every one."""
     for column, theirs in other.identifiers.items():
-        if column not in SEVERAL:
+        if column.partition("@")[0] not in MAPPED_SEVERAL:
             fold_identifiers(state, {column: theirs.value}, theirs.timestamp)
             continue
         mine = state.identifiers.get(column)

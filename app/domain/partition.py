@@ -39,6 +39,7 @@ from app.domain.plan import joined
 from app.domain.plan_switch import PlanSwitch, reclaim
 from app.domain.plan_versions import PlanVersions
 from app.domain.profile_ids import WITHOUT_USER, display_name
+from app.domain.resending import resend, rows_sent
 from app.domain.rows import is_identified
 from app.domain.state import (
     AT_ONCE,
@@ -66,11 +67,14 @@ from schemas.membership import Cause
 from schemas.profile import CALL, MARKER, PAST, PAST_END
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from app.domain.counters import Counters, StageCounters
+    from app.domain.engage_calls import EngageCalls
     from app.domain.mailbox import Place
     from app.domain.plan import CompiledAudience, Plan
+    from app.domain.resending import Sent
+    from schemas.engage_call import EngageCall
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
@@ -86,12 +90,14 @@ EXPIRE: Final = "expire"
 class Outcome:
     """What changed since the last drain: `deltas` in order, and each changed state once, by its key.
 
-    `records` are what profiles here have to say to profiles of other partitions, in order.
+    `records` are what profiles here have to say to profiles of other partitions, in order. `calls` are what Engage
+    would say, by profile, where that is asked for.
     """
 
     deltas: list[MembershipDelta]
     states: list[tuple[bytes, bytes]]
     records: list[tuple[str, ProfileEvent]]
+    calls: Sequence[tuple[str, EngageCall]] = ()
 
 
 class AudiencePartition:
@@ -109,10 +115,11 @@ class AudiencePartition:
         applied_at: int = 0,
         place: Place = EVERYWHERE,
         versions: PlanVersions | None = None,
+        calls: EngageCalls | None = None,
     ) -> None:
         """`early_ms` is how long before its timestamp an event may count. `applied_at` is the real time, for audiences
         that this partition has not had before; 0 is before everything. `plan` is the newest of `versions`, if given,
-        which may get more while this partition is in use.
+        which may get more while this partition is in use. `calls` gets what Engage would say of every change.
         """
         self.plan = plan
         self._switch = PlanSwitch(plan, versions or PlanVersions(), applied_at)
@@ -121,6 +128,7 @@ class AudiencePartition:
         self.states: dict[bytes, bytes] = {}
         self.forwarders = Forwarders()
         self._early_ms = early_ms
+        self._calls = calls
         self._counters = counters
         self._evaluated = counters.stages[EVALUATE]
         self._expired = counters.stages[EXPIRE]
@@ -340,6 +348,7 @@ class AudiencePartition:
         armed = state.wake
         known, adopted = state.computed, False
         profile = key.decode()
+        sent = rows_sent(profile, state, self.plan) if self.plan.mapped else None
         if everything:
             self._overdue.discard(key)
             if owner_of(state) is not None:
@@ -350,12 +359,15 @@ class AudiencePartition:
         self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
         refresh_known(state, self.plan, instant)
+        said = self.tell(profile, state, instant)
         audiences = self.plan.concerning(state) if everything else self._timed(state)
         deltas = inherit(profile, state, self.plan, instant) if everything else []
         deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
         told = self._switch.told
         if everything and (done := told.heard_of(state, deltas)) is not None:
             deltas += announce(profile, state, self.plan, instant, done)
+        if sent is not None:
+            deltas += resend(profile, state, self.plan, instant, sent, {delta.audience for delta in deltas})
         self._emit(deltas, self._expired)
         if everything and (left := told.left_by(state, deltas)):
             # Nobody is counted out twice.
@@ -364,7 +376,7 @@ class AudiencePartition:
         state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
             self._timers.arm(key, state.wake)
-        changed = bool(deltas) or adopted or state.wake != armed or state.computed != known
+        changed = bool(deltas) or said or adopted or state.wake != armed or state.computed != known
         if not was_touched and not changed:
             del self._touched[key]  # looked at for another plan's sake, and nothing came of it
 
@@ -440,18 +452,25 @@ class AudiencePartition:
         if state.settled < now:
             self._counters.forgotten_events += settle(state, self.plan.needs, now)
         instant = Instant(now, now + self._early_ms, now)
+        sent = rows_sent(profile, state, self.plan) if self.plan.mapped else None
         if event.traits is None and event.identifiers is None and event.claims is None:
             affected = self._fold_hits(state, event, now)
             if self.plan.computed:
                 refresh_after(event, state, self.plan, instant)
+                if self._calls is not None:
+                    self.tell(profile, state, instant)
             if event.timestamp > instant.horizon:
                 affected = ()  # looked at when the clock comes near it; until then it changes nothing
             if is_new:
                 affected = joined(affected, self.plan.initial)
-            if affected:
-                self._emit(evaluate(profile, state, affected, instant, Cause.EVENT), self._evaluated)
+            deltas = evaluate(profile, state, affected, instant, Cause.EVENT) if affected else []
+            if sent is not None:
+                done = {delta.audience for delta in deltas}
+                deltas += resend(profile, state, self.plan, instant, sent, done)
+            if deltas:
+                self._emit(deltas, self._evaluated)
         else:
-            self._apply_facts(profile, state, event, instant, is_new=is_new)
+            self._apply_facts(profile, state, event, instant, sent, is_new=is_new)
         plan = self.plan
         facts = (is_new and bool(plan.births)) or (event.traits is not None and bool(plan.watches_of_trait))
         if event.hits or facts:
@@ -460,14 +479,25 @@ class AudiencePartition:
                 self._arm(key, state, due)
 
     def _apply_facts(
-        self, profile: str, state: ProfileState, event: ProfileEvent, instant: Instant, *, is_new: bool
+        self,
+        profile: str,
+        state: ProfileState,
+        event: ProfileEvent,
+        instant: Instant,
+        sent: Sent | None,
+        *,
+        is_new: bool,
     ) -> None:
-        """A call that says something of the profile itself: its traits, identifiers, memberships claimed."""
+        """A call that says something of the profile itself: its traits, identifiers, memberships claimed.
+
+        `sent`, where fields are mapped, is what destinations have of the profile.
+        """
         was_identified = is_identified(profile, state)
         affected = self._fold_hits(state, event, instant.now)
         rows_changed, by_facts = self._fold(state, event)
         if self.plan.computed:
             refresh_after(event, state, self.plan, instant)
+            self.tell(profile, state, instant)
         affected = joined(affected, by_facts)
         if is_new:
             affected = joined(affected, self.plan.initial)
@@ -476,7 +506,10 @@ class AudiencePartition:
         cause = Cause.CLAIM if event.claims else Cause.EVENT
         deltas = evaluate(profile, state, affected, instant, cause)
         self._emit(deltas, self._evaluated)
-        if rows_changed:
+        if sent is not None:
+            done = {delta.audience for delta in deltas}
+            self._emit(resend(profile, state, self.plan, instant, sent, done), self._evaluated)
+        elif rows_changed:
             done = {delta.audience for delta in deltas}
             self._emit(announce(profile, state, self.plan, instant, done), self._evaluated)
 
@@ -538,6 +571,8 @@ class AudiencePartition:
 
     def drain(self) -> Outcome:
         """Everything that changed since the last drain; writing it, all or nothing, is the caller's business."""
+        if self._calls is not None:
+            self._calls.tell_memberships(self._deltas, self._touched)
         states = []
         kept = self.states
         for key, state in self._touched.items():
@@ -571,7 +606,8 @@ class AudiencePartition:
             if audiences is not None:
                 states.append((AUDIENCES_KEY, encode_record(audiences)))
             self._record_changed = False
-        return Outcome(self.take_deltas(), states, self._mailbox.take_records())
+        calls = () if self._calls is None else self._calls.take()
+        return Outcome(self.take_deltas(), states, self._mailbox.take_records(), calls)
 
     def encoded(self, state: ProfileState) -> bytes:
         """No larger than there is room for: whoever sends more than that loses their oldest events."""
@@ -656,6 +692,11 @@ class AudiencePartition:
     def emit(self, deltas: list[MembershipDelta]) -> None:
         """Deltas that something other than time has made."""
         self._emit(deltas, self._evaluated)
+
+    def tell(self, profile: str, state: ProfileState, instant: Instant) -> bool:
+        """Whether Engage would say something of the computed traits, which have been made anew."""
+        calls = self._calls
+        return calls is not None and calls.tell_traits(profile, state, self.plan.computed, instant)
 
     def give_up(self, events: int) -> None:
         """So many events were needed and found no room."""

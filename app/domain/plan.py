@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from app.domain.computed_traits import TraitValue
     from app.domain.event_conditions import Edge, Holds, Need
     from app.domain.feeds import Feed
+    from app.domain.fields import CallFields, RowMapping
     from app.domain.reverse_etl import Listeners, RowSource
     from app.domain.state import ProfileState
 
@@ -47,6 +48,16 @@ class CompiledAudience:
     destinations: tuple[str, ...]
     told: Listeners
     rows: RowSource | None
+    # Of the destinations that are sent something else than what is found by default.
+    mappings: Mapping[str, RowMapping] = field(default_factory=dict)
+
+    @property
+    def sent_to(self) -> tuple[str, ...]:
+        """Each destination that hears of who enters, with what tells its mapping from others."""
+        return tuple(
+            f"{item}#{self.mappings[item].digest}" if item in self.mappings else item
+            for item in self.told.entries
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,9 @@ class Plan:
     # Audiences created when they are first applied; until `applied` says when, they are as if they had always been.
     unapplied: tuple[str, ...]
     _apply: Callable[[Mapping[str, int]], Plan] = field(repr=False, compare=False)
+    # What mappings take of calls, None: nothing, and the audiences that have any mapping.
+    call_fields: CallFields | None = None
+    mapped: frozenset[str] = frozenset()
     # The same audiences by what stands for them in states, and the same traits by the name that calls have.
     by_id: Mapping[str, CompiledAudience] = field(init=False, repr=False, compare=False)
     traits_named: Mapping[str, tuple[TraitUse, ...]] = field(init=False, repr=False, compare=False)

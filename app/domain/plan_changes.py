@@ -157,8 +157,14 @@ def _changed_elsewhere(before: DefinitionSet, after: DefinitionSet) -> Iterator[
     known = {definition.key: definition for definition in before.audiences}
     for definition in after.audiences:
         other = known.get(definition.key)
-        if other is not None:
-            yield from _destinations_differ(other, definition)
+        if other is None:
+            continue
+        if _values_differ(other, definition):
+            yield (
+                f"audience {definition.key}: changing `facebook.value_based` is not supported: define another audience "
+                "with another key"
+            )
+        yield from _destinations_differ(other, definition)
 
 
 def _destinations_differ(before: AudienceDefinition, after: AudienceDefinition) -> Iterator[str]:
@@ -175,3 +181,9 @@ def _destinations_differ(before: AudienceDefinition, after: AudienceDefinition) 
                 f"audience {after.key}: {item.id} is left out, and emptying one Facebook audience of an audience that "
                 "stays is not supported yet: set its `on_delete` to keep first"
             )
+
+
+def _values_differ(before: AudienceDefinition, after: AudienceDefinition) -> bool:
+    """A Facebook audience is value-based for all its life."""
+    known = {item.id: item.value_based for item in before.destinations}
+    return any(known.get(item.id, item.value_based) != item.value_based for item in after.destinations)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from app.domain.feeds import key_of
+from app.domain.fields import SEPARATOR
 from app.domain.filling import PAST_LANE, lane_of_past, waiting
 from app.domain.state import AudiencesRecord
 from app.domain.telling import Told
@@ -168,7 +169,7 @@ class PlanSwitch:
 
 
 def reclaim(state: ProfileState, plan: Plan) -> bool:
-    """Drops traits and claims that the plan does not use; whether there were any.
+    """Drops traits, claims and mapped values that the plan does not use; whether there were any.
 
     Memberships stay, also of audiences that are no longer there: their sequences must not begin anew, and an audience
     that comes back makes net changes only.
@@ -179,7 +180,12 @@ def reclaim(state: ProfileState, plan: Plan) -> bool:
     claims = [name for name in state.claims if not _is_used(name, plan)]
     for key in claims:
         del state.claims[key]
-    return bool(traits or claims)
+    known = frozenset() if plan.call_fields is None else plan.call_fields.columns
+    columns = [column for column in state.identifiers if SEPARATOR in column and column not in known]
+    for column in columns:
+        del state.identifiers[column]
+        state.further.pop(column, None)
+    return bool(traits or claims or columns)
 
 
 def _is_used(claim: str, plan: Plan) -> bool:

@@ -117,6 +117,9 @@ class Resolver:
         self._sees_users = plan.holds_for_new(anonymous=False)
         self._sees_anonymous = plan.holds_for_new(anonymous=True)
         self._sees = self._sees_users or self._sees_anonymous
+        self._mapped = plan.call_fields
+        # Whether a track call that no feed needs may say something all the same.
+        self._looks_at_all = self._sees or (self._mapped is not None and self._mapped.reads_tracks)
         self._sights = Sights()
         self._blocked = BlockedIdentifiers(options.blocked) if options.blocked else None
         self._callers = Callers(options.default_country, self._blocked)
@@ -173,7 +176,7 @@ class Resolver:
             and (context.traits is ABSENT or self._callers.have_said(call, context.traits))
         )
         named_track = known and call_type == "track" and call.event and not call.event.isspace()
-        if named_track and not self._sees and call.event not in self._tracked and _has_id(call):
+        if named_track and not self._looks_at_all and call.event not in self._tracked and _has_id(call):
             # Most calls end here.
             if (context is None or context.traits is ABSENT) and self._callers.are_new_pair(call):
                 return self._only_links(call, _Source(raw, lane, offset, received, timestamp))
@@ -362,6 +365,8 @@ class Resolver:
         index: int = 0,
     ) -> Resolution:
         claims = claim.claims if claim else None
+        if self._mapped is not None and self._mapped.may_be_in(call):
+            identifiers = self._with_mapped(source, identifiers, claim)
         profile, links = named
         first = self._is_first_sight(profile)
         if not (hits or traits or identifiers or claims or first or links):
@@ -386,6 +391,15 @@ class Resolver:
         if claim is None:
             return Resolution(source.received, ((profile, event),))
         return Resolution(source.received, ((profile, event),), claim.dropped, None, claim.unknown_audience)
+
+    def _with_mapped(
+        self, source: _Source, identifiers: Identifiers | None, claim: _Claims | None
+    ) -> Identifiers | None:
+        """With what mapped fields take of the call; a row of a warehouse that is dropped says nothing."""
+        if self._mapped is None or (claim is not None and claim.dropped is not None and not claim.key):
+            return identifiers
+        mapped = self._mapped.take(read_whole(source.raw), self._normalization(source))
+        return {**(identifiers or {}), **mapped} or None
 
     def _only_links(self, call: SegmentEvent, source: _Source) -> Resolution:
         """Of a call that no definition needs, that its two ids are one person's."""

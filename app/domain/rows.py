@@ -10,6 +10,9 @@ from app.domain.person_state import is_eligible
 from app.domain.profile_ids import external_id_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from app.domain.plan import CompiledAudience
     from app.domain.state import ProfileState
 
     Row = dict[str, str | float]
@@ -37,6 +40,16 @@ def rows_of(profile: str, state: ProfileState) -> list[Row]:
         return []
     further = ({**found, column: value} for column in _SEVERAL for value in state.further.get(column, ()))
     return [row, *further]
+
+
+def rows_by_destination(
+    audience: CompiledAudience, told: Iterable[str], profile: str, state: ProfileState, rows: list[Row]
+) -> dict[str, list[Row]]:
+    """What is sent to each of these destinations; `rows` are those of what is found by default."""
+    mappings = audience.mappings
+    if not mappings:
+        return dict.fromkeys(told, rows)
+    return {item: mappings[item].rows(profile, state) if item in mappings else rows for item in told}
 
 
 def is_identified(profile: str, state: ProfileState) -> bool:

@@ -76,6 +76,21 @@ class MembershipState(msgspec.Struct, array_like=True, gc=False):
     sequence: int
 
 
+class ToldTrait(msgspec.Struct, array_like=True, gc=False):
+    """What was last said of a computed trait: a digest of the value, how many calls there were, and the timestamp."""
+
+    digest: int
+    number: int
+    timestamp: int
+
+
+class CallsState(msgspec.Struct, array_like=True, gc=False):
+    """What has been said in engage.calls. `newest` are timestamps by audience, while the next call could be before."""
+
+    traits: dict[str, ToldTrait] = {}
+    newest: dict[str, int] = {}
+
+
 class ProfileState(msgspec.Struct, array_like=True, gc=False):
     """One profile; it exists from its first accepted call on.
 
@@ -85,7 +100,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     they were applied, oldest first (see app.domain.fold). `computed` are the values of computed
     traits, without those that are what they are without any event. `since`, of profiles without a user id, is the
     received time of the first call.
-    `person` is packed until somebody asks for what it holds.
+    `person` is packed until somebody asks for what it holds. `calls`: None while nothing is said in engage.calls.
     """
 
     version: int = VERSION
@@ -100,6 +115,7 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     computed: dict[str, Any] = {}
     since: int = 0
     person: bytes | PersonState = b""
+    calls: CallsState | None = None
 
     @property
     def _known(self) -> PersonState:
@@ -203,6 +219,7 @@ _FORWARDER: Final = b"\x92"
 
 _encode = _encoder.encode
 encode_feed = _encode
+encode_value = _encode
 encode_record = _encode
 decode_record = msgspec.msgpack.Decoder(PartitionRecord).decode
 decode_audiences = msgspec.msgpack.Decoder(AudiencesRecord).decode

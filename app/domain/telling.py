@@ -40,7 +40,7 @@ class Told:
         audiences = plan.audiences.items()
         self._by_id = plan.by_id
         self.untold = frozenset(
-            key for key, item in audiences if not set(item.told.entries) <= set(self.entries.get(key, ()))
+            key for key, item in audiences if not set(item.sent_to) <= set(self.entries.get(key, ()))
         )
         # Of an audience that is new nobody has left.
         self.left = frozenset(
@@ -80,8 +80,8 @@ class Told:
 
 
 def entries_by(plan: Plan) -> dict[str, list[str]]:
-    """The destinations of each audience that hear of who enters."""
-    return {key: list(audience.told.entries) for key, audience in plan.audiences.items()}
+    """The destinations of each audience that hear of who enters, and what they are sent."""
+    return {key: list(audience.sent_to) for key, audience in plan.audiences.items()}
 
 
 def exits_by(plan: Plan) -> dict[str, list[str]]:

@@ -1,8 +1,9 @@
 """profile.events → audience.memberships: fold, evaluate, and commit all of it at once.
 
-Deltas, profile states, what profiles say to those of other partitions (in profile.events again), lane positions and
-input offsets of everything folded since the last commit go into one Kafka transaction. While it is under way the next
-batches are folded already; should it fail, the process ends and recovery starts from what the last successful one left.
+Deltas, the Engage calls that they stand for where these are asked for, profile states, what profiles say to those of
+other partitions (in profile.events again), lane positions and input offsets of everything folded since the last commit
+go into one Kafka transaction. While it is under way the next batches are folded already; should it fail, the process
+ends and recovery starts from what the last successful one left.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _BY_KEY = -1
 
 _decode = msgspec.msgpack.Decoder(ProfileEvent).decode
 _encode = msgspec.msgpack.Encoder().encode
-_encode_delta = msgspec.json.Encoder().encode
+_encode_delta = _encode_call = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ class EvaluateStage:
         changelog = self._catalog.profiles_changelog.name
         memberships = self._catalog.memberships.name
         offsets, self._offsets = self._offsets, {}
-        events = self._catalog.profile_events.name
+        events, calls = self._catalog.profile_events.name, self._catalog.engage_calls.name
         for number in offsets:
             outcome = self.partitions[number].drain()
             for delta in outcome.deltas:
@@ -226,6 +227,10 @@ class EvaluateStage:
             records += [Record(changelog, number, key, value) for key, value in outcome.states]
             for profile, event in outcome.records:
                 records.append(Record(events, _BY_KEY, profile.encode(), _encode(event)))
+            records += [
+                Record(calls, _BY_KEY, profile.encode(), _encode_call(call))
+                for profile, call in outcome.calls
+            ]
             records += self._running_record(number)
         for letter in self._letters:
             key = letter.id.encode()

@@ -102,8 +102,8 @@ MISSING_COMMANDS = {
 }
 REFUSED_PARTS = {
     ("audience", "entity"): "account audiences",
-    ("facebook", "fields"): "mapped fields",
-    ("facebook", "value_based"): "value-based audiences",
+    ("facebook", "external_id"): "hashed external ids",
+    ("fields", "app_id"): "app-scoped and page-scoped ids",
 }
 
 

@@ -175,16 +175,8 @@ def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> Non
     [
         ("entity: account", "entity: `entity` (account audiences) is not supported yet"),
         (
-            "facebook: {fields: {email: $.traits.mail}}",
-            "facebook.fields: `fields` (mapped fields) is not supported yet",
-        ),
-        (
             "facebook: {external_id: sha256}",
             "facebook.external_id: `external_id` (hashed external ids) is not",
-        ),
-        (
-            "facebook: {value_based: true}",
-            "facebook.value_based: `value_based` (value-based audiences) is not",
         ),
     ],
 )

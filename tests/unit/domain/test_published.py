@@ -159,6 +159,13 @@ REFUSED = {
         "{name: Emptied, when: {event: A, within: 9d}, facebook: []}",
         "audience emptied: emptied is left out",
     ),
+    "what people are worth": (
+        (
+            "{name: Mode, when: {event: A, within: 9d}, "
+            "facebook: {sync_mode: upsert, value_based: true, fields: {value: $.a}}}"
+        ),
+        "audience mode: changing `facebook.value_based`",
+    ),
 }
 
 
