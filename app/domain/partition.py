@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from app.domain.brake import NEAR_THE_WALL_MS
 from app.domain.clock import PartitionClock
 from app.domain.computed_traits import refresh, refresh_after
 from app.domain.evaluation import Instant, announce, evaluate, next_due
@@ -123,6 +124,8 @@ class AudiencePartition:
         self._next_due = NEVER
         # Every timer up to here has fired; None: the clock has not started.
         self._fired: int | None = None
+        # Whether the clock stood near the wall before it moved; otherwise it catches up.
+        self._near = False
         self._loaded: PartitionRecord | None = None
         # Profiles whose states were made by another plan. They are due at once, and the clock of a partition that
         # has any has started: all of them fire before anything is written by this plan.
@@ -245,8 +248,15 @@ class AudiencePartition:
 
     # --- time ---
 
-    def set_wall(self, now_ms: int) -> None:
-        """The real time; what becomes due, as the wall held the clock back, fires with the next record."""
+    def set_wall(self, now_ms: int, steady_ms: int | None = None) -> None:
+        """The real time; what becomes due, as the wall held the clock back, fires with the next record.
+
+        `steady_ms` is the real time as if nobody had set the wall since this process began: a clock that follows a wall
+        that jumped is not catching up.
+        """
+        clock = self.clock.now
+        steady = now_ms if steady_ms is None else steady_ms
+        self._near = clock is not None and steady - clock <= NEAR_THE_WALL_MS
         self._switch.wall = now_ms
         self.clock.set_wall(now_ms)
 
@@ -306,7 +316,9 @@ class AudiencePartition:
             due, key = timer
             # What was armed at once, or before the clock started, is looked at where the clock stood last.
             self._fired = max(due, self._fired)
-            self._fire(key, self._fired, now, everything=due == AT_ONCE)
+            # A clock that catches up passes through every instant; what is due at once is no work of time.
+            found = now if self._near or due == AT_ONCE else self._fired
+            self._fire(key, self._fired, found, everything=due == AT_ONCE)
             if most is not None:
                 most -= 1
                 if not most:
@@ -323,8 +335,11 @@ class AudiencePartition:
         armed = state.wake
         known, adopted = state.computed, False
         profile = key.decode()
+        cause = Cause.TIME
         if everything:
-            self._overdue.discard(key)
+            if key in self._overdue:
+                cause = Cause.DEFINITION
+                self._overdue.discard(key)
             if owner_of(state) is not None:
                 if not was_touched:
                     del self._touched[key]
@@ -335,7 +350,7 @@ class AudiencePartition:
         refresh(state, self.plan.computed.values(), instant)
         audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
         deltas = inherit(profile, state, self.plan, instant) if everything else []
-        deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
+        deltas += evaluate(profile, state, audiences, instant, cause)
         if everything and (done := self._switch.announced(state, deltas)) is not None:
             deltas += announce(profile, state, self.plan, instant, done)
         self._emit(deltas, self._expired)

@@ -14,7 +14,7 @@ from app.domain.definitions import DefinitionSet, published_form, published_form
 from app.domain.plan_changes import generations_after
 from app.errors import InvalidInputError
 from schemas.audience import AudienceDefinition, ComputedTraitDefinition, OnDelete, SyncMode
-from schemas.control import DEFINITIONS, RUNNING, DefinitionsRecord, RunningRecord
+from schemas.control import DEFINITIONS, DESIRED, RUNNING, DefinitionsRecord, DesiredRecord, RunningRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +30,15 @@ MAX_BYTES: Final = 900_000
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What audience.control holds: the versions that are kept by number, and the version of each partition."""
+    """What audience.control holds: the versions that are kept by number, the version of each partition, and what people
+    want of audiences and destinations.
+    """
 
     versions: Mapping[int, DefinitionsRecord] = field(default_factory=dict)
     running: Mapping[int, int] = field(default_factory=dict)
     # Partitions in which audiences wait for their past.
     filling: frozenset[int] = frozenset()
+    desired: Mapping[str, DesiredRecord] = field(default_factory=dict)
 
     @property
     def newest(self) -> DefinitionsRecord | None:
@@ -69,7 +72,7 @@ class Published:
 
 def read_published(records: Mapping[bytes, bytes]) -> Published:
     """Of the newest values by key; kinds of records that are not known here are passed over."""
-    versions, running, filling = {}, {}, set()
+    versions, running, filling, desired = {}, {}, set(), {}
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
@@ -80,7 +83,10 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
             running[state.partition] = state.number
             if state.filling:
                 filling.add(state.partition)
-    return Published(versions, running, frozenset(filling))
+        elif kind == DESIRED:
+            wanted = DesiredRecord.model_validate_json(value)
+            desired[wanted.target] = wanted
+    return Published(versions, running, frozenset(filling), desired)
 
 
 def content_digest(forms: Forms) -> str:

@@ -17,12 +17,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from app.domain.batching import Batch, Batcher
 from app.domain.delivery import GraphRefusal, Refusal, UsageMeter, back_off, classify, reason
 from app.domain.delivery_errors import BACK_OFF, Reaction, Wait
+from app.domain.pausing import Desired
 from app.domain.scope_gates import Closed
 from app.domain.sync_start import ad_account_of, starting_state
 from app.domain.users_requests import UsersRequest, build_requests
 from app.errors import NeedsPersonError, UnreachableError
 from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
+from app.pipeline.pausing import Pausing
 from app.pipeline.provision import Postponed, Provisioner
 from app.pipeline.row_outcomes import RowOutcomes
 from app.pipeline.sync_record import SyncRecord
@@ -43,7 +45,7 @@ class _StoppedError(Exception):
 
 
 class _ClosedError(Exception):
-    """A scope was closed between two requests of this destination."""
+    """A scope was closed, or the destination paused, between two requests."""
 
 
 class Destination:
@@ -57,6 +59,7 @@ class Destination:
         partition: int,
         state: SyncState | None,
         live_offset: int,
+        desired: Desired,
     ) -> None:
         self._shared = shared
         self._options = shared.options
@@ -77,7 +80,8 @@ class Destination:
             self._dry,
             self._clock.now_ms(),
         )
-        self._record = SyncRecord(shared, start)
+        self._pausing = Pausing(shared, mapping.id, definition.key, partition, start, live_offset, desired)
+        self._record = SyncRecord(shared, start, self._pausing.record)
         self._limits = Limits(shared, mapping.id, self._account)
         self._outcomes = RowOutcomes(shared, mapping.id, partition)
         self._batcher = Batcher(
@@ -155,8 +159,18 @@ class Destination:
             last_sync_at=self._record.state.last_sync_at,
         )
 
-    def offer(self, records: Sequence[tuple[int, MembershipDelta]], end: int) -> None:
-        """Live deltas of this audience; the stream stands at `end` behind them. Never blocks."""
+    def desire(self, desired: Desired) -> None:
+        """What people want of the destination from now on."""
+        if self._pausing.desire(desired):
+            self._wake.set()
+
+    def offer(self, records: Sequence[tuple[int, MembershipDelta]], written: Sequence[int], end: int) -> None:
+        """Live deltas of this audience and when they were written; the stream stands at `end` behind them.
+
+        Never blocks.
+        """
+        if self._pausing.offer(records, written, end):
+            self._wake.set()
         due = self._batcher.wake_at()
         kept = self._batcher.offer(records, end, self._clock.monotonic())
         self._shared.counters.stages["batch"].records_in += kept
@@ -180,6 +194,10 @@ class Destination:
     # -- one step ----------------------------------------------------------------------------------------------
 
     async def _step(self) -> None:
+        await self._pausing.catch_up()
+        if self._pausing.reason is not None:
+            await self._stay_paused()
+            return
         await self._catch_up()
         await self._record.progress(self._batcher.cursor, self._shown)
         now = self._clock.monotonic()
@@ -195,6 +213,15 @@ class Destination:
             await self._guarded(self._read_status)
         else:
             await self._pause(self._until_next(now))
+
+    async def _stay_paused(self) -> None:
+        """Nothing is sent, and nothing kept but the cursor."""
+        self._give_back()
+        self._batcher.suspend(self._record.unconfirmed_end)
+        if self._record.state.state is not DestinationState.PAUSED:
+            await self._record.write(self._shown)
+        await self._record.progress(self._batcher.cursor, self._shown)
+        await self._pause(self._options.progress_seconds)
 
     def _batch_due(self, now: float) -> bool:
         due = self._batcher.wake_at()
@@ -271,7 +298,7 @@ class Destination:
             await self._pause(self._options.liveness_poll_seconds)
         if self._stopping:
             raise _StoppedError
-        if self._limits.closed() is not None:
+        if self._pausing.reason is not None or self._limits.closed() is not None:
             raise _ClosedError
         self._sending = True
 
@@ -434,6 +461,8 @@ class Destination:
 
     @property
     def _shown(self) -> tuple[DestinationState, str | None]:
+        if self._pausing.reason is not None:
+            return DestinationState.PAUSED, self._pausing.reason
         if self._dry:
             return DestinationState.DRY_RUN, None
         if self._trouble is not None:
