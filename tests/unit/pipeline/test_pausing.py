@@ -195,7 +195,6 @@ async def test_no_older_change_follows_one_that_went_out_before_the_pause(worlds
     await world.pass_period()
     assert [call.kind for call in world.graph.calls_of("add", "remove")] == ["remove", "add"]
     await world.pause()
-    world.options = world.options.__class__(installation="test", batch_rows=2, max_pending_rows=2)
     await world.resume()
     await world.clock.advance(TIMEOUT + PERIOD)
     sent = [who for call in world.graph.calls_of("add") for who in people(call)]
