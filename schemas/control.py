@@ -56,9 +56,10 @@ class RunningRecord(StoredMessage):
 class DesiredRecord(StoredMessage):
     """What a person wants of the destinations of an audience, or of one of them, under `desired|TARGET`.
 
-    `target` is the audience's key or the destination's id; of the two, the greater `number` holds. `reason` says why
-    they are paused. `accepted_at` is when a person last let the shrink through that the safety brake held back, or is
-    to hold back, in epoch milliseconds; 0: never.
+    `target` is the audience's key or the destination's id; of the two, the greater `number` holds of whether they are
+    paused, and `reason` says why. `accepted_at` is when a person last let the shrink through that the safety brake held
+    back, or is to hold back, `resync_at` when one last asked for everything to be sent again, in epoch milliseconds;
+    0: never.
     """
 
     target: str
@@ -66,6 +67,7 @@ class DesiredRecord(StoredMessage):
     paused: bool
     reason: str | None = None
     accepted_at: int = 0
+    resync_at: int = 0
     written_at: int
     version: int = 1
 

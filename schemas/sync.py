@@ -56,6 +56,8 @@ class SyncState(StoredMessage):
     `creating` is set, with no `facebook_id`, from before the create call until its answer is recorded: whoever
     finds it must look for the audience whose description carries `marker` before creating another.
     `dry_run`: nothing of what is confirmed has been sent.
+    `resynced_at` is the newest wish for a resync (`DesiredRecord.resync_at`) that was taken up. Until the cursor is at
+    `resync_end` again, it goes on below, with the newest change of each profile only.
     """
 
     destination: str
@@ -73,5 +75,7 @@ class SyncState(StoredMessage):
     updated_at: int
     last_sync_at: int | None = None
     dry_run: bool = False
+    resynced_at: int = 0
+    resync_end: int = 0
     brake: BrakeState | None = None
     version: int = 1

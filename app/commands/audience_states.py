@@ -1,4 +1,4 @@
-"""`audience-sync audiences pause` and `resume`, and what is known of destinations: desired by people, said by workers."""
+"""`audience-sync audiences pause`, `resume` and `resync`, and what is known of destinations: desired by people, said by workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.adapters.kafka_client import reachable
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
-from app.domain.pausing import desired_of, destinations_of, to_pause, to_resume
+from app.domain.pausing import desired_of, destinations_of, to_pause, to_resume, to_resync
 from app.domain.published import Published
 from app.settings import Settings, load_settings
 from schemas.control import DesiredRecord
@@ -56,6 +56,20 @@ def resume(target: str, accept_shrink: bool, as_json: bool) -> None:
         return to_resume(known, states, target, _now_ms(), accept_shrink=accept_shrink)
 
     _print(control.publish(decide), target, "resumed", as_json=as_json)
+
+
+@click.command(name="resync")
+@click.argument("target", metavar="KEY|DESTINATION")
+@_as_json
+def resync(target: str, as_json: bool) -> None:
+    """Send every member once more, and remove once more everybody who has left.
+
+    Repairs what Facebook has, whatever happened to it. Goes on beside what changes meanwhile, in order; what is paused
+    begins when it is resumed.
+    """
+    _, control = _ready()
+    published = control.publish(lambda known: to_resync(known, target, _now_ms()))
+    _print(published, target, "resync", as_json=as_json)
 
 
 def control_of(settings: Settings) -> KafkaControl:

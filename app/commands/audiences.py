@@ -12,7 +12,7 @@ import click
 from app.adapters.definition_files import read_definitions
 from app.adapters.kafka_client import reachable
 from app.adapters.kafka_topics import TopicAdmin
-from app.commands.audience_states import control_of, known_state, pause, recorded_states, resume
+from app.commands.audience_states import control_of, known_state, pause, recorded_states, resume, resync
 from app.domain.condition_words import describe_condition
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import DefinitionSet, published_form
@@ -33,7 +33,7 @@ from schemas.control import DefinitionsRecord
 from schemas.sync import SyncState
 
 UNREACHABLE_SECONDS = 30.0
-_NOT_YET = ("create", "connect", "resync", "test-record")
+_NOT_YET = ("create", "connect", "test-record")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 
 
@@ -54,6 +54,7 @@ def command() -> None:
 
 command.add_command(pause)
 command.add_command(resume)
+command.add_command(resync)
 
 
 @command.command(name="apply")

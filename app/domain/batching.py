@@ -266,6 +266,15 @@ class Batcher:
         self._live = False
         self._settle_end = max(self._settle_end, settle_end)
 
+    def rewind(self) -> None:
+        """Everything that is suspended is to be sent again, from the first offset on.
+
+        Whoever reads the log leaves out what is superseded by changes that may have been sent.
+        """
+        if self._live or not self._nothing_waits:
+            raise ValueError("only what is suspended can be sent again")
+        self._cursor = self._position = self._settle_end = 0
+
     @property
     def _settled(self) -> bool:
         return self._live or self._position >= self._settle_end

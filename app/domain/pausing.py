@@ -1,4 +1,4 @@
-"""Pausing and resuming: what people want of destinations, and what their commands publish.
+"""Pausing, resuming and sending again: what people want of destinations, and what their commands publish.
 
 A command names an audience, for all its destinations, or one destination. Of the two records that may speak of a
 destination the one that was written last holds.
@@ -24,10 +24,11 @@ MAX_REASON_LENGTH: Final = 500
 
 
 class Desired(NamedTuple):
-    """Of one destination: why it is to be paused, None: it is not; and `DesiredRecord.accepted_at`."""
+    """Of one destination: why it is to be paused, None: it is not; the others as in `DesiredRecord`."""
 
     paused: str | None = None
     accepted_at: int = 0
+    resync_at: int = 0
 
 
 def desired_of(desired: Mapping[str, DesiredRecord], audience: str, destination: str) -> Desired:
@@ -37,7 +38,9 @@ def desired_of(desired: Mapping[str, DesiredRecord], audience: str, destination:
         return Desired()
     newest = max(found, key=lambda record: record.number)
     reason = (newest.reason or NO_REASON) if newest.paused else None
-    return Desired(reason, max(record.accepted_at for record in found))
+    return Desired(
+        reason, max(record.accepted_at for record in found), max(record.resync_at for record in found)
+    )
 
 
 def brake_reason(audience: str, trip: BrakeTrip) -> str:
@@ -113,6 +116,16 @@ def to_resume(
     return _next(published, target, now_ms, paused=False)
 
 
+def to_resync(published: Published, target: str, now_ms: int) -> DesiredRecord:
+    """What `resync` publishes; whoever is paused stays paused, and begins when resumed."""
+    destinations_of(published, target)
+    known = published.desired.get(target)
+    if known is None:
+        # Number 0: of whether it is paused this says nothing.
+        return DesiredRecord(target=target, number=0, paused=False, resync_at=now_ms, written_at=now_ms)
+    return known.model_copy(update={"resync_at": now_ms, "written_at": now_ms})
+
+
 def _wanted(published: Published, target: str) -> list[Desired]:
     """Of each destination that is meant, in their order."""
     newest = published.newest
@@ -132,15 +145,16 @@ def _next(
     *,
     paused: bool,
     reason: str | None = None,
-    accepted_at: int | None = None,
+    accepted_at: int = 0,
 ) -> DesiredRecord:
     known = published.desired
-    earlier = known[target].accepted_at if target in known else 0
+    earlier = known.get(target)
     return DesiredRecord(
         target=target,
         number=max((record.number for record in known.values()), default=0) + 1,
         paused=paused,
         reason=reason,
-        accepted_at=earlier if accepted_at is None else accepted_at,
+        accepted_at=accepted_at or (earlier.accepted_at if earlier else 0),
+        resync_at=earlier.resync_at if earlier else 0,
         written_at=now_ms,
     )

@@ -26,6 +26,7 @@ from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
 from app.pipeline.pausing import Pausing
 from app.pipeline.provision import Postponed, Provisioner
+from app.pipeline.resync import Resync
 from app.pipeline.row_outcomes import RowOutcomes
 from app.pipeline.sync_record import SyncRecord
 from schemas.audience import AudienceDefinition, DeliveryMode, FacebookDestination
@@ -82,11 +83,13 @@ class Destination:
         )
         self._pausing = Pausing(shared, mapping.id, definition.key, partition, start, live_offset, desired)
         self._record = SyncRecord(shared, start, self._pausing.record)
+        self._resync = Resync(shared, mapping.id, definition.key, partition, start, desired.resync_at)
         self._limits = Limits(shared, mapping.id, self._account)
         self._outcomes = RowOutcomes(shared, mapping.id, partition)
-        self._batcher = Batcher(
-            mapping.id, shared.options.policy, start.cursor, live_offset, self._record.unconfirmed_end
-        )
+        unconfirmed_end = self._record.unconfirmed_end
+        # Of what is sent again nothing goes out that is superseded below the resync's end.
+        settle_end = unconfirmed_end if unconfirmed_end > self._resync.end else 0
+        self._batcher = Batcher(mapping.id, shared.options.policy, start.cursor, live_offset, settle_end)
         now = self._clock.monotonic()
         # What a predecessor had under way may reach Facebook until then.
         quiet_until = now + shared.options.request_timeout_seconds
@@ -161,7 +164,8 @@ class Destination:
 
     def desire(self, desired: Desired) -> None:
         """What people want of the destination from now on."""
-        if self._pausing.desire(desired):
+        self._resync.asked_at = desired.resync_at
+        if self._pausing.desire(desired) or self._resync.is_wanted(self._record.state):
             self._wake.set()
 
     def offer(self, records: Sequence[tuple[int, MembershipDelta]], written: Sequence[int], end: int) -> None:
@@ -198,6 +202,8 @@ class Destination:
         if self._pausing.reason is not None:
             await self._stay_paused()
             return
+        if self._resync.is_wanted(self._record.state):
+            await self._begin_resync()
         await self._catch_up()
         await self._record.progress(self._batcher.cursor, self._shown)
         now = self._clock.monotonic()
@@ -216,12 +222,23 @@ class Destination:
 
     async def _stay_paused(self) -> None:
         """Nothing is sent, and nothing kept but the cursor."""
-        self._give_back()
-        self._batcher.suspend(self._record.unconfirmed_end)
+        self._suspend()
         if self._record.state.state is not DestinationState.PAUSED:
             await self._record.write(self._shown)
         await self._record.progress(self._batcher.cursor, self._shown)
         await self._pause(self._options.progress_seconds)
+
+    async def _begin_resync(self) -> None:
+        self._suspend()
+        end = max(self._batcher.cursor, self._record.unconfirmed_end, self._resync.end)
+        await self._record.write(self._shown, **self._resync.begin(end))
+        self._batcher.rewind()
+
+    def _suspend(self) -> None:
+        self._give_back()
+        self._resync.forget()
+        unconfirmed_end = self._record.unconfirmed_end
+        self._batcher.suspend(unconfirmed_end if unconfirmed_end > self._resync.end else 0)
 
     def _batch_due(self, now: float) -> bool:
         due = self._batcher.wake_at()
@@ -252,9 +269,12 @@ class Destination:
         while (span := self._batcher.begin_read()) is not None:
             first, end = span
             if first < end:
+                await self._resync.prepare(first)
                 deltas = self._shared.log.read(self._partition, first, end, self._audience)
                 try:
                     async for offset, delta in deltas:
+                        if self._resync.is_superseded(offset, delta):
+                            continue
                         if not self._batcher.read(offset, delta, self._clock.monotonic()):
                             return
                         counter.records_in += 1

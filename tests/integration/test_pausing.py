@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -134,6 +135,44 @@ def test_what_changes_while_an_audience_is_paused_arrives_when_it_is_resumed(mak
     installation.wait_until_idle(worker)
     installation.produce(identify("active", False, users(0, 20)))
     wait_for(worker, lambda: installation.facebook_members()["Active"] == users(200, 900))
+
+
+def remove_at_facebook(installation: Installation, name: str, gone: set[str]) -> None:
+    """By somebody else."""
+    [identifier] = [each["id"] for each in installation.sandbox_get("audiences") if each["name"] == name]
+    payload = {"schema": ["EXTERN_ID"], "data": [[user] for user in sorted(gone)]}
+    request = urllib.request.Request(
+        f"{installation.graph_url}/v25.0/{identifier}/users",
+        data=json.dumps({"payload": payload}).encode(),
+        headers={"Authorization": "Bearer token", "Content-Type": "application/json"},
+        method="DELETE",
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_a_resync_repairs_what_facebook_has_while_changes_come_in(make: Make) -> None:
+    installation = make(AUDIENCES, AUDIENCE_SYNC_BATCH_ROWS="50")
+    worker = installation.start_worker(instance="slot")
+    installation.wait_until_idle(worker)
+    installation.produce(identify("active", True, users(0, 400)))
+    wait_for(worker, lambda: installation.facebook_members().get("Active") == users(0, 400))
+    installation.produce(identify("active", False, users(0, 30)))
+    wait_for(worker, lambda: installation.facebook_members()["Active"] == users(30, 400))
+    remove_at_facebook(installation, "Active", users(100, 300))
+    assert installation.facebook_members()["Active"] == users(30, 100) | users(300, 400)
+    asked = installation.command("audiences", "resync", "active")
+    assert (asked.returncode, asked.stdout) == (0, "resync active [active]\n"), asked.stderr
+    installation.produce(
+        identify("active", True, users(400, 500)) + identify("active", False, users(390, 400))
+    )
+    worker.process.kill()
+    worker.ended()
+    worker = installation.start_worker(instance="slot")
+    expected = users(30, 390) | users(400, 500)
+    wait_for(worker, lambda: installation.facebook_members()["Active"] == expected)
+    installation.wait_until_idle(worker)
+    assert installation.facebook_members()["Active"] == expected
 
 
 def test_a_bad_edit_is_stopped_until_somebody_accepts_it(make: Make) -> None:

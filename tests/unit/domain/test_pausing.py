@@ -6,7 +6,7 @@ import pytest
 
 from app.adapters.memory import MemoryControl
 from app.domain.definitions import Document, parse_definitions
-from app.domain.pausing import NO_REASON, Desired, desired_of, to_pause, to_resume
+from app.domain.pausing import NO_REASON, Desired, desired_of, to_pause, to_resume, to_resync
 from app.domain.published import next_version
 from app.errors import InvalidInputError
 from schemas.sync import BrakeState, BrakeTrip, SyncState
@@ -36,6 +36,9 @@ class World:
         return self._publish(
             lambda known: to_resume(known, self.states, target, self.now, accept_shrink=accept_shrink)
         )
+
+    def resync(self, target: str) -> bool:
+        return self._publish(lambda known: to_resync(known, target, self.now))
 
     def _publish(self, decide: object) -> bool:
         self.now += 1
@@ -84,7 +87,7 @@ def test_what_was_said_last_holds_of_the_audience_and_its_destination() -> None:
 
 @pytest.mark.parametrize("target", ["three", "two@act_3", "nowhere"])
 def test_what_is_not_delivered_is_refused_by_name(target: str) -> None:
-    for command in (World().pause, World().resume):
+    for command in (World().pause, World().resume, World().resync):
         with pytest.raises(InvalidInputError, match=target):
             command(target)
 
@@ -108,6 +111,14 @@ def test_the_brake_is_released_by_accepting_alone(target: str) -> None:
     assert world.resume(target), "the worker has not written yet that it took it up"
 
 
+def test_what_was_accepted_for_an_audience_holds_for_a_destination_that_is_paused_since() -> None:
+    world = World()
+    world.resume("two", accept_shrink=True)
+    at = world.now
+    world.pause(FIRST)
+    assert world.of("two", FIRST) == Desired(NO_REASON, at)
+
+
 def test_another_destination_is_resumed_while_the_brake_holds_one() -> None:
     world = World()
     world.trip(SECOND)
@@ -119,3 +130,22 @@ def test_a_shrink_may_be_accepted_before_it_happens() -> None:
     world = World()
     assert world.resume("one", accept_shrink=True)
     assert world.of("one", "one") == Desired(None, world.now)
+
+
+def test_a_resync_pauses_and_resumes_nothing() -> None:
+    world = World()
+    world.pause(FIRST, "alone")
+    assert world.resync("two")
+    at = world.now
+    assert [world.of("two", id_) for id_ in (FIRST, SECOND)] == [
+        Desired("alone", 0, at),
+        Desired(None, 0, at),
+    ]
+    world.pause("two", "all")
+    world.resync(FIRST)
+    assert [world.of("two", id_) for id_ in (FIRST, SECOND)] == [
+        Desired("all", 0, world.now),
+        Desired("all", 0, at),
+    ]
+    world.resume("two", accept_shrink=True)
+    assert world.of("two", SECOND) == Desired(None, world.now, at), "it is still asked for"

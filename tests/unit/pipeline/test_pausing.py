@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.adapters.memory import MemoryMembershipLog
 from app.domain.brake import BrakePolicy
 from app.domain.pausing import NO_REASON
 from schemas.audience import DeliveryMode, FacebookDestination
@@ -52,9 +53,18 @@ class PausedWorld(World):
         self._want(target, paused=False, accepted_at=accepted_at)
         await self.clock.settle()
 
+    async def resync(self, target: str = "vips") -> None:
+        known = self.desired.get(target) or DesiredRecord(target=target, number=0, paused=False, written_at=0)
+        self.desired[target] = known.model_copy(update={"resync_at": self.clock.now_ms()})
+        self.delivery.desire(dict(self.desired))
+        await self.clock.settle()
+
     def _want(self, target: str, **fields: Any) -> None:
         number = len(self.desired) and max(record.number for record in self.desired.values())
-        self.desired[target] = DesiredRecord(target=target, number=number + 1, written_at=0, **fields)
+        resync_at = self.desired[target].resync_at if target in self.desired else 0
+        self.desired[target] = DesiredRecord(
+            target=target, number=number + 1, written_at=0, resync_at=resync_at, **fields
+        )
         self.delivery.desire(dict(self.desired))
 
     def write(self, profile: str, change: Change, cause: Cause = Cause.EVENT, key: str = "vips") -> None:
@@ -328,7 +338,34 @@ async def test_a_crash_does_not_release_the_brake(worlds: Worlds, written: bool)
     assert "12 of 20 members" in (world.view().reason or "")
 
 
-async def test_what_happened_while_nobody_looked_counts_by_when_it_was_written(worlds: Worlds) -> None:
+async def test_what_the_brake_has_seen_is_written_while_it_is_paused(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.pause()
+    await world.happen(ENTER, *crowd(20))
+    await world.clock.advance(2 * PERIOD)
+    state = world.ledger.states["vips"]
+    assert state.brake is not None
+    assert (state.cursor, state.brake.position, state.brake.members) == (0, 20, 20)
+
+
+async def test_a_partition_that_was_made_anew_is_counted_anew(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.happen(ENTER, *crowd(20))
+    await world.clock.advance(2 * PERIOD)
+    world.log = MemoryMembershipLog()
+    world.write("ann", ENTER)
+    await world.restart()
+    await world.clock.advance(2 * PERIOD)
+    brake = world.ledger.states["vips"].brake
+    assert brake is not None
+    assert (brake.position, brake.members) == (1, 1)
+
+
+async def test_what_happened_while_nobody_looked_counts_by_when_it_was_written(
+    worlds: Worlds, caplog: pytest.LogCaptureFixture
+) -> None:
     world = worlds(brake=SMALL)
     await world.start()
     await world.happen(ENTER, *crowd(20))
@@ -339,6 +376,7 @@ async def test_what_happened_while_nobody_looked_counts_by_when_it_was_written(w
     await world.restart()
     await world.clock.advance(TIMEOUT + PERIOD)
     assert (world.view().state, world.members()) == (PAUSED, set(crowd(20)))
+    assert "destination vips is paused: safety brake" in caplog.text
 
 
 async def test_removals_that_are_spread_over_hours_go_out(worlds: Worlds) -> None:
@@ -401,6 +439,103 @@ async def test_a_dry_run_shows_what_the_brake_would_do(worlds: Worlds) -> None:
     assert (world.view().state, world.graph.calls) == (PAUSED, [])
 
 
+# -- sent again ------------------------------------------------------------------------------------------------
+
+
+def lose(world: PausedWorld) -> None:
+    """Facebook's audience is not what was sent."""
+    world.graph.audiences[world.facebook_id()].members.clear()
+    world.graph.audiences[world.facebook_id()].members["stranger"] = {"EXTERN_ID": "stranger"}
+
+
+async def test_a_resync_sends_every_member_again_and_removes_who_left(worlds: Worlds) -> None:
+    world = worlds(batch_rows=3, max_pending_rows=3)
+    await world.start()
+    await world.live(*crowd(10), "stranger")
+    await world.live("p1", "p2", "stranger", change=EXIT)
+    await world.clock.advance(2 * PERIOD)
+    lose(world)
+    sent = len(world.graph.calls_of("add", "remove"))
+    await world.resync()
+    await world.live("late")
+    await world.clock.advance(5 * PERIOD)
+    assert world.members() == set(crowd(10)) - {"p1", "p2"} | {"late"}
+    added = [
+        who
+        for call in world.graph.calls_of("add", "remove")[sent:]
+        if call.kind == "add"
+        for who in people(call)
+    ]
+    assert sorted(added) == sorted(set(crowd(10)) - {"p1", "p2"} | {"late"}), "each once, nobody who has left"
+    assert world.delivery.idle()
+    await world.restart()
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert len(world.graph.calls_of("add", "remove")) > sent
+    again = len(world.graph.calls_of("add", "remove"))
+    await world.clock.advance(3_600)
+    assert len(world.graph.calls_of("add", "remove")) == again, "once"
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+async def test_a_resync_that_is_cut_off_goes_on_in_order(worlds: Worlds, compacted: bool) -> None:
+    world = worlds(batch_rows=2, max_pending_rows=2)
+    await world.start()
+    await world.live("ann", *crowd(8))
+    await world.live("ann", change=EXIT)
+    await world.clock.advance(5 * PERIOD)
+    lose(world)
+    sent = len(world.graph.calls_of("add"))
+    if compacted:
+        world.log.compact(0)
+    world.graph.script("add")
+    world.graph.script("add", until=asyncio.Event())
+    await world.resync()
+    await world.clock.advance(PERIOD)
+    assert len(world.graph.calls_of("add")) - sent == 2, "one is confirmed, one under way"
+    assert 0 < world.ledger.states["vips"].cursor < 10
+    await world.restart()
+    await world.clock.advance(TIMEOUT + 5 * PERIOD)
+    assert "ann" not in [who for call in world.graph.calls_of("add")[sent:] for who in people(call)]
+    assert world.members() == {*crowd(8), "stranger"}
+    assert world.ledger.states["vips"].cursor == 10
+
+
+async def test_a_resync_of_what_is_paused_begins_when_it_is_resumed(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann")
+    await world.pass_period()
+    lose(world)
+    await world.pause()
+    await world.resync()
+    await world.clock.advance(3_600)
+    assert (world.view().state, world.members()) == (PAUSED, {"stranger"})
+    await world.resume()
+    await world.pass_period()
+    assert world.members() == {"ann", "stranger"}
+
+
+async def test_a_resync_that_is_asked_for_while_one_goes_on_begins_anew(worlds: Worlds) -> None:
+    world = worlds(batch_rows=2, max_pending_rows=2)
+    await world.start()
+    await world.live("ann", *crowd(8))
+    await world.live("ann", change=EXIT)
+    await world.clock.advance(5 * PERIOD)
+    lose(world)
+    sent = len(world.graph.calls_of("add"))
+    world.graph.script("add")
+    hang = world.graph.script("add", until=asyncio.Event())
+    await world.resync()
+    await world.clock.advance(1)
+    await world.resync()
+    assert len(world.graph.calls_of("add")) - sent == 2
+    assert hang.until is not None
+    hang.until.set()
+    await world.clock.advance(5 * PERIOD)
+    assert "ann" not in [who for call in world.graph.calls_of("add")[sent:] for who in people(call)]
+    assert world.members() == {*crowd(8), "stranger"}
+
+
 # -- all of it together ----------------------------------------------------------------------------------------
 
 
@@ -422,6 +557,8 @@ async def test_whatever_is_paused_and_whoever_dies_the_members_are_right_in_the_
                 [{"error": cut(), "applied": True}, {"error": cut()}, {"until": asyncio.Event()}]
             )
             world.graph.script(dice.choice(["add", "remove"]), **how)
+        if dice.random() < 0.1:
+            await world.resync()
         match dice.randrange(4):
             case 0:
                 await world.pause()
