@@ -78,10 +78,12 @@ class Pausing:
         """Returns when the brake has seen everything that has been offered; nothing may be sent before."""
         while not self._level:
             first, end = self._brake.position, self._live_end
-            if first < end:
-                # One at a time, as each may have to remember who is a member of a large audience.
+            if first < end and self._brake.dump() is None:
+                # One at a time, as each has to remember who is a member of an audience that may be large.
                 async with self._shared.looking_through:
                     await self._read(first, end)
+            elif first < end:
+                await self._read(first, end)
             self._brake.seen_to(end)
             self._level = end == self._live_end
 

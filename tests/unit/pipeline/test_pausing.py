@@ -480,7 +480,7 @@ async def test_a_resync_sends_every_member_again_and_removes_who_left(worlds: Wo
 async def test_a_resync_that_is_cut_off_goes_on_in_order(worlds: Worlds, compacted: bool) -> None:
     world = worlds(batch_rows=2, max_pending_rows=2)
     await world.start()
-    await world.live("ann", *crowd(8))
+    await world.live(*crowd(4), "ann", *crowd(4, first=4))
     await world.live("ann", change=EXIT)
     await world.clock.advance(5 * PERIOD)
     lose(world)
