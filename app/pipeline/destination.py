@@ -202,10 +202,14 @@ class Destination:
         if self._pausing.reason is not None:
             await self._stay_paused()
             return
+        if self._record.state.state is DestinationState.PAUSED:
+            await self._record.write(self._shown)
         if self._resync.is_wanted(self._record.state):
             await self._begin_resync()
         await self._catch_up()
         await self._record.progress(self._batcher.cursor, self._shown)
+        if self._pausing.reason is not None or self._resync.is_wanted(self._record.state):
+            return  # somebody wants something else since
         now = self._clock.monotonic()
         if self._not_before > now:
             await self._pause(self._not_before - now)
@@ -226,7 +230,8 @@ class Destination:
         if self._record.state.state is not DestinationState.PAUSED:
             await self._record.write(self._shown)
         await self._record.progress(self._batcher.cursor, self._shown)
-        await self._pause(self._options.progress_seconds)
+        if self._pausing.reason is not None:
+            await self._pause(self._options.progress_seconds)
 
     async def _begin_resync(self) -> None:
         self._suspend()

@@ -15,7 +15,7 @@ from app.domain.pausing import NO_REASON
 from schemas.audience import DeliveryMode, FacebookDestination
 from schemas.control import DesiredRecord
 from schemas.membership import Cause, Change, MembershipDelta
-from schemas.sync import DestinationState, OffsetRange
+from schemas.sync import DestinationState, OffsetRange, SyncState
 from tests.unit.pipeline.test_deliver import (
     ENTER,
     EXIT,
@@ -132,7 +132,8 @@ async def test_nothing_is_sent_while_paused_and_everything_when_resumed(worlds: 
     assert world.view().pending == 0
     assert world.ledger.states["vips"].cursor == 2
     await world.resume()
-    assert world.view().state is LIVE
+    assert (world.view().state, world.view().reason) == (LIVE, None)
+    assert world.ledger.states["vips"].reason is None, "also for those who look there"
     await world.live("fay")
     await world.pass_period()
     assert world.members() == {"bob", "cid", "fay"}
@@ -225,6 +226,33 @@ async def test_a_new_owner_knows_before_it_sends_anything(worlds: Worlds) -> Non
     await world.resume()
     await world.clock.advance(TIMEOUT + PERIOD)
     assert world.members() == {"ann", "bob"}
+
+
+async def test_who_thinks_again_while_it_is_written_is_heard_at_once(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = worlds()
+    await world.start()
+    written, record = asyncio.Event(), world.ledger.record
+
+    async def slowly(state: SyncState) -> None:
+        await written.wait()
+        await record(state)
+
+    monkeypatch.setattr(world.ledger, "record", slowly)
+    await world.pause()
+    await world.resume()
+    written.set()
+    await world.clock.settle()
+    assert (world.view().state, world.ledger.states["vips"].state is PAUSED) == (LIVE, False)
+    written.clear()
+    await world.clock.advance(PERIOD)
+    await world.live("ann")
+    await world.clock.advance(PERIOD)
+    await world.pause()
+    written.set()
+    await world.clock.settle()
+    assert world.ledger.states["vips"].state is PAUSED
 
 
 async def test_one_destination_of_an_audience_is_paused_alone(worlds: Worlds) -> None:
