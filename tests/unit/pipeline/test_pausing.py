@@ -245,10 +245,11 @@ async def test_who_thinks_again_while_it_is_written_is_heard_at_once(
     written.set()
     await world.clock.settle()
     assert (world.view().state, world.ledger.states["vips"].state is PAUSED) == (LIVE, False)
+    await world.clock.advance(200)  # its size has been asked for
     written.clear()
-    await world.clock.advance(PERIOD)
-    await world.live("ann")
-    await world.clock.advance(PERIOD)
+    await world.live("somebody", key="strangers")
+    await world.clock.advance(2 * PERIOD)
+    assert world.ledger.states["vips"].cursor == 0, "how far it has come is being written"
     await world.pause()
     written.set()
     await world.clock.settle()
