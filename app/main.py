@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, Ka
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
+from app.domain.brake import BrakePolicy
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet
@@ -53,7 +54,7 @@ from app.web.routes import not_found_route, routes
 from app.web.stats import Stats
 from app.web.worker_view import WorkerView
 from schemas.audience import DeliveryMode
-from schemas.control import DefinitionsRecord
+from schemas.control import DefinitionsRecord, DesiredRecord
 from topics.partitioning import partition_for
 
 # How long before its timestamp the worker may count an event: the clocks of the source's partitions never agree
@@ -225,6 +226,7 @@ class Worker:
             lambda call: in_thread(self._threads, call),
             self._use_definitions,
             self._settings.funnel_events,
+            desire=self._use_desired,
         )
         self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
         self._backfill = self._join_backfill(pipeline)
@@ -366,6 +368,7 @@ class Worker:
                 batch_seconds=settings.batch_seconds,
                 request_timeout_seconds=settings.facebook_timeout_seconds,
                 person_probe_seconds=settings.facebook_probe_seconds,
+                brake=BrakePolicy(settings.brake_percent, settings.brake_members),
             ),
             lambda audience: partition_for(audience.encode(), settings.partitions),
             catalog.memberships.name,
@@ -450,6 +453,9 @@ class Worker:
         refuse_unread_topics(in_force.definitions.audiences, self._settings.source_topic)
         self._pipeline.stages.resolve.project_for(self._resolver(in_force.projection), in_force.number)
         await self._pipeline.update_destinations(in_force.delivered)
+
+    def _use_desired(self, desired: Mapping[str, DesiredRecord]) -> None:
+        self._pipeline.stages.delivery.desire(desired)
 
     def _source_layout(self) -> tuple[str, int]:
         source = self._catalog.source

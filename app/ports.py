@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from app.domain.delivery import UsageMeter
 from app.domain.published import Published
-from schemas.control import DefinitionsRecord
+from schemas.control import ControlRecord
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
@@ -128,6 +128,11 @@ class MembershipLog(Protocol):
     ) -> AsyncIterator[tuple[int, MembershipDelta]]:
         """The deltas of one audience with `first` <= offset < `end`, in order of offset."""
 
+    def read_written(
+        self, partition: int, first: int, end: int, audience: str
+    ) -> AsyncIterator[tuple[int, MembershipDelta, int]]:
+        """The same, each with the time of its record: when it was written, in epoch milliseconds."""
+
 
 class Liveness(Protocol):
     """Whether this worker may still act for what it was assigned."""
@@ -201,12 +206,12 @@ class TopicLog(Protocol):
 
 
 class ControlLog(Protocol):
-    """Reads and writes the versions of the definitions in audience.control. Every call blocks."""
+    """Reads and writes audience.control: versions of the definitions, desired states. Every call blocks."""
 
     def refresh(self, *, settled: bool = False) -> Published:
         """What is published now; `settled` waits for every transaction that is open. Raises UnreachableError."""
 
-    def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> Published:
+    def publish(self, decide: Callable[[Published], ControlRecord | None]) -> Published:
         """Publish what `decide` makes of what is published; None: nothing. Returns what is published then.
 
         Nobody else publishes in between: `decide` is asked again, should somebody have. What it raises goes through.

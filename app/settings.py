@@ -67,6 +67,10 @@ class Settings(BaseSettings):
     facebook_timeout_seconds: Seconds = 90.0
     # How often a destination that waits for a person asks Facebook whether the cause is gone.
     facebook_probe_seconds: Seconds = 300.0
+    # The safety brake: an audience is paused when within an hour more than so many percent of its members, and more
+    # than so many of them, would be removed.
+    brake_percent: float = Field(default=20.0, ge=0, le=100)
+    brake_members: int = Field(default=1_000, ge=0)
     facebook_mode: str = Field(default="live", pattern=r"^(live|dry_run)$")
     # A worker with the same instance id takes its predecessor's place without a rebalance.
     instance_id: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9._-]{1,100}$")

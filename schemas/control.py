@@ -11,6 +11,7 @@ from schemas.base import StoredMessage
 DEFINITIONS = "definitions"
 RUNNING = "running"
 WANTED = "wanted"
+DESIRED = "desired"
 
 
 class DefinitionsRecord(StoredMessage):
@@ -64,3 +65,29 @@ class RunningRecord(StoredMessage):
     @property
     def key(self) -> str:
         return f"{RUNNING}|{self.partition}"
+
+
+class DesiredRecord(StoredMessage):
+    """What a person wants of the destinations of an audience, or of one of them, under `desired|TARGET`.
+
+    `target` is the audience's key or the destination's id; of the two, the greater `number` holds of whether they are
+    paused, and `reason` says why. `accepted_at` is when a person last let the shrink through that the safety brake held
+    back, or is to hold back, `resync_at` when one last asked for everything to be sent again, in epoch milliseconds;
+    0: never.
+    """
+
+    target: str
+    number: int
+    paused: bool
+    reason: str | None = None
+    accepted_at: int = 0
+    resync_at: int = 0
+    written_at: int
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{DESIRED}|{self.target}"
+
+
+ControlRecord = DefinitionsRecord | DesiredRecord

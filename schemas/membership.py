@@ -22,14 +22,15 @@ class Change(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, or that two profiles
-    have become one.
+    """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, that two profiles have
+    become one, or that the definitions are others.
     """
 
     EVENT = "event"
     TIME = "time"
     CLAIM = "claim"
     MERGE = "merge"
+    DEFINITION = "definition"
 
 
 class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
@@ -37,7 +38,8 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
 
     A destination that this change does not concern, by its sync mode, has no entry; an empty list is a profile of
     which nothing can be sent yet. `sequence` grows by one per change of (audience, profile). `at` is the instant the
-    change is true from, `detected_at` the clock of the partition when it was found; both epoch milliseconds.
+    change is true from, `detected_at` the clock of the partition when it was found; both epoch milliseconds. A clock that
+    catches up passes through every instant: what time does meanwhile is found at that very instant.
 
     The `exited` of a profile that ends in a merge has an empty list of rows for each destination that hears of exits:
     it takes back what still waits to be sent, and what has been sent is the business of the profile that goes on.

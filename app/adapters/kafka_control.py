@@ -1,4 +1,4 @@
-"""audience.control in Kafka: reading what is new in it, and publishing one version of the definitions at a time."""
+"""audience.control in Kafka: reading what is new in it, and publishing one record at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.adapters.kafka_transactions import TransactionalWriter
 from app.domain.published import Published, read_published, still_noted
 from app.errors import FatalError
 from app.ports import Record
-from schemas.control import DEFINITIONS, WANTED, DefinitionsRecord
+from schemas.control import DEFINITIONS, WANTED, ControlRecord, DefinitionsRecord
 from topics.catalog import Catalog
 
 _TRIES = 10
@@ -48,7 +48,7 @@ class KafkaControl:
             else:
                 self._records[key] = value
 
-    def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> Published:
+    def publish(self, decide: Callable[[Published], ControlRecord | None]) -> Published:
         """See the protocol. Whoever else publishes at the same moment is fenced by the transactional id."""
         tries = 0
         while decide(published := self.refresh(settled=True)) is not None:
@@ -69,12 +69,13 @@ class KafkaControl:
                 return self.refresh(settled=True)
         return published
 
-    def _outlived(self, published: Published, record: DefinitionsRecord) -> list[Record]:
+    def _outlived(self, published: Published, record: ControlRecord) -> list[Record]:
         """Versions that no partition can come to any more, and what was wanted and is there."""
         kept = published.in_force(self._partitions)
         keys = [f"{DEFINITIONS}|{number}" for number in published.versions if number not in kept]
-        keys += [f"{WANTED}|{key}" for key in sorted(still_noted(published, record))]
+        if isinstance(record, DefinitionsRecord):
+            keys += [f"{WANTED}|{key}" for key in sorted(still_noted(published, record))]
         return [Record(self.topic, 0, key.encode(), None) for key in keys]
 
-    def _as_record(self, record: DefinitionsRecord) -> Record:
+    def _as_record(self, record: ControlRecord) -> Record:
         return Record(self.topic, 0, record.key.encode(), record.model_dump_json().encode())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from app.domain.brake import NEAR_THE_WALL_MS
 from app.domain.clock import PartitionClock
 from app.domain.compact import audience_id
 from app.domain.computed_traits import refresh_after, refresh_known
@@ -140,6 +141,8 @@ class AudiencePartition:
         self._next_due = NEVER
         # Every timer up to here has fired; None: the clock has not started.
         self._fired: int | None = None
+        # Whether the clock stood near the wall before it moved; otherwise it catches up.
+        self._near = False
         self._loaded: PartitionRecord | None = None
         self._loaded_audiences = AudiencesRecord()
         # Profiles whose states were made by another plan. They are due at once, and the clock of a partition that
@@ -270,8 +273,15 @@ class AudiencePartition:
 
     # --- time ---
 
-    def set_wall(self, now_ms: int) -> None:
-        """The real time; what becomes due, as the wall held the clock back, fires with the next record."""
+    def set_wall(self, now_ms: int, steady_ms: int | None = None) -> None:
+        """The real time; what becomes due, as the wall held the clock back, fires with the next record.
+
+        `steady_ms` is the real time as if nobody had set the wall since this process began: a clock that follows a wall
+        that jumped is not catching up.
+        """
+        clock = self.clock.now
+        steady = now_ms if steady_ms is None else steady_ms
+        self._near = clock is not None and steady - clock <= NEAR_THE_WALL_MS
         self._switch.wall = now_ms
         self.clock.set_wall(now_ms)
 
@@ -331,7 +341,9 @@ class AudiencePartition:
             due, key = timer
             # What was armed at once, or before the clock started, is looked at where the clock stood last.
             self._fired = max(due, self._fired)
-            self._fire(key, self._fired, now, everything=due == AT_ONCE)
+            # A clock that catches up passes through every instant; what is due at once is no work of time.
+            found = now if self._near or due == AT_ONCE else self._fired
+            self._fire(key, self._fired, found, everything=due == AT_ONCE)
             if most is not None:
                 most -= 1
                 if not most:
@@ -349,8 +361,11 @@ class AudiencePartition:
         known, adopted = state.computed, False
         profile = key.decode()
         sent = rows_sent(profile, state, self.plan) if self.plan.mapped else None
+        cause = Cause.TIME
         if everything:
-            self._overdue.discard(key)
+            if key in self._overdue:
+                cause = Cause.DEFINITION
+                self._overdue.discard(key)
             if owner_of(state) is not None:
                 if not was_touched:
                     del self._touched[key]
@@ -362,7 +377,7 @@ class AudiencePartition:
         said = self.tell(profile, state, instant)
         audiences = self.plan.concerning(state) if everything else self._timed(state)
         deltas = inherit(profile, state, self.plan, instant) if everything else []
-        deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
+        deltas += evaluate(profile, state, audiences, instant, cause)
         told = self._switch.told
         if everything and (done := told.heard_of(state, deltas)) is not None:
             deltas += announce(profile, state, self.plan, instant, done)

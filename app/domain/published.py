@@ -15,7 +15,16 @@ from app.domain.engage_defaults import DEFAULTS, PLAIN, created_audiences
 from app.domain.plan_changes import generations_after
 from app.errors import InvalidInputError
 from schemas.audience import AudienceDefinition, ComputedTraitDefinition, OnDelete, SyncMode
-from schemas.control import DEFINITIONS, RUNNING, WANTED, DefinitionsRecord, RunningRecord, WantedRecord
+from schemas.control import (
+    DEFINITIONS,
+    DESIRED,
+    RUNNING,
+    WANTED,
+    DefinitionsRecord,
+    DesiredRecord,
+    RunningRecord,
+    WantedRecord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +40,9 @@ MAX_BYTES: Final = 900_000
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What audience.control holds: the versions that are kept by number, and the version of each partition."""
+    """What audience.control holds: the versions that are kept by number, the version of each partition, and what people
+    want of audiences and destinations.
+    """
 
     versions: Mapping[int, DefinitionsRecord] = field(default_factory=dict)
     running: Mapping[int, int] = field(default_factory=dict)
@@ -39,6 +50,7 @@ class Published:
     filling: frozenset[int] = frozenset()
     # Keys of audiences that calls of Engage have named.
     wanted: frozenset[str] = frozenset()
+    desired: Mapping[str, DesiredRecord] = field(default_factory=dict)
 
     @property
     def newest(self) -> DefinitionsRecord | None:
@@ -72,7 +84,7 @@ class Published:
 
 def read_published(records: Mapping[bytes, bytes]) -> Published:
     """Of the newest values by key; kinds of records that are not known here are passed over."""
-    versions, running, filling, wanted = {}, {}, set(), set()
+    versions, running, filling, named, desired = {}, {}, set(), set(), {}
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
@@ -84,8 +96,11 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
             if state.filling:
                 filling.add(state.partition)
         elif kind == WANTED:
-            wanted.add(WantedRecord.model_validate_json(value).audience)
-    return Published(versions, running, frozenset(filling), frozenset(wanted))
+            named.add(WantedRecord.model_validate_json(value).audience)
+        elif kind == DESIRED:
+            wanted = DesiredRecord.model_validate_json(value)
+            desired[wanted.target] = wanted
+    return Published(versions, running, frozenset(filling), frozenset(named), desired)
 
 
 def content_digest(forms: Forms) -> str:

@@ -99,6 +99,8 @@ class EvaluateStage:
         self._room.set()
         self._committing = asyncio.Lock()
         self._committed_at = clock.monotonic()
+        # The wall when the monotonic clock was zero, in epoch milliseconds.
+        self._began = clock.now_ms() - round(clock.monotonic() * 1_000)
 
     # -- ownership ---------------------------------------------------------------------------------------------
 
@@ -138,7 +140,8 @@ class EvaluateStage:
 
     async def _fold(self, number: int, records: Sequence[RawRecord]) -> int:
         partition = self.partitions[number]
-        partition.set_wall(self._clock.now_ms())
+        steady = self._began + round(self._clock.monotonic() * 1_000)
+        partition.set_wall(self._clock.now_ms(), steady)
         feeds = partition.plan.feeds
         calls = 0
         for record in records:

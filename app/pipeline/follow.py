@@ -19,13 +19,13 @@ from app.domain.published import Published, cleared_by, definitions_of
 from app.errors import UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from app.domain.definitions import DefinitionSet
     from app.domain.plan import Plan
     from app.ports import ControlLog
     from schemas.audience import AudienceDefinition
-    from schemas.control import DefinitionsRecord
+    from schemas.control import DefinitionsRecord, DesiredRecord
 
 FOLLOW_SECONDS = 1.0
 UNREACHABLE_PAUSE_SECONDS = 0.5
@@ -45,11 +45,16 @@ class InForce:
         return (*self.definitions.audiences, *self.cleared)
 
 
+def _nobody_listens(desired: Mapping[str, DesiredRecord]) -> None:
+    del desired
+
+
 @dataclass(slots=True)
 class Follower:
     """One worker's view of audience.control; `use` is called at each change, in order, and never twice at once.
 
-    `in_thread` awaits a blocking call in a thread.
+    `in_thread` awaits a blocking call in a thread. `desire` is told, whenever something has been read and before `use`,
+    what people want of audiences and destinations.
     """
 
     control: ControlLog
@@ -61,6 +66,7 @@ class Follower:
     versions: PlanVersions = field(default_factory=PlanVersions)
     current: InForce | None = None
     published: Published = field(default_factory=Published)
+    desire: Callable[[Mapping[str, DesiredRecord]], None] = _nobody_listens
     _numbers: tuple[int, ...] = ()
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -93,6 +99,7 @@ class Follower:
     async def _read(self, *, settled: bool) -> None:
         async with self._reading:
             published = await self.in_thread(lambda: self.control.refresh(settled=settled))
+            self.desire(published.desired)
             changed = self._take(published)
             if changed is not None:
                 await self.use(changed)

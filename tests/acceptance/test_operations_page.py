@@ -100,10 +100,8 @@ def test_every_stage_state_and_reason_is_listed() -> None:
 def test_what_is_said_not_to_occur_is_used_nowhere() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
     used = {name for name in ("FORGOTTEN",) if f"DropReason.{name}" in source}
-    used |= {name for name in ("PAUSED",) if f"DestinationState.{name}" in source}
     assert used == set()
     assert re.search(r"`forgotten` \| does not occur yet", PAGE)
-    assert re.search(r"`paused` \|.*does not occur yet", PAGE)
 
 
 def test_the_exit_codes_of_errors_are_listed() -> None:

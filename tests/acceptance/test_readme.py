@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from app.commands import COMMANDS, cli
+from app.commands import COMMANDS
 from app.commands.demo_events import load_orders, moved_to_end, traits
 from app.commands.demo_oracle import QUERIES, SqlOracle
 from app.domain.definitions import Document, parse_definitions
 from app.domain.definitions_keys import NOT_SUPPORTED
-from app.errors import InvalidInputError
 from app.settings import Settings
 from tests.acceptance.markdown_pages import ROOT, blocks, read, words
 
@@ -115,13 +114,6 @@ def missing_parts() -> str:
 def test_a_command_that_is_said_to_be_missing_is_missing(command: str, said: str) -> None:
     assert said in missing_parts()
     assert command not in COMMANDS
-
-
-@pytest.mark.parametrize("name", ["pause", "resume", "resync"])
-def test_a_part_of_the_audiences_command_that_is_said_to_be_missing_is_refused(name: str) -> None:
-    assert "no pause, resume or resync" in missing_parts()
-    with pytest.raises(InvalidInputError, match=f"`audiences {name}` is not supported yet"):
-        cli.main(["audiences", name], standalone_mode=False)
 
 
 @pytest.mark.parametrize(("part", "said"), REFUSED_PARTS.items())

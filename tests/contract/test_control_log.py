@@ -17,7 +17,7 @@ from app.domain.definitions import Document, parse_definitions
 from app.domain.published import Published, next_version
 from app.errors import InvalidInputError
 from app.ports import ControlLog
-from schemas.control import DefinitionsRecord, WantedRecord
+from schemas.control import DefinitionsRecord, DesiredRecord, WantedRecord
 from topics.catalog import Catalog
 
 Decide = Callable[[Published], DefinitionsRecord | None]
@@ -68,6 +68,22 @@ def test_nothing_is_published_where_nothing_is_decided(controls: tuple[ControlLo
     with pytest.raises(InvalidInputError, match=r"^no$"):
         one.publish(refuse)
     assert other.refresh(settled=True) == Published()
+
+
+def test_desired_states_are_kept_beside_versions(controls: tuple[ControlLog, ControlLog]) -> None:
+    one, other = controls
+
+    def wants(target: str, number: int, *, paused: bool) -> DesiredRecord:
+        return DesiredRecord(target=target, number=number, paused=paused, written_at=number)
+
+    one.publish(publishes("a"))
+    one.publish(lambda _: wants("a", 1, paused=True))
+    other.publish(lambda _: wants("b@act_1", 2, paused=True))
+    other.publish(lambda _: wants("a", 3, paused=False))
+    found = one.publish(publishes("b"))
+    assert names(found) == ["a", "b"]
+    assert found.desired == {"a": wants("a", 3, paused=False), "b@act_1": wants("b@act_1", 2, paused=True)}
+    assert other.refresh(settled=True) == found
 
 
 def test_who_publishes_in_between_is_heard_first(bootstrap_servers: str) -> None:

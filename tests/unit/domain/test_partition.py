@@ -89,6 +89,7 @@ def short(deltas: list[MembershipDelta]) -> list[tuple[str, str, int]]:
 
 def test_a_delta_says_what_when_why_and_what_to_send() -> None:
     engine = Engine()
+    engine.partition.set_wall(FAR_WALL, START)
     engine.order(START + 10)
     engine.marker(START + 31 * DAY)
     row: list[dict[str, str | float]] = [{"EXTERN_ID": "user_1"}]
@@ -202,6 +203,41 @@ def test_an_event_that_counts_for_ever_is_early_too() -> None:
     assert engine.deltas() == []
     engine.marker(START + 1)
     assert short(engine.deltas()) == [("user_1", "entered", START + EARLY + 1)]
+
+
+@pytest.mark.parametrize(
+    ("wall", "steady", "found"),
+    [
+        (START + 31 * DAY, None, START + 30 * DAY),
+        (START + 31 * DAY, START + 300_000, START + 31 * DAY),
+        (START + 31 * DAY, START + 300_000 + 1, START + 30 * DAY),
+        (START + 31 * DAY, START - DAY, START + 31 * DAY),
+    ],
+    ids=["catches up", "a wall that jumped", "behind before it jumped", "slept"],
+)
+def test_a_clock_that_catches_up_finds_what_time_does_at_its_own_instant(
+    wall: int, steady: int | None, found: int
+) -> None:
+    engine = Engine()
+    engine.order(START)
+    engine.deltas()
+    engine.partition.set_wall(wall, steady)
+    engine.marker(START + 31 * DAY)
+    (delta,) = engine.deltas()
+    assert (delta.change, delta.at, delta.cause) == (Change.EXITED, START + 30 * DAY, Cause.TIME)
+    assert delta.detected_at == found
+
+
+def test_what_other_definitions_do_says_so() -> None:
+    engine = Engine()
+    engine.order(START)
+    engine.marker(START + DAY)
+    engine.deltas()
+    engine.restart({**ORDERED, "when": {"event": "Order Completed", "within": "1h"}})
+    engine.marker(START + 2 * DAY)
+    (delta,) = engine.deltas()
+    assert (delta.change, delta.cause) == (Change.EXITED, Cause.DEFINITION)
+    assert delta.detected_at == START + 2 * DAY, "also by a partition that was away"
 
 
 def test_the_wall_holds_time_driven_changes_back() -> None:

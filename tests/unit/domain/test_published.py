@@ -18,7 +18,7 @@ from app.domain.published import (
 )
 from app.errors import InvalidInputError
 from schemas.audience import AudienceSource
-from schemas.control import DefinitionsRecord, RunningRecord
+from schemas.control import DefinitionsRecord, DesiredRecord, RunningRecord
 from tests.unit.domain.plans import HOUR, START
 
 ONE = "{name: One, when: {event: A, within: 30d}}"
@@ -329,15 +329,17 @@ def test_takes_what_the_kept_past_answers(audience: str) -> None:
 def test_reads_versions_and_partitions_and_passes_over_what_is_unknown() -> None:
     record = next_version(None, of(ONE), START + HOUR)
     running = RunningRecord(partition=3, number=1)
+    desired = DesiredRecord(target="one", number=1, paused=True, reason="r", written_at=START)
     found = read_published(
         {
             record.key.encode(): record.model_dump_json().encode(),
+            desired.key.encode(): desired.model_dump_json().encode(),
             running.key.encode(): running.model_dump_json().encode(),
             b"forget|someone": b"{}",
             b"\xff": b"",
         }
     )
-    assert found == Published({1: record}, {3: 1})
+    assert found == Published({1: record}, {3: 1}, desired={"one": desired})
 
 
 def test_versions_stay_in_force_while_a_partition_may_come_to_them() -> None:
