@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     # Of steps of journeys that were made before their calls had a boolean.
     legacy_journeys: bool = False
     engage_auto_create: bool = False
+    # The worker ends where so many records of a partition in a row, or this part of the newest so many, are dead
+    # letters; 0: never.
+    dead_letters_in_a_row: int = Field(default=1_000, ge=0)
+    dead_letters_ratio: float = Field(default=0.5, ge=0, le=1)
+    dead_letters_window: int = Field(default=10_000, ge=1, le=1_000_000)
     batch_rows: int = Field(default=10_000, ge=1, le=10_000)
     batch_seconds: Seconds = 30.0
     facebook_api_url: str = Field(default="https://graph.facebook.com", pattern=r"^https?://")

@@ -22,14 +22,27 @@ class Change(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, or that two profiles
-    have become one.
+    """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, that two profiles
+    have become one, or that a dead letter is replayed.
     """
 
     EVENT = "event"
     TIME = "time"
     CLAIM = "claim"
     MERGE = "merge"
+    REPLAY = "replay"
+
+
+class Repeated(msgspec.Struct, gc=False, frozen=True):
+    """The change that a delta says once more, as it was when Facebook refused it.
+
+    `offset` and `sequence` are that delta's own, whose letters keep their ids should the rows be refused again.
+    `failures`: destination -> how often it has refused them, and when it did so first (epoch milliseconds).
+    """
+
+    offset: int
+    sequence: int
+    failures: dict[str, tuple[int, int]]
 
 
 class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
@@ -43,6 +56,9 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     it takes back what still waits to be sent, and what has been sent is the business of the profile that goes on.
 
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
+
+    `repeats` is there where nothing has changed and the replay of a dead letter asked for the membership once more:
+    `updated` of a member, else `exited`.
     """
 
     audience: str
@@ -54,6 +70,8 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     detected_at: int
     cause: Cause
     version: int = 1
+    # Left out of nearly all deltas.
+    repeats: Repeated | msgspec.UnsetType = msgspec.UNSET
 
 
 def never_entered(delta: MembershipDelta) -> bool:
@@ -61,6 +79,14 @@ def never_entered(delta: MembershipDelta) -> bool:
     are not in the audience, who may be in it from before it was connected.
     """
     return delta.sequence == 1 and delta.change is Change.EXITED
+
+
+class RepeatedModel(StoredMessage):
+    """The same message as a pydantic model."""
+
+    offset: int
+    sequence: int
+    failures: dict[str, tuple[int, int]]
 
 
 class MembershipDeltaModel(StoredMessage):
@@ -75,3 +101,4 @@ class MembershipDeltaModel(StoredMessage):
     detected_at: int
     cause: Cause
     version: int = 1
+    repeats: RepeatedModel | None = None

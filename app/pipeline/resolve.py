@@ -13,6 +13,8 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
+from app.domain.dead_letters import shape_of
+from app.domain.letter_limits import LetterLimits, LetterPolicy
 from schemas.dead_letter import DeadLetter, DropReason, Origin, dead_letter_id
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class ResolveStage:
         clock: Clock,
         counters: Counters,
         catalog: Catalog,
+        limits: LetterLimits | None = None,
     ) -> None:
         self._resolver = resolver
         self._writer = writer
@@ -48,6 +51,7 @@ class ResolveStage:
         self._source = catalog.source.name
         self._output = catalog.profile_events.name
         self._dead_letters = catalog.dead_letters.name
+        self._limits = limits or LetterLimits(LetterPolicy())
 
     def project_for(self, resolver: Resolver, definitions: int) -> None:
         """From the next record on; the markers of all lanes say so behind what has been written before."""
@@ -55,7 +59,10 @@ class ResolveStage:
         self._lanes.definitions = definitions
 
     def process(self, partition: int, records: Sequence[RawRecord]) -> None:
-        """Queue what the records of one source partition become; durable after the next flush."""
+        """Queue what the records of one source partition become; durable after the next flush.
+
+        Raises FatalError when too many of them could not be used.
+        """
         wall = self._clock.now_ms()
         lane = self._lanes.lane(partition)
         resolve = self._resolver.resolve
@@ -65,6 +72,7 @@ class ResolveStage:
         # depend on which other profiles share its partition of the output.
         stands_at = self._lanes.progress(partition)
         forwarded = not_needed = 0
+        buried: list[int] = []
         for record in records:
             outcome = resolve(record.value, record.timestamp, wall, lane, record.offset)
             if outcome.received is not None and outcome.received > stands_at:
@@ -80,11 +88,13 @@ class ResolveStage:
                 counters.dropped[outcome.dropped] += 1
             if outcome.refused is not None:
                 self._bury(partition, record, outcome.refused, wall)
+                buried.append(record.offset)
             if outcome.unknown_audience is not None:
                 self._counters.count_unknown_audience(outcome.unknown_audience)
         counters.dropped[DropReason.NOT_NEEDED] += not_needed
         counters.records_in += len(records)
         counters.records_out += forwarded
+        self._limits.note(self._source, partition, len(records), _places(buried, records) if buried else ())
         self._lanes.processed(partition, records[-1].offset + 1, stands_at)
 
     def _bury(self, partition: int, record: RawRecord, refusal: Refusal, wall: int) -> None:
@@ -98,10 +108,16 @@ class ResolveStage:
             origin=origin,
             first_failed_at=wall,
             last_failed_at=wall,
-            record={"bytes": len(record.value or b"")},
+            record=shape_of(record.value),
         )
         self._writer.produce(
             self._dead_letters, orjson.dumps(letter.model_dump(mode="json")), letter.id.encode()
         )
         self._counters.stages["resolve"].dead += 1
         self._counters.dead_letters[refusal.reason] += 1
+
+
+def _places(offsets: Sequence[int], records: Sequence[RawRecord]) -> list[int]:
+    """Where in a batch the records with these offsets stand."""
+    wanted = set(offsets)
+    return [place for place, record in enumerate(records) if record.offset in wanted]
