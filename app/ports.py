@@ -223,13 +223,23 @@ class RawRecord(Protocol):
     def value(self) -> bytes | None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as it was read by its place; implements `RawRecord`."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
 class ReplayLog(Protocol):
     """What replaying dead letters needs of Kafka. Every call blocks and may raise UnreachableError."""
 
     def kept(self, topic: str) -> Mapping[int, tuple[int, int]]:
         """Of each partition the first offset that is kept and the one behind the last; empty: no such topic."""
 
-    def records_at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, RawRecord]:
+    def records_at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, StoredRecord]:
         """The records at these offsets, which are kept, without those that are there no longer."""
 
     def committed(self, topic: str) -> Mapping[int, int]:

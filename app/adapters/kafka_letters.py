@@ -20,7 +20,7 @@ from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import TransactionalWriter
 from app.errors import FatalError, InvalidInputError, UnreachableError
-from app.ports import Record
+from app.ports import Record, StoredRecord
 from schemas.dead_letter import DeadLetter
 from topics.catalog import Catalog
 from topics.spec import TopicSpec
@@ -28,16 +28,6 @@ from topics.spec import TopicSpec
 _SECONDS = 30.0
 # Offsets that are nearer to each other are read in one go.
 _NEAR = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """Implements `app.ports.RawRecord`."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

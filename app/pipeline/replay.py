@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from app.domain.replaying import Projection
     from app.domain.resolution import ResolveOptions
-    from app.ports import Clock, RawRecord, ReplayLog
+    from app.ports import Clock, ReplayLog, StoredRecord
     from schemas.dead_letter import DeadLetter
     from topics.catalog import Catalog
 
@@ -204,7 +204,7 @@ class Replay:
             else:
                 self._take_again(letter, record, chunk)
 
-    def _resolve(self, letter: DeadLetter, record: RawRecord, chunk: _Chunk) -> None:
+    def _resolve(self, letter: DeadLetter, record: StoredRecord, chunk: _Chunk) -> None:
         assert self._resolver is not None  # noqa: S101 - for the type checker: made with the chunk
         assert self._projection is not None  # noqa: S101 - as above
         now = self._clock.now_ms()
@@ -221,7 +221,7 @@ class Replay:
         dropped = None if outcome.dropped is None else outcome.dropped.value
         _end(chunk, letter, Outcome.REPLAYED, dropped=dropped)
 
-    def _take_again(self, letter: DeadLetter, record: RawRecord, chunk: _Chunk) -> None:
+    def _take_again(self, letter: DeadLetter, record: StoredRecord, chunk: _Chunk) -> None:
         """A record of profile.events that could not be read, perhaps by an older release."""
         event = self._readable(letter, record)
         if event is None:
@@ -234,7 +234,7 @@ class Replay:
             chunk.events.append((record.key or b"", event))
             _end(chunk, letter, Outcome.REPLAYED)
 
-    def _readable(self, letter: DeadLetter, record: RawRecord) -> ProfileEvent | None:
+    def _readable(self, letter: DeadLetter, record: StoredRecord) -> ProfileEvent | None:
         if letter.stage != "evaluate" or letter.reason is not Reason.INVALID_FIELD:
             return None
         try:

@@ -126,7 +126,8 @@ def buried(run: Run) -> list[Place]:
     run.start(SMALL)
     records = [RawRecord(order(user, f"{user}-1"), user.encode(), n % 2) for n, user in enumerate(TWICE)]
     records += [
-        RawRecord(order(user, f"{user}-1", FAR_TOO_LARGE), user.encode(), n % 2) for n, user in enumerate(LOST)
+        RawRecord(order(user, f"{user}-1", FAR_TOO_LARGE), user.encode(), n % 2)
+        for n, user in enumerate(LOST)
     ]
     records += [
         RawRecord(order(user, f"{user}-{1 + n % 2}", FAR_TOO_LARGE), user.encode(), n % 2)
@@ -246,9 +247,7 @@ def refuse(run: Run, audience: str, **matchers: Any) -> None:
     run.wait(lambda: run.destination(audience)["facebook_id"] is not None)
     identifier = run.destination(audience)["facebook_id"]
     words = {"code": 100, "error_subcode": 1, "message": "(#100) no", "fbtrace_id": "A"}
-    run.installation.fault(
-        {"status": 400, "body": {"error": words}}, path=f"/{identifier}/users", **matchers
-    )
+    run.installation.fault({"status": 400, "body": {"error": words}}, path=f"/{identifier}/users", **matchers)
 
 
 def say(run: Run, user: str, **fields: Any) -> None:
@@ -317,4 +316,3 @@ def test_a_worker_ends_where_all_that_comes_would_be_a_dead_letter(run: Run, bur
     run.workers.append(worker)
     run.start(LARGE)
     assert len(run.installation.dead_letters()) - before >= 1_000, "the default lets that through"
-
