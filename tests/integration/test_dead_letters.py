@@ -81,7 +81,7 @@ class Run:
 
         def nothing_waits() -> bool:
             documents.append(self._replay(options, status))
-            return documents[-1]["waiting"] == 0
+            return bool(documents[-1]["waiting"] == 0)
 
         wait_until(nothing_waits, lambda: f"{documents[-1]}\n{self.worker.said}", every=0.5)
         return documents[-1]
@@ -305,14 +305,14 @@ def test_a_worker_ends_where_all_that_comes_would_be_a_dead_letter(run: Run, bur
     del buried
     run.stop()
     before = len(run.installation.dead_letters())
-    run.installation.produce_raw([RawRecord(b"no call", b"x") for _ in range(1_000)])
+    run.installation.produce_raw([RawRecord(b"no call", b"x") for _ in range(900)])
     worker = run.installation.start_worker(
         settings={"AUDIENCE_SYNC_DEAD_LETTERS_IN_A_ROW": "250", "AUDIENCE_SYNC_POLL_RECORDS": "100"}
     )
     assert worker.ended() == 1
     assert "in a row, in partition 0, became dead letters" in worker.said
     assert "AUDIENCE_SYNC_DEAD_LETTERS_IN_A_ROW" in worker.said
-    assert len(run.installation.dead_letters()) - before < 1_000
+    assert len(run.installation.dead_letters()) - before < 900
     run.workers.append(worker)
     run.start(LARGE)
-    assert len(run.installation.dead_letters()) - before >= 1_000, "the default lets that through"
+    assert len(run.installation.dead_letters()) - before >= 900, "the default lets that through"
