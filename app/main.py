@@ -376,6 +376,7 @@ class Worker:
                     counters,
                     catalog,
                     LetterLimits(letter_policy(settings)),
+                    keep_raw=settings.dead_letters_keep_raw,
                 ),
                 evaluate,
                 delivery,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from schemas.dead_letter import DeadLetter, Reason
 
 Resolved = Literal["replayed", "superseded", "expired"]
+
+_RAW: Final = "raw"
+_AT: Final = "at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,9 @@ def in_order(letter: DeadLetter) -> tuple[str, int, int, str]:
 
 
 def as_resolved(letter: DeadLetter, how: Resolved) -> DeadLetter:
-    """The letter that nobody has to care for any more."""
-    return letter.model_copy(update={"resolved": how})
+    """The letter that nobody has to care for any more: what it has kept of a call in the clear is given up."""
+    kept = letter.record and {name: value for name, value in letter.record.items() if name not in (_RAW, _AT)}
+    return letter.model_copy(update={"resolved": how, "record": kept})
 
 
 def failed_again(letter: DeadLetter, reason: Reason, detail: str, now_ms: int) -> DeadLetter:
@@ -94,6 +99,24 @@ def key_digest(key: bytes | None) -> str | None:
 def shape_of(value: bytes | None) -> dict[str, Any]:
     """What a letter keeps of a source record: enough to know it again."""
     return {"bytes": len(value or b""), "sha256": hashlib.sha256(value or b"").hexdigest()}
+
+
+def with_raw(shape: dict[str, Any], value: bytes | None, at: int) -> dict[str, Any]:
+    """The shape and the record itself; `at` is Kafka's record time."""
+    return {**shape, _RAW: base64.b64encode(value or b"").decode(), _AT: at}
+
+
+def raw_of(letter: DeadLetter) -> tuple[bytes, int] | None:
+    """What `with_raw` kept; None: nothing, or nothing that can be read."""
+    kept = letter.record or {}
+    raw, at = kept.get(_RAW), kept.get(_AT)
+    if not isinstance(raw, str) or not isinstance(at, int):
+        return None
+    try:
+        value = base64.b64decode(raw, validate=True)
+    except ValueError:
+        return None
+    return value, at
 
 
 def is_record_of(letter: DeadLetter, key: bytes | None, value: bytes | None) -> bool:

@@ -21,11 +21,11 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from app.domain.dead_letters import as_resolved, failed_again, in_order, is_record_of
+from app.domain.dead_letters import as_resolved, failed_again, in_order, is_record_of, raw_of
 from app.domain.replaying import as_news
 from app.domain.resolution import Resolver
 from app.pipeline.evaluate import fits
-from app.ports import Record
+from app.ports import Record, StoredRecord
 from schemas.dead_letter import Reason
 from schemas.membership import MembershipDelta
 from schemas.profile import ASK, CALL, DONE, MERGE, MOVED, REPEAT, VERSION, ProfileEvent, Repeat
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from app.domain.replaying import Projection
     from app.domain.resolution import ResolveOptions
-    from app.ports import Clock, ReplayLog, StoredRecord
+    from app.ports import Clock, ReplayLog
     from schemas.dead_letter import DeadLetter
     from topics.catalog import Catalog
 
@@ -195,7 +195,10 @@ class Replay:
                     why = "the workers are not done with the source topic up to there"
                     chunk.results.append(Result(letter, Outcome.WAITING, why))
                     continue
-            if record is None:
+            kept = raw_of(letter)
+            if letter.stage == "resolve" and kept is not None:
+                self._resolve(letter, StoredRecord(offset, kept[1], None, kept[0]), chunk)
+            elif record is None:
                 _end(chunk, letter, Outcome.EXPIRED, f"{topic} keeps the record no longer")
             elif not is_record_of(letter, record.key, record.value):
                 _end(chunk, letter, Outcome.EXPIRED, f"{topic} has another record there by now")

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from app.domain.dead_letters import shape_of
+from app.domain.dead_letters import shape_of, with_raw
 from app.domain.letter_limits import LetterLimits, LetterPolicy
 from schemas.dead_letter import DeadLetter, DropReason, Origin, dead_letter_id
 
@@ -42,6 +42,8 @@ class ResolveStage:
         counters: Counters,
         catalog: Catalog,
         limits: LetterLimits | None = None,
+        *,
+        keep_raw: bool = False,
     ) -> None:
         self._resolver = resolver
         self._writer = writer
@@ -52,6 +54,7 @@ class ResolveStage:
         self._output = catalog.profile_events.name
         self._dead_letters = catalog.dead_letters.name
         self._limits = limits or LetterLimits(LetterPolicy())
+        self._keep_raw = keep_raw
 
     def project_for(self, resolver: Resolver, definitions: int) -> None:
         """From the next record on; the markers of all lanes say so behind what has been written before."""
@@ -100,6 +103,9 @@ class ResolveStage:
     def _bury(self, partition: int, record: RawRecord, refusal: Refusal, wall: int) -> None:
         key = hashlib.sha256(record.key).hexdigest() if record.key is not None else None
         origin = Origin(topic=self._source, partition=partition, offset=record.offset, key=key)
+        shape = shape_of(record.value)
+        if self._keep_raw:
+            shape = with_raw(shape, record.value, record.timestamp)
         letter = DeadLetter(
             id=dead_letter_id("resolve", origin),
             stage="resolve",
@@ -108,7 +114,7 @@ class ResolveStage:
             origin=origin,
             first_failed_at=wall,
             last_failed_at=wall,
-            record=shape_of(record.value),
+            record=shape,
         )
         self._writer.produce(
             self._dead_letters, orjson.dumps(letter.model_dump(mode="json")), letter.id.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -100,10 +101,10 @@ class World:
     def arrive(self, partition: int, value: bytes, key: bytes = b"k") -> int:
         return self.topics.write(self.catalog.source.name, partition, key, value, self.clock.now_ms())
 
-    def resolve(self, options: ResolveOptions) -> None:
+    def resolve(self, options: ResolveOptions, **how: Any) -> None:
         """All that has arrived and is not done yet."""
         resolver, source = Resolver(self.projection().plan, options), self.catalog.source.name
-        stage = ResolveStage(resolver, self, self.lanes, self.clock, self.counters, self.catalog)
+        stage = ResolveStage(resolver, self, self.lanes, self.clock, self.counters, self.catalog, **how)
         for number in NUMBERS:
             done = self.topics.done.get((source, number), 0)
             records = [one for one in self.topics.read(source, number) if one.offset >= done]
@@ -354,6 +355,35 @@ def test_another_record_at_the_same_place_is_not_taken_for_it(key: bytes, value:
     (result,) = created_again.replay(letters=first.letters())
     assert (result.outcome, result.letter.resolved) == (Outcome.EXPIRED, "expired")
     assert created_again.events() == []
+
+
+def test_a_letter_that_keeps_the_record_outlives_it() -> None:
+    world = World()
+    value = call("ann", "m1", 2_000).replace(b'"receivedAt": "2026-01-01T00:00:00Z", ', b"")
+    world.arrive(0, value)
+    world.resolve(SMALL, keep_raw=True)
+    world.topics.delete_before(world.catalog.source.name, 0, 1)
+    (letter,) = world.letters()
+    assert letter.record is not None
+    assert base64.b64decode(letter.record["raw"]) == value
+    received = world.clock.now_ms()
+    world.clock._now += 60
+    (result,) = world.replay()
+    assert result.outcome is Outcome.REPLAYED
+    assert result.letter.record is not None
+    assert set(result.letter.record) == {"bytes", "sha256"}, "it is in the clear no longer"
+    (event,) = world.events()
+    assert (event.message_id, event.received) == ("m1", received)
+    assert b"xxx" not in b"".join(one.value or b"" for one in world.topics.read("profile.events", 0))
+
+
+def test_without_the_setting_no_letter_keeps_the_record() -> None:
+    world = World()
+    world.arrive(0, call("ann", "m1", 2_000))
+    world.resolve(SMALL)
+    (letter,) = world.letters()
+    assert letter.record is not None
+    assert set(letter.record) == {"bytes", "sha256"}
 
 
 @pytest.mark.parametrize("read_before_the_mend", [True, False])
