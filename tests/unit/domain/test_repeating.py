@@ -26,7 +26,8 @@ class World:
             {
                 "source": "reverse_etl",
                 "rows": {"where": {"$.context.protocols.sourceId": "s"}},
-                "facebook": {**FACEBOOK, "audience_id": "5"},
+                # Strangers may be in the connected one alone.
+                "facebook": [{**FACEBOOK, "audience_id": "5"}, {"ad_account_id": "act_2"}],
             },
         )
         self.feed = self.plan.events["A"].feeds[0].id
