@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from click.testing import CliRunner
 
@@ -82,3 +84,34 @@ def test_what_came_of_a_replay_is_said(capsys: pytest.CaptureFixture[str]) -> No
         "4 dead letters: would be 2 replayed, 1 failed, 1 waiting",
         "replayed to no effect: not_needed 1",
     ]
+
+
+class Job:
+    """Replays at once, and notes the sizes of what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def run(self, letters: list[DeadLetter], most: int, *, dry_run: bool) -> Iterator[list[Result]]:
+        assert dry_run
+        for start in range(0, len(letters), most):
+            chunk = letters[start : start + most]
+            self.asked.append(len(chunk))
+            yield [Result(letter, Outcome.REPLAYED) for letter in chunk]
+
+
+@pytest.mark.parametrize(
+    ("rate", "chunks", "pauses"),
+    [(None, [5], []), (2.0, [2, 2, 1], [1.0, 1.0]), (0.5, [1] * 5, [2.0] * 4), (1e9, [5], [])],
+)
+def test_so_many_letters_a_second(
+    monkeypatch: pytest.MonkeyPatch, rate: float | None, chunks: list[int], pauses: list[float]
+) -> None:
+    slept: list[float] = []
+    # Time passes by these pauses alone.
+    monkeypatch.setattr("app.commands.dead_letters.time.sleep", slept.append)
+    monkeypatch.setattr("app.commands.dead_letters.time.monotonic", lambda: sum(slept))
+    job, totals = Job(), Totals()
+    dead_letters._run(job, [LETTER] * 5, totals, rate, dry_run=True)  # type: ignore[arg-type] # what it needs of one
+    assert (job.asked, slept) == (chunks, pauses)
+    assert totals.outcomes == {"replayed": 5}
