@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from topics.catalog import Catalog
 from topics.spec import TopicSpec
 
 _SECONDS = 30.0
+_PAUSE_SECONDS = 0.2
 # Offsets that are nearer to each other are read in one go.
 _NEAR = 1_000
 
@@ -99,10 +101,8 @@ class KafkaReplayLog:
         if layout is None:
             return {}
         partitions = range(layout.partitions)
-        firsts, ends = (
-            self._reader.first_offsets(topic, partitions),
-            self._reader.end_offsets(topic, partitions),
-        )
+        firsts = _patiently(lambda: self._reader.first_offsets(topic, partitions))
+        ends = _patiently(lambda: self._reader.end_offsets(topic, partitions))
         return {partition: (firsts[partition], ends[partition]) for partition in partitions}
 
     def records_at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, StoredRecord]:
@@ -147,8 +147,9 @@ class KafkaReplayLog:
 
     def position(self) -> int:
         """The size of dead.letters, to which every commit adds, even one that is not finished."""
-        ends = self._reader.end_offsets(
-            self._catalog.dead_letters.name, range(self._partitions), IsolationLevel.READ_UNCOMMITTED
+        topic, partitions = self._catalog.dead_letters.name, range(self._partitions)
+        ends = _patiently(
+            lambda: self._reader.end_offsets(topic, partitions, IsolationLevel.READ_UNCOMMITTED)
         )
         return sum(ends.values())
 
@@ -159,6 +160,18 @@ class KafkaReplayLog:
             self._writer.commit(records, (), b"")
         except FatalError as exc:
             raise FatalError(f"another replay may have begun, which goes on with the rest: {exc}") from exc
+
+
+def _patiently(ask: Callable[[], dict[int, int]]) -> dict[int, int]:
+    """The answer; a partition may have no leader for a moment."""
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            return ask()
+        except UnreachableError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _any_topic(catalog: Catalog, name: str) -> TopicSpec:
