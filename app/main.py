@@ -26,17 +26,19 @@ from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, Ka
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
+from app.adapters.settings_options import letter_policy, resolve_options
 from app.domain.brake import BrakePolicy
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet
 from app.domain.engage_calls import CALL_TYPES, EngageCalls
 from app.domain.explanation import Explainer
+from app.domain.letter_limits import LetterLimits
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.plan import Plan
 from app.domain.published import Published, cleared_by, definitions_of, to_publish_at_start
-from app.domain.resolution import ResolveOptions, Resolver
+from app.domain.resolution import Resolver
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
 from app.pipeline.auto_create import AutoCreate
@@ -350,6 +352,7 @@ class Worker:
             counters,
             catalog,
             settings.partitions,
+            LetterLimits(letter_policy(settings)),
         )
         delivery = Delivery(
             (),
@@ -376,7 +379,16 @@ class Worker:
         )
         return Pipeline(
             stages=Stages(
-                ResolveStage(self._resolver(compile_audiences(())), writer, lanes, clock, counters, catalog),
+                ResolveStage(
+                    self._resolver(compile_audiences(())),
+                    writer,
+                    lanes,
+                    clock,
+                    counters,
+                    catalog,
+                    LetterLimits(letter_policy(settings)),
+                    keep_raw=settings.dead_letters_keep_raw,
+                ),
                 evaluate,
                 delivery,
                 lanes,
@@ -428,16 +440,7 @@ class Worker:
         )
 
     def _resolver(self, plan: Plan) -> Resolver:
-        settings = self._settings
-        return Resolver(
-            plan,
-            ResolveOptions(
-                default_country=settings.default_country.upper() if settings.default_country else None,
-                max_event_bytes=settings.max_event_bytes,
-                legacy_journeys=settings.legacy_journeys,
-                blocked=settings.blocked,
-            ),
-        )
+        return Resolver(plan, resolve_options(self._settings))
 
     def _explainer(self, number: int) -> Explainer:
         """Of the version that a partition runs by."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -232,3 +232,37 @@ class RawRecord(Protocol):
 
     @property
     def value(self) -> bytes | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as it was read by its place; implements `RawRecord`."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class ReplayLog(Protocol):
+    """What replaying dead letters needs of Kafka. Every call blocks and may raise UnreachableError."""
+
+    def kept(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        """Of each partition the first offset that is kept and the one behind the last; empty: no such topic."""
+
+    def records_at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, StoredRecord]:
+        """The records at these offsets, which are kept, without those that are there no longer."""
+
+    def committed(self, topic: str) -> Mapping[int, int]:
+        """The offset below which the workers are done with a partition; missing where they have said nothing."""
+
+    def newest_deltas(
+        self, partition: int, first: int, keys: Collection[bytes]
+    ) -> Mapping[bytes, bytes | None]:
+        """The newest values of these keys in a partition of audience.memberships, from offset `first` on."""
+
+    def position(self) -> int:
+        """Greater than whatever it was before the last commit."""
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """Make all of it visible at once; FatalError when another replay has begun."""

@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     funnel_events: int | None = Field(default=None, ge=1, le=20_000)
     # Which Engage calls are written to engage.calls of each change of a membership; "off" writes none.
     engage_calls: str = Field(default="off", pattern=r"^(off|identify|track|both)$")
+    # The worker ends where so many records of a partition in a row, or this part of the newest so many, are dead
+    # letters; 0: never.
+    dead_letters_in_a_row: int = Field(default=1_000, ge=0)
+    dead_letters_ratio: float = Field(default=0.5, ge=0, le=1)
+    dead_letters_window: int = Field(default=10_000, ge=1, le=1_000_000)
+    # Whether letters hold the source record itself, so that they outlive it; it holds whatever the call held.
+    dead_letters_keep_raw: bool = False
     batch_rows: int = Field(default=10_000, ge=1, le=10_000)
     batch_seconds: Seconds = 30.0
     facebook_api_url: str = Field(default="https://graph.facebook.com", pattern=r"^https?://")

@@ -23,7 +23,7 @@ class Change(StrEnum):
 
 class Cause(StrEnum):
     """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, that two profiles have
-    become one, or that the definitions are others.
+    become one, that the definitions are others, or that a dead letter is replayed.
     """
 
     EVENT = "event"
@@ -31,6 +31,19 @@ class Cause(StrEnum):
     CLAIM = "claim"
     MERGE = "merge"
     DEFINITION = "definition"
+    REPLAY = "replay"
+
+
+class Repeated(msgspec.Struct, gc=False, frozen=True):
+    """The change that a delta says once more, as it was when Facebook refused it.
+
+    `offset` and `sequence` are that delta's own, whose letters keep their ids should the rows be refused again.
+    `failures`: destination -> how often it has refused them, and when it did so first (epoch milliseconds).
+    """
+
+    offset: int
+    sequence: int
+    failures: dict[str, tuple[int, int]]
 
 
 class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
@@ -48,6 +61,9 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     former sync mode, it did not hear of.
 
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
+
+    `repeats` is there where nothing has changed and the replay of a dead letter asked for the membership once more:
+    `updated` of a member, else `exited`.
     """
 
     audience: str
@@ -59,6 +75,8 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     detected_at: int
     cause: Cause
     version: int = 1
+    # Left out of nearly all deltas.
+    repeats: Repeated | msgspec.UnsetType = msgspec.UNSET
 
 
 def never_entered(delta: MembershipDelta) -> bool:
@@ -66,6 +84,14 @@ def never_entered(delta: MembershipDelta) -> bool:
     are not in the audience, who may be in it from before it was connected.
     """
     return delta.sequence == 1 and delta.change is Change.EXITED
+
+
+class RepeatedModel(StoredMessage):
+    """The same message as a pydantic model."""
+
+    offset: int
+    sequence: int
+    failures: dict[str, tuple[int, int]]
 
 
 class MembershipDeltaModel(StoredMessage):
@@ -80,3 +106,4 @@ class MembershipDeltaModel(StoredMessage):
     detected_at: int
     cause: Cause
     version: int = 1
+    repeats: RepeatedModel | None = None

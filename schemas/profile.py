@@ -29,6 +29,8 @@ MOVED = 5
 # A call of the past, read again for definitions that are newer than it, and the end of such a lane.
 PAST = 6
 PAST_END = 7
+# That a membership is to be said once more, as Facebook has refused its rows.
+REPEAT = 8
 
 VERSION = 1
 
@@ -57,6 +59,19 @@ class Linking(msgspec.Struct, array_like=True, gc=False, frozen=True):
     asker: str = ""
     aliases: dict[str, int] = {}
     state: bytes | None = None
+
+
+class Repeat(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Say the profile's membership of `audience` once more, if its newest delta still has the sequence `expected`.
+
+    The others: see `schemas.membership.Repeated`.
+    """
+
+    audience: str
+    expected: int
+    offset: int
+    sequence: int
+    failures: dict[str, tuple[int, int]]
 
 
 class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -91,6 +106,7 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     definitions: int = 0
     # Of markers: lane -> the offset from which on its calls have been written for that version.
     since: dict[str, int] | None = None
+    repeat: Repeat | None = None
 
 
 class ProfileEventModel(StoredMessage):
@@ -99,7 +115,7 @@ class ProfileEventModel(StoredMessage):
     model_config = ConfigDict(strict=True)
 
     version: int
-    kind: Literal[0, 1, 2, 3, 4, 5, 6, 7]
+    kind: Literal[0, 1, 2, 3, 4, 5, 6, 7, 8]
     lane: str
     offset: int
     index: int
@@ -114,3 +130,4 @@ class ProfileEventModel(StoredMessage):
     linking: tuple[list[str], str, dict[str, int], bytes | None] | None = None
     definitions: int = 0
     since: dict[str, int] | None = None
+    repeat: tuple[str, int, int, int, dict[str, tuple[int, int]]] | None = None

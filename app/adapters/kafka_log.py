@@ -114,7 +114,26 @@ class LogReader:
         ends = {p: end for p, (first, end) in ranges.items() if first < end}
         if not ends:
             return
-        consumer = Consumer(
+        consumer = self._consumer()
+        try:
+            consumer.assign([TopicPartition(topic, p, ranges[p][0]) for p in ends])
+            yield from _until_ends(consumer, ends, stop)
+        finally:
+            consumer.close()
+
+    def spans(self, topic: str, partition: int, spans: Sequence[tuple[int, int]]) -> Iterator[Message]:
+        """The visible records of several (first, end) of one partition, which exist, one span after the other."""
+        consumer = self._consumer()
+        try:
+            for first, end in spans:
+                consumer.assign([TopicPartition(topic, partition, first)])
+                for batch in _until_ends(consumer, {partition: end}, None):
+                    yield from batch
+        finally:
+            consumer.close()
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
             client_config(
                 self._bootstrap_servers,
                 # librdkafka wants a name even where no group is joined and nothing committed.
@@ -128,11 +147,6 @@ class LogReader:
                 fetch_max_bytes=_FETCH_BYTES,
             )
         )
-        try:
-            consumer.assign([TopicPartition(topic, p, ranges[p][0]) for p in ends])
-            yield from _until_ends(consumer, ends, stop)
-        finally:
-            consumer.close()
 
     def latest_values(self, topic: str, partitions: int) -> dict[bytes, bytes]:
         """The newest value of every key of a compacted topic; a tombstone removes its key."""

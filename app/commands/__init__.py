@@ -11,6 +11,7 @@ from app.errors import AudienceSyncError
 
 COMMANDS = {
     "audiences": "see and change the audiences that workers run",
+    "dead-letters": "list, show and replay what could not be processed",
     "demo": "replay real purchases through a whole local system and check the result",
     "events": "list the events and properties that the source topic has",
     "explain": "show which audiences a profile is in, and why",
@@ -34,7 +35,7 @@ class _LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"app.commands.{cmd_name}").command
+        command = importlib.import_module(f"app.commands.{cmd_name.replace('-', '_')}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"app.commands.{cmd_name}.command is not a click command")
         return command

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from app.domain.delivery import Refusal, words
 from app.domain.users_requests import RowSource, UsersRequest
 from schemas.dead_letter import DeadLetter, FacebookRefusal, Origin, Reason, dead_letter_id
@@ -60,17 +62,21 @@ def _letter(
 ) -> DeadLetter:
     source: RowSource = request.sources[place]
     delta = source.delta
+    offset, sequence, attempts, first = source.offset, delta.sequence, context.attempts, context.at
+    if delta.repeats is not msgspec.UNSET:
+        # The letter of the first time, once more.
+        offset, sequence = delta.repeats.offset, delta.repeats.sequence
+        before, first = delta.repeats.failures.get(context.destination, (0, context.at))
+        attempts += before
     origin = Origin(
         topic=context.topic,
         partition=context.partition,
-        offset=source.offset,
+        offset=offset,
         key=membership_key(delta.audience, delta.profile).decode(),
     )
     return DeadLetter(
         # The destination stands for the audience: one delta may be refused by several ad accounts.
-        id=dead_letter_id(
-            "deliver", origin, source.index, context.destination, delta.profile, delta.sequence
-        ),
+        id=dead_letter_id("deliver", origin, source.index, context.destination, delta.profile, sequence),
         stage="deliver",
         reason=reason,
         detail=detail,
@@ -79,9 +85,9 @@ def _letter(
         audience=delta.audience,
         destination=context.destination,
         profile=delta.profile,
-        sequence=delta.sequence,
-        attempts=context.attempts,
-        first_failed_at=context.at,
+        sequence=sequence,
+        attempts=attempts,
+        first_failed_at=first,
         last_failed_at=context.at,
         record={"change": delta.change.value, "row": request.row(place)},
     )

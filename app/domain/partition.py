@@ -40,6 +40,7 @@ from app.domain.plan import joined
 from app.domain.plan_switch import PlanSwitch, reclaim
 from app.domain.plan_versions import PlanVersions
 from app.domain.profile_ids import WITHOUT_USER, display_name
+from app.domain.repeating import said_again
 from app.domain.resending import resend, rows_sent
 from app.domain.rows import is_identified
 from app.domain.state import (
@@ -270,6 +271,27 @@ class AudiencePartition:
             due = next_due(state, self.plan, Instant(now, now, now), state.feeds, facts=True)
             if due < state.wake:
                 self.arm(profile, state, due)
+
+    # --- once more ---
+
+    def apply_repeat(self, profile: str, event: ProfileEvent) -> None:
+        """Says a membership once more, unless it has changed since that was asked for; a redelivery is dropped."""
+        self._evaluated.records_in += 1
+        self._record_changed = True
+        if not self.clock.accept(event.lane, event.offset, event.index):
+            self._evaluated.dropped[DropReason.DUPLICATE.value] += 1
+            return
+        state = self.find(profile)
+        delta = (
+            None if state is None else said_again(profile, state, self._switch.full, event, self.clock.now)
+        )
+        if state is None or delta is None:
+            self._evaluated.dropped[DropReason.SUPERSEDED.value] += 1
+            return
+        self.put(profile, state)
+        # Nobody has entered or left: it is in no tally.
+        self._deltas.append(delta)
+        self._evaluated.records_out += 1
 
     # --- time ---
 

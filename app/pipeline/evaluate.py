@@ -16,10 +16,11 @@ import msgspec
 import orjson
 
 from app.domain.identity import holds_a_profile
+from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.ports import GroupOffset, Record
 from schemas.control import RunningRecord
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
-from schemas.profile import MARKER, MERGE, MOVED, PAST_END, ProfileEvent
+from schemas.profile import MARKER, MERGE, MOVED, PAST_END, REPEAT, ProfileEvent
 from topics.partitioning import membership_key, partition_for
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class GroupCommit:
     offsets: list[GroupOffset]
 
 
-def _fits(event: ProfileEvent, feeds: Mapping[str, Feed]) -> bool:
+def fits(event: ProfileEvent, feeds: Mapping[str, Feed]) -> bool:
     """Whether its values are those that the feeds keep; of a feed that is no longer there they are anything."""
     for hit in event.hits:
         feed = feeds.get(hit.feed)
@@ -77,6 +78,7 @@ class EvaluateStage:
         counters: Counters,
         catalog: Catalog,
         partitions: int,
+        limits: LetterLimits | None = None,
     ) -> None:
         self.partitions: dict[int, AudiencePartition] = {}
         self._new_partition = new_partition
@@ -88,6 +90,7 @@ class EvaluateStage:
         self._audience_partitions: dict[str, int] = {}
         self._uncommitted = 0
         self._letters: list[DeadLetter] = []
+        self._limits = limits or LetterLimits(LetterPolicy())
         self._offsets: dict[int, int] = {}
         # Offset behind the last folded record, per partition; for the lag.
         self.folded: dict[int, int] = {}
@@ -144,6 +147,8 @@ class EvaluateStage:
         partition.set_wall(self._clock.now_ms(), steady)
         feeds = partition.plan.feeds
         calls = 0
+        # Places of what could not be read among all that are no markers.
+        buried: list[int] = []
         for record in records:
             event: ProfileEvent | None
             try:
@@ -152,8 +157,9 @@ class EvaluateStage:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 event = None
             # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
-            if event is None or not _fits(event, feeds):
+            if event is None or not fits(event, feeds):
                 self._bury(number, record)
+                buried.append(calls + len(buried))
                 continue
             if partition.may_fire(event):
                 while not partition.foresee(event, MAX_FIRED):
@@ -168,6 +174,12 @@ class EvaluateStage:
             elif event.kind <= PAST_END:
                 partition.apply_past(profile, event)
                 calls += 1
+            elif event.kind == REPEAT:
+                partition.apply_repeat(profile, event)
+                calls += 1
+        if calls or buried:
+            topic = self._catalog.profile_events.name
+            self._limits.note(topic, number, calls + len(buried), buried)
         return calls
 
     def _bury(self, number: int, record: RawRecord) -> None:

@@ -181,6 +181,16 @@ class Installation:
             timeout=PATIENCE_SECONDS,
         )
 
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """A command of the installation that is under way; it is waited for, or killed, by whoever asked."""
+        return subprocess.Popen(
+            [*AUDIENCE_SYNC, *arguments],
+            cwd=ROOT,
+            env=self.environment(0, None),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     # -- workers -----------------------------------------------------------------------------------------------
 
     def environment(self, port: int, instance: str | None) -> dict[str, str]:
