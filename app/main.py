@@ -21,6 +21,7 @@ from app.adapters.clock import SystemClock
 from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.faust_worker import Batch, BatchStage, FaustOptions, FaustWorker
 from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread, reachable
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, KafkaSyncLedger
 from app.adapters.kafka_log import LogReader
@@ -46,6 +47,7 @@ from app.pipeline.follow import Follower, InForce
 from app.pipeline.resolve import ResolveStage
 from app.pipeline.topology import Owned, Pipeline, Stages
 from app.settings import Settings
+from app.web.guard import Access, guard
 from app.web.profiles import ProfileSource, profile_routes
 from app.web.routes import not_found_route, routes
 from app.web.stats import Stats
@@ -97,17 +99,14 @@ class Worker:
         after_step: Step = no_step,
     ) -> None:
         self._settings = settings
+        self._brokers = kafka_connection(settings)
         self._own_definitions = definitions
         self._catalog = settings.catalog
         self._clock = SystemClock()
         self._counters = Counters()
-        self._log = LogReader(settings.kafka_bootstrap_servers)
-        self._topics = TopicAdmin(
-            settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor
-        )
-        self._control = KafkaControl(
-            self._log, settings.kafka_bootstrap_servers, self._catalog, settings.partitions
-        )
+        self._log = LogReader(self._brokers)
+        self._topics = TopicAdmin(self._brokers, settings.partitions, settings.replication_factor)
+        self._control = KafkaControl(self._log, self._brokers, self._catalog, settings.partitions)
         self._after_step = after_step
         self._lags: dict[str, int | None] = {}
         self._explainers: dict[int, Explainer] = {}
@@ -150,26 +149,31 @@ class Worker:
 
     async def _start_and_work(self) -> None:
         token = self._token()
+        access = self._access()
         if not await self._kafka_answers():
             return
         await in_thread(self._threads, self._topics.ensure, self._catalog.all())
         await in_thread(self._threads, self._agree_on_definitions)
         self._faust = faust = FaustWorker(self._faust_options(), self._restore, self._revoked, self._fail)
+        faust.add_middleware(guard(access))
         async with self._graph(token) as graph:
             await self._work(faust, graph)
 
     async def _kafka_answers(self) -> bool:
         """Wait for Kafka as long as it takes; False when stopped meanwhile."""
-        said = False
+        said: str | None = None
         while not self._stopping.is_set():
+            tried_at = self._clock.monotonic()
             try:
-                await in_thread(
-                    self._threads, reachable, self._settings.kafka_bootstrap_servers, KAFKA_TRY_SECONDS
-                )
+                await in_thread(self._threads, reachable, self._brokers, KAFKA_TRY_SECONDS)
             except UnreachableError as exc:
-                if not said:
+                if str(exc) != said:
                     say(f"worker: {exc} Trying again until it answers.")
-                said = True
+                said = str(exc)
+                # A refusal comes at once.
+                pause = KAFKA_TRY_SECONDS - (self._clock.monotonic() - tried_at)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), max(0.0, pause))
             else:
                 return True
         return False
@@ -197,6 +201,11 @@ class Worker:
                 "anything give any token and set AUDIENCE_SYNC_FACEBOOK_MODE=dry_run"
             )
         return token
+
+    def _access(self) -> Access:
+        settings = self._settings
+        # Without pages nobody is let in.
+        return Access(settings.web_host if settings.web_port else "127.0.0.1", settings.web_token)
 
     def _graph(self, token: SecretStr) -> FacebookGraph:
         settings = self._settings
@@ -286,7 +295,7 @@ class Worker:
     def _transactional(self, name: str) -> TransactionalWriter:
         stage = name.partition("-")[0]
         return TransactionalWriter(
-            self._settings.kafka_bootstrap_servers,
+            self._brokers,
             f"{self._catalog.app_id}-{name}",
             lambda step: self._after_step(f"{stage}.{step}"),
         )
@@ -295,7 +304,7 @@ class Worker:
         settings = self._settings
         return FaustOptions(
             app_id=self._catalog.app_id,
-            bootstrap_servers=settings.kafka_bootstrap_servers,
+            bootstrap_servers=self._brokers,
             partitions=settings.partitions,
             table=TABLE,
             web_host=settings.web_host,
@@ -309,7 +318,7 @@ class Worker:
         self, graph: FacebookGraph, evaluate_writer: TransactionalWriter, deliver_writer: TransactionalWriter
     ) -> Pipeline:
         settings, catalog, clock, counters = self._settings, self._catalog, self._clock, self._counters
-        writer = DurableProducer(settings.kafka_bootstrap_servers)
+        writer = DurableProducer(self._brokers)
         letters = KafkaDeadLetters(writer, catalog.dead_letters.name)
         lanes = LaneProgress()
         versions = self._follower.versions

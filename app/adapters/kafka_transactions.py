@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from app.adapters.kafka_client import kafka_reason, producer_config
+from app.adapters.kafka_connection import Brokers
 from app.errors import FatalError
 from app.ports import GroupOffset, Record
 
@@ -47,7 +48,7 @@ class TransactionalWriter:
     offsets, commit); crash tests end the process there.
     """
 
-    def __init__(self, bootstrap_servers: str, transactional_id: str, after_step: Step = no_step) -> None:
+    def __init__(self, bootstrap_servers: Brokers, transactional_id: str, after_step: Step = no_step) -> None:
         self._transactional_id = transactional_id
         self._after_step = after_step
         self._producer = Producer(

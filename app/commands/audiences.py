@@ -11,6 +11,7 @@ import click
 
 from app.adapters.definition_files import read_definitions
 from app.adapters.kafka_client import reachable
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
@@ -65,8 +66,8 @@ def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
     """
     settings = load_settings()
     definitions = _read(file, settings)
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
-    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     admin.ensure(settings.catalog.all())
     applied: DefinitionsRecord | None = None
     found = Changes((), (), ())
@@ -94,8 +95,8 @@ def _read(file: Path, settings: Settings) -> DefinitionSet:
 
 
 def _control(settings: Settings) -> KafkaControl:
-    reader = LogReader(settings.kafka_bootstrap_servers)
-    return KafkaControl(reader, settings.kafka_bootstrap_servers, settings.catalog, settings.partitions)
+    reader = LogReader(kafka_connection(settings))
+    return KafkaControl(reader, kafka_connection(settings), settings.catalog, settings.partitions)
 
 
 def _print_changes(found: Changes, version: int, *, published: bool, as_json: bool) -> None:
@@ -149,8 +150,8 @@ def list_audiences(as_json: bool) -> None:
 
 
 def _published(settings: Settings) -> Published:
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
-    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     topic = settings.catalog.control
     if admin.layouts((topic,))[topic.name] is None:
         return Published()

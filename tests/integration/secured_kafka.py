@@ -1,0 +1,114 @@
+"""A Kafka that asks for certificates and passwords, and the certificates for it, made by openssl."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from app.adapters.kafka_embedded import HOST, EmbeddedKafka, free_port
+
+USER = "audience-sync"
+PASSWORD = "pw-Zq7-secret"
+KEY_PASSWORD = "key-Zq7-secret"
+MECHANISMS = {
+    "SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256,
+    "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512,
+}
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """`broker` is for 127.0.0.1, `stranger` for another host, both signed by `ca`; `other_ca` has signed nothing."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for name in ("ca", "other_ca"):
+            self._openssl(
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                "-keyout", f"{name}.key", "-out", f"{name}.pem",
+            )  # fmt: skip
+        self._sign("broker", "IP:127.0.0.1")
+        self._sign("stranger", "DNS:broker.example.com")
+        self._sign("client", "DNS:client.example.com")
+        self._openssl(
+            "pkcs8", "-topk8", "-in", "client.key", "-out", "client.locked.key",
+            "-passout", f"pass:{KEY_PASSWORD}",
+        )  # fmt: skip
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def _sign(self, name: str, host: str) -> None:
+        (self.folder / f"{name}.ext").write_text(f"subjectAltName={host}\n")
+        self._openssl(
+            "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
+            "-keyout", f"{name}.key", "-out", f"{name}.csr",
+        )  # fmt: skip
+        self._openssl(
+            "x509", "-req", "-days", "2", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+            "-CAcreateserial", "-extfile", f"{name}.ext", "-out", f"{name}.pem",
+        )  # fmt: skip
+        both = (self.folder / f"{name}.key").read_text() + (self.folder / f"{name}.pem").read_text()
+        (self.folder / f"{name}.both.pem").write_text(both)
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
+
+
+class SecuredKafka:
+    """Listeners: SASL_PLAINTEXT and SASL_SSL with PLAIN and SCRAM, SSL with client certificates, whose own
+    certificate is for another host.
+    """
+
+    def __init__(self, certificates: Certificates) -> None:
+        self.ports = {protocol: free_port() for protocol in ("SASL_PLAINTEXT", "SASL_SSL", "SSL")}
+        plain = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
+        own = {name: name for name in ("PLAINTEXT", *self.ports)} | {"CONTROLLER": "PLAINTEXT"}
+        properties = {
+            "listener.security.protocol.map": ",".join(
+                f"{name}:{protocol}" for name, protocol in own.items()
+            ),
+            "sasl.enabled.mechanisms": ",".join(("PLAIN", *MECHANISMS)),
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": certificates.path("broker.both.pem"),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": certificates.path("ca.pem"),
+            "listener.name.ssl.ssl.client.auth": "required",
+            "listener.name.ssl.ssl.keystore.type": "PEM",
+            "listener.name.ssl.ssl.keystore.location": certificates.path("stranger.both.pem"),
+        }
+        for listener in ("sasl_plaintext", "sasl_ssl"):
+            properties[f"listener.name.{listener}.plain.sasl.jaas.config"] = (
+                f'{plain} required user_{USER}="{PASSWORD}";'
+            )
+            for mechanism in MECHANISMS:
+                properties[f"listener.name.{listener}.{mechanism.lower()}.sasl.jaas.config"] = (
+                    f"{scram} required;"
+                )
+        self.broker = EmbeddedKafka(listeners=self.ports, properties=properties)
+
+    def add_user(self) -> None:
+        """Of SCRAM, over the plain listener, which stays open for what tests look at."""
+        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
+        users = [
+            UserScramCredentialUpsertion(
+                USER, ScramCredentialInfo(mechanism, 4096), PASSWORD.encode(), b"salt-of-the-user"
+            )
+            for mechanism in MECHANISMS.values()
+        ]
+        for user in users:
+            for future in admin.alter_user_scram_credentials([user]).values():
+                future.result(30)
+
+    def address(self, protocol: str) -> str:
+        return f"{HOST}:{self.ports[protocol]}"
