@@ -92,7 +92,7 @@ _REFUSED: Final = {
 
 # A variable is taken for librdkafka's when it begins so; others, such as those that Kubernetes sets for a service
 # called kafka, are somebody else's.
-_OF_LIBRDKAFKA: Final = (
+OPTION_VARIABLES: Final = (
     "KAFKA_SASL_",
     "KAFKA_SSL_",
     "KAFKA_ENABLE_SSL_",
@@ -109,7 +109,7 @@ _OF_LIBRDKAFKA: Final = (
 
 def option_of_variable(variable: str) -> str | None:
     """The option that an environment variable stands for; None when it is none, or a setting of its own."""
-    if variable in OWN_SETTINGS.values() or not variable.startswith(_OF_LIBRDKAFKA):
+    if variable in OWN_SETTINGS.values() or not variable.startswith(OPTION_VARIABLES):
         return None
     return variable.removeprefix("KAFKA_").lower().replace("_", ".")
 
