@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.faust_worker import Batch, BatchStage, FaustOptions, FaustWorker
-from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread, reachable
+from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread, reachable, require_usable
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, KafkaSyncLedger
@@ -88,6 +88,7 @@ def fail(exc: BaseException) -> None:
 class Worker:
     """One worker process.
 
+    Raises InvalidInputError for settings that no worker can run with, before anything is started.
     `after_step` is called with each step done of a commit: resolve.produce, resolve.flush, and begin, produce, flush,
     offsets, commit of evaluate and deliver. Crash tests end or stop the process there.
     """
@@ -100,6 +101,9 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._brokers = kafka_connection(settings)
+        self._token = self._required_token()
+        self._access = self._required_access()
+        require_usable(self._brokers)
         self._own_definitions = definitions
         self._catalog = settings.catalog
         self._clock = SystemClock()
@@ -148,15 +152,13 @@ class Worker:
         self._stopping.set()
 
     async def _start_and_work(self) -> None:
-        token = self._token()
-        access = self._access()
         if not await self._kafka_answers():
             return
         await in_thread(self._threads, self._topics.ensure, self._catalog.all())
         await in_thread(self._threads, self._agree_on_definitions)
         self._faust = faust = FaustWorker(self._faust_options(), self._restore, self._revoked, self._fail)
-        faust.add_middleware(guard(access))
-        async with self._graph(token) as graph:
+        faust.add_middleware(guard(self._access))
+        async with self._graph() as graph:
             await self._work(faust, graph)
 
     async def _kafka_answers(self) -> bool:
@@ -193,7 +195,7 @@ class Worker:
         if said is not None:
             say(f"worker: {said}")
 
-    def _token(self) -> SecretStr:
+    def _required_token(self) -> SecretStr:
         token = self._settings.facebook_access_token
         if token is None:
             raise InvalidInputError(
@@ -202,17 +204,17 @@ class Worker:
             )
         return token
 
-    def _access(self) -> Access:
+    def _required_access(self) -> Access:
         settings = self._settings
         # Without pages nobody is let in.
         return Access(settings.web_host if settings.web_port else "127.0.0.1", settings.web_token)
 
-    def _graph(self, token: SecretStr) -> FacebookGraph:
+    def _graph(self) -> FacebookGraph:
         settings = self._settings
         return FacebookGraph(
             settings.facebook_api_url,
             settings.facebook_api_version,
-            token,
+            self._token,
             self._clock,
             settings.facebook_app_secret,
             settings.facebook_timeout_seconds,

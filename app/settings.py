@@ -44,6 +44,8 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 SECURITY_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+# A chain of certificates is the longest of them.
+_MOST_SECRET_BYTES = 65_536
 _WEB_TOKEN_FORM = re.compile(r"[\x21-\x7e]{16,1024}")
 
 
@@ -299,9 +301,14 @@ def _refuse_but(known: set[str], given: Iterable[str], where: str) -> None:
 def _content(name: str, path: str) -> str:
     """A secret's, without what is around it. Raises ValueError naming the variable."""
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        with Path(path).open("rb") as file:
+            content = file.read(_MOST_SECRET_BYTES + 1)
+        text = content.decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise ValueError(f"{name}_FILE: {path} cannot be read ({type(exc).__name__})") from None
+    if len(content) > _MOST_SECRET_BYTES:
+        raise ValueError(f"{name}_FILE: {path} is longer than {_MOST_SECRET_BYTES:,} bytes")
+    return text
 
 
 def _refuse_unused(values: Mapping[str, object], protocol: str, wanted: str) -> None:

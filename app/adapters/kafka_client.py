@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from app.adapters.kafka_connection import Brokers, as_connection
 from app.adapters.kafka_options import SECRET_OPTIONS
+from app.adapters.kafka_security import faust_settings
 from app.errors import FatalError, InvalidInputError, UnreachableError
 from topics.spec import MAX_RECORD_BYTES
 
@@ -95,13 +96,7 @@ def reachable(bootstrap_servers: Brokers, timeout_seconds: float) -> None:
         if error.code() in _NOT_LET_IN:
             refusals.append(error)
 
-    config = {**client_config(bootstrap_servers), "error_cb": note}
-    try:
-        admin = AdminClient(config)
-    except KafkaException as exc:
-        raise InvalidInputError(
-            f"Kafka's settings cannot be used: {_without_secrets(exc, bootstrap_servers)}"
-        ) from None
+    admin = _admin(bootstrap_servers, error_cb=note)
     deadline = time.monotonic() + timeout_seconds
     while True:
         left = deadline - time.monotonic()
@@ -120,6 +115,23 @@ def reachable(bootstrap_servers: Brokers, timeout_seconds: float) -> None:
             ) from exc
         else:
             return
+
+
+def require_usable(bootstrap_servers: Brokers) -> None:
+    """Raises InvalidInputError for options that librdkafka does not know, and for certificates that either client
+    cannot read.
+    """
+    _admin(bootstrap_servers, error_cb=_ignore_error)
+    faust_settings(as_connection(bootstrap_servers))
+
+
+def _admin(brokers: Brokers, error_cb: Callable[[KafkaError], None]) -> AdminClient:
+    try:
+        return AdminClient(client_config(brokers) | {"error_cb": error_cb})
+    except KafkaException as exc:
+        raise InvalidInputError(
+            f"Kafka's settings cannot be used: {_without_secrets(exc, brokers)}"
+        ) from None
 
 
 def _not_let_in(bootstrap_servers: Brokers, error: KafkaError) -> str:

@@ -61,8 +61,16 @@ class TransactionalWriter:
         self._refused: str | None = None
 
     def start(self) -> None:
-        """End what an earlier holder of the id left open and fence it; waits for Kafka as long as it takes."""
-        self._until_done(lambda: self._producer.init_transactions(_STEP_SECONDS))
+        """End what an earlier holder of the id left open and fence it; waits for Kafka as long as it takes.
+
+        Raises FatalError when Kafka refuses, for want of a right above all.
+        """
+        try:
+            self._until_done(lambda: self._producer.init_transactions(_STEP_SECONDS))
+        except KafkaException as exc:
+            raise FatalError(
+                f"Kafka lets {self._transactional_id} begin no transactions ({kafka_reason(exc)})"
+            ) from exc
 
     def commit(
         self, records: Sequence[Record], offsets: Iterable[GroupOffset], group_metadata: bytes

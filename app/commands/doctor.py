@@ -13,9 +13,8 @@ import click
 from app.adapters.clock import SystemClock
 from app.adapters.definition_files import read_definitions
 from app.adapters.facebook_graph import FacebookGraph
-from app.adapters.kafka_client import reachable
+from app.adapters.kafka_client import reachable, require_usable
 from app.adapters.kafka_connection import kafka_connection
-from app.adapters.kafka_security import faust_settings
 from app.adapters.kafka_topics import TopicAdmin
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import DefinitionSet
@@ -111,7 +110,7 @@ def _kafka(settings: Settings) -> Finding:
     connection = kafka_connection(settings)
     try:
         # Both clients have to be able to use what they are given.
-        faust_settings(connection)
+        require_usable(connection)
         reachable(connection, UNREACHABLE_SECONDS)
     except AudienceSyncError as error:
         fix = "KAFKA_BOOTSTRAP_SERVERS and the other KAFKA_ settings; see `audience-sync settings`"

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
+    ResourcePatternType,
+    ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
@@ -16,6 +21,7 @@ from confluent_kafka.admin import (
 from app.adapters.kafka_embedded import HOST, EmbeddedKafka, free_port
 
 USER = "audience-sync"
+LIMITED = "limited"
 PASSWORD = "pw-Zq7-secret"
 KEY_PASSWORD = "key-Zq7-secret"
 MECHANISMS = {
@@ -78,6 +84,9 @@ class SecuredKafka:
             "listener.security.protocol.map": ",".join(
                 f"{name}:{protocol}" for name, protocol in own.items()
             ),
+            # Everybody but LIMITED may do everything.
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:ANONYMOUS;User:{USER};User:CN=client",
             "sasl.enabled.mechanisms": ",".join(("PLAIN", *MECHANISMS)),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": certificates.path("broker.both.pem"),
@@ -97,18 +106,33 @@ class SecuredKafka:
                 )
         self.broker = EmbeddedKafka(listeners=self.ports, properties=properties)
 
-    def add_user(self) -> None:
+    def add_users(self) -> None:
         """Of SCRAM, over the plain listener, which stays open for what tests look at."""
-        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
+        admin = self.admin()
         users = [
             UserScramCredentialUpsertion(
-                USER, ScramCredentialInfo(mechanism, 4096), PASSWORD.encode(), b"salt-of-the-user"
+                user, ScramCredentialInfo(mechanism, 4096), PASSWORD.encode(), b"salt-of-the-user"
             )
             for mechanism in MECHANISMS.values()
+            for user in (USER, LIMITED)
         ]
         for user in users:
             for future in admin.alter_user_scram_credentials([user]).values():
                 future.result(30)
+
+    def allow(self, rights: list[tuple[ResourceType, str, ResourcePatternType, list[AclOperation]]]) -> None:
+        """Let LIMITED do these operations, and no other."""
+        bindings = [
+            AclBinding(kind, name, pattern, f"User:{LIMITED}", "*", operation, AclPermissionType.ALLOW)
+            for kind, name, pattern, operations in rights
+            for operation in operations
+        ]
+        admin = self.admin()
+        for future in admin.create_acls(bindings).values():
+            future.result(30)
+
+    def admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
 
     def address(self, protocol: str) -> str:
         return f"{HOST}:{self.ports[protocol]}"

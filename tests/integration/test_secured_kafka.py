@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
 from app.adapters.kafka_client import reachable
 from app.adapters.kafka_connection import kafka_connection
@@ -20,7 +21,7 @@ from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
 from app.settings import load_settings
 from tests.integration.installation import AUDIENCE_SYNC, ROOT, Installation, wait_until
 from tests.integration.purchases import AUDIENCES, NAMES, as_events, expected_members, make_orders
-from tests.integration.secured_kafka import KEY_PASSWORD, PASSWORD, USER, Certificates, SecuredKafka
+from tests.integration.secured_kafka import KEY_PASSWORD, LIMITED, PASSWORD, USER, Certificates, SecuredKafka
 
 WRONG = "wrong-Zq7-secret"
 
@@ -38,7 +39,7 @@ def certificates(
 def kafka(certificates: Certificates, started_kafka: Callable[[EmbeddedKafka], None]) -> SecuredKafka:
     secured = SecuredKafka(certificates)
     started_kafka(secured.broker)
-    secured.add_user()
+    secured.add_users()
     return secured
 
 
@@ -76,7 +77,12 @@ def assert_delivers(installation: Installation) -> None:
     produced = installation.command("produce", str(file))
     assert (produced.returncode, produced.stdout) == (0, f"{len(events)}\n"), produced.stderr
     worker = installation.start_worker()
-    wait_until(worker.ready, lambda: worker.said)
+
+    def ready() -> bool:
+        assert worker.process.poll() is None, worker.said
+        return worker.ready()
+
+    wait_until(ready, lambda: worker.said)
     expected = {NAMES[key]: people for key, people in expected_members(orders).items() if people}
     assert expected
 
@@ -140,6 +146,33 @@ def test_a_worker_delivers_with_a_password_alone(
     )
 
 
+def test_the_documented_rights_are_enough(
+    kafka: SecuredKafka, certificates: Certificates, installed: Callable[..., Installation]
+) -> None:
+    """Those of docs/operations.md, without Create: the topics are there."""
+    installation = installed(with_password(kafka, certificates, KAFKA_SASL_USERNAME=LIMITED))
+    prefix, group = installation.prefix, installation.catalog.app_id
+    topics = [AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS]
+    kafka.allow(
+        [
+            (ResourceType.TOPIC, prefix, ResourcePatternType.PREFIXED, topics),
+            *(
+                (ResourceType.GROUP, name, ResourcePatternType.LITERAL, [AclOperation.READ])
+                for name in (group, "audience-sync-reader")
+            ),
+            (
+                ResourceType.TRANSACTIONAL_ID,
+                group,
+                ResourcePatternType.PREFIXED,
+                [AclOperation.WRITE, AclOperation.DESCRIBE],
+            ),
+        ]
+    )
+    assert_delivers(installation)
+    examined = installation.command("doctor")
+    assert examined.returncode == 0, examined.stdout
+
+
 # -- what is not let in --------------------------------------------------------------------------------------------
 
 
@@ -201,6 +234,32 @@ def test_settings_that_cannot_be_used_are_told_at_once(
 ) -> None:
     error = refused(monkeypatch, with_certificate(kafka, certificates, **changed))
     assert isinstance(error, InvalidInputError)
+
+
+def test_a_worker_refuses_certificates_that_it_cannot_read(
+    kafka: SecuredKafka, certificates: Certificates, installed: Callable[..., Installation]
+) -> None:
+    installation = installed(with_certificate(kafka, certificates))
+    for name in ("KAFKA_SSL_CA_LOCATION", "KAFKA_SSL_CERTIFICATE_LOCATION"):
+        worker = installation.start_worker(settings={name: "/nowhere.pem"})
+        assert worker.ended() == 2, worker.said
+        assert worker.said.startswith("error: ")
+        assert "Traceback" not in worker.said
+
+
+def test_a_worker_without_rights_says_so_and_ends(
+    kafka: SecuredKafka, certificates: Certificates, installed: Callable[..., Installation]
+) -> None:
+    """It does not wait for threads of its own that wait for Kafka."""
+    installation = installed(with_password(kafka, certificates, KAFKA_SASL_USERNAME=LIMITED))
+    prefix, group = installation.prefix, installation.catalog.app_id
+    topics = [AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE]
+    kafka.allow([(ResourceType.TOPIC, prefix, ResourcePatternType.PREFIXED, topics)])
+    worker = installation.start_worker()
+    assert worker.ended() == 1, worker.said
+    assert f"error: Kafka lets {group}-control begin no transactions" in worker.said
+    assert "AUTHORIZATION_FAILED" in worker.said
+    assert "Traceback" not in worker.said
 
 
 def test_a_worker_with_a_wrong_password_says_so_once_and_waits(

@@ -109,6 +109,7 @@ REFUSED = [
     ({"KAFKA_OPTIONS": '{"client.rack": null}'}, "client.rack: expected a text"),
     ({"KAFKA_OPTIONS": '{"client.rack": ["a"]}'}, "client.rack: expected a text"),
     ({"KAFKA_OPTIONS": "socket.timeout.ms=3"}, "KAFKA_OPTIONS: expected a JSON object"),
+    ({**SASL, "KAFKA_SASL_PASSWORD": "", "KAFKA_SASL_PASSWORD_FILE": "/dev/zero"}, "KAFKA_SASL_PASSWORD_FILE: /dev/zero is longer"),
     ({"KAFKA_OPTIONS": "[1]"}, "KAFKA_OPTIONS: .*expected names and values"),
 ]  # fmt: skip
 

@@ -36,7 +36,5 @@ def test_every_client_of_librdkafka_is_configured_in_one_place() -> None:
         for call in calls(ast.parse(text), {"Producer", "Consumer", "AdminClient"}):
             made += 1
             argument = ast.unparse(call.args[0])
-            assert argument.startswith(("client_config(", "producer_config(")) or (
-                path.name == "kafka_client.py" and argument == "config"
-            ), f"{path.name}: {argument}"
+            assert argument.startswith(("client_config(", "producer_config(")), f"{path.name}: {argument}"
     assert made >= 5
