@@ -24,7 +24,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from app.adapters.kafka_options import OWN_SETTINGS, SECRET_OPTIONS, checked_options, option_of_variable
+from app.adapters.kafka_options import (
+    OIDC_NEEDED,
+    OWN_SETTINGS,
+    SECRET_OPTIONS,
+    checked_options,
+    option_of_variable,
+)
 from app.errors import InvalidInputError
 from topics.catalog import Catalog
 
@@ -43,7 +49,7 @@ FROM_FILES = (*(name for name in _UNPREFIXED if name != "KAFKA_OPTIONS"), _WEB_T
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 SECURITY_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
-SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 # A chain of certificates is the longest of them.
 _MOST_SECRET_BYTES = 65_536
 _WEB_TOKEN_FORM = re.compile(r"[\x21-\x7e]{16,1024}")
@@ -163,8 +169,8 @@ class Settings(BaseSettings):
     def _known_mechanism(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        if value.upper() in ("OAUTHBEARER", "GSSAPI"):
-            raise ValueError(f"{value.upper()} is not supported: choose one of {', '.join(SASL_MECHANISMS)}")
+        if value.upper() == "GSSAPI":
+            raise ValueError(f"GSSAPI is not supported: choose one of {', '.join(SASL_MECHANISMS)}")
         if value.upper() not in SASL_MECHANISMS:
             raise ValueError(f"expected one of {', '.join(SASL_MECHANISMS)}")
         return value.upper()
@@ -202,12 +208,19 @@ class Settings(BaseSettings):
             "KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM": self.kafka_ssl_endpoint_identification_algorithm,
             **{name: True for name in self.kafka_options if name.startswith(("ssl.", "enable.ssl."))},
         }
-        if protocol.startswith("sasl_"):
+        tokens = [name for name in self.kafka_options if name.startswith("sasl.oauthbearer.")]
+        if self.kafka_sasl_mechanism == "OAUTHBEARER" and protocol.startswith("sasl_"):
+            _require_oidc({name: value.get_secret_value() for name, value in self.kafka_options.items()})
+            del sasl["KAFKA_SASL_MECHANISM"]
+            _refuse_unused(sasl, f"{protocol} with OAUTHBEARER", "PLAIN or SCRAM")
+            tokens = []
+        elif protocol.startswith("sasl_"):
             for name, value in sasl.items():
                 if value is None:
                     raise ValueError(f"KAFKA_SECURITY_PROTOCOL is {protocol}: set {name} too")
         else:
             _refuse_unused(sasl, protocol, "sasl_ssl or sasl_plaintext")
+        _refuse_unused(dict.fromkeys(tokens, True), protocol, "sasl_ssl with OAUTHBEARER")
         if not protocol.endswith("ssl"):
             _refuse_unused(tls, protocol, "ssl or sasl_ssl")
         if self.kafka_ssl_key_location and not self.kafka_ssl_certificate_location:
@@ -309,6 +322,16 @@ def _content(name: str, path: str) -> str:
     if len(content) > _MOST_SECRET_BYTES:
         raise ValueError(f"{name}_FILE: {path} is longer than {_MOST_SECRET_BYTES:,} bytes")
     return text
+
+
+def _require_oidc(options: Mapping[str, str]) -> None:
+    for name in OIDC_NEEDED:
+        if name not in options:
+            raise ValueError(f"OAUTHBEARER needs {name}: set KAFKA_{name.replace('.', '_').upper()}")
+    if options["sasl.oauthbearer.method"] != "oidc":
+        raise ValueError(
+            "sasl.oauthbearer.method: expected oidc, client credentials for tokens of an endpoint"
+        )
 
 
 def _refuse_unused(values: Mapping[str, object], protocol: str, wanted: str) -> None:

@@ -76,7 +76,7 @@ def kafka_reason(error: KafkaException) -> str:
 
 # What librdkafka goes on trying by itself, and what waiting alone does not mend.
 _NOT_LET_IN = {
-    KafkaError._AUTHENTICATION: "does not accept the user: are KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and "  # noqa: SLF001 - librdkafka's name
+    KafkaError._AUTHENTICATION: "does not accept the user: are KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD (with OAUTHBEARER: KAFKA_SASL_OAUTHBEARER_...) and "  # noqa: SLF001 - librdkafka's name
     "KAFKA_SASL_MECHANISM right?",
     KafkaError._SSL: "cannot be spoken to over TLS: are KAFKA_SECURITY_PROTOCOL and the KAFKA_SSL_ settings right?",  # noqa: SLF001 - as above
 }

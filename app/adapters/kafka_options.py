@@ -31,13 +31,28 @@ OWN_SETTINGS: Final = {
 _OTHER_NAMES: Final = {"metadata.broker.list": "bootstrap.servers", "sasl.mechanisms": "sasl.mechanism"}
 
 # Never shown.
-SECRET_OPTIONS: Final = frozenset({"sasl.password", "ssl.key.password", "ssl.key.pem"})
+SECRET_OPTIONS: Final = frozenset(
+    {"sasl.oauthbearer.client.secret", "sasl.password", "ssl.key.password", "ssl.key.pem"}
+)
+
+# Client credentials, exchanged for a token at an endpoint; the first four are needed.
+OIDC: Final = (
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.token.endpoint.url",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.extensions",
+)
+OIDC_NEEDED: Final = OIDC[:4]
 
 # What aiokafka is told in its own words.
 TRANSLATED: Final = frozenset(
     {
         "client.id",
         "connections.max.idle.ms",
+        *OIDC,
+        "https.ca.location",
         "enable.ssl.certificate.verification",
         "metadata.max.age.ms",
         "ssl.ca.pem",
@@ -56,9 +71,10 @@ _NO_TWIN: Final = "Faust's client has nothing like it"
 _DECIDED: Final = "Audience Sync decides it itself, as its guarantees rest on it"
 # By the beginning of the name.
 _REFUSED: Final = {
-    "sasl.kerberos.": "GSSAPI is not supported: choose PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
-    "sasl.oauthbearer.": "OAUTHBEARER is not supported: choose PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
-    "enable.sasl.oauthbearer.": "OAUTHBEARER is not supported: choose PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+    "sasl.kerberos.": "GSSAPI is not supported: choose PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
+    "sasl.oauthbearer.": "tokens come from an endpoint for client credentials alone",
+    "enable.sasl.oauthbearer.": "tokens come from an endpoint for client credentials alone",
+    "https.": _NO_TWIN,
     "sasl.": _NO_TWIN,
     "ssl.keystore.": _PEM,
     "ssl_": _NO_TWIN,
@@ -95,6 +111,7 @@ _REFUSED: Final = {
 OPTION_VARIABLES: Final = (
     "KAFKA_SASL_",
     "KAFKA_SSL_",
+    "KAFKA_HTTPS_",
     "KAFKA_ENABLE_SSL_",
     "KAFKA_SOCKET_",
     "KAFKA_BROKER_ADDRESS_",

@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from faust.auth import SASLCredentials, SSLCredentials
+from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
 
 from app.adapters.kafka_connection import KafkaConnection
+from app.adapters.kafka_oauth import OidcTokens
 from app.errors import InvalidInputError
 
 _TRUE = frozenset({"true", "t", "1", "yes"})
@@ -41,10 +42,12 @@ def aiokafka_settings(connection: KafkaConnection) -> dict[str, int]:
     return {ours: int(options[name]) for name, ours in _AIOKAFKA_NUMBERS.items() if name in options}
 
 
-def _credentials(options: Mapping[str, str]) -> SASLCredentials | SSLCredentials | None:
+def _credentials(options: Mapping[str, str]) -> SASLCredentials | OAuthCredentials | SSLCredentials | None:
     protocol = options.get("security.protocol", "plaintext")
     context = tls_context(options) if protocol in ("ssl", "sasl_ssl") else None
     if protocol in ("sasl_plaintext", "sasl_ssl"):
+        if options["sasl.mechanism"] == "OAUTHBEARER":
+            return OAuthCredentials(oauth_cb=OidcTokens(options), ssl_context=context)
         return SASLCredentials(
             username=options["sasl.username"],
             password=options["sasl.password"],

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import threading
+import time
+from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from confluent_kafka.admin import (
     AclBinding,
@@ -23,6 +29,7 @@ from app.adapters.kafka_embedded import HOST, EmbeddedKafka, free_port
 USER = "audience-sync"
 LIMITED = "limited"
 PASSWORD = "pw-Zq7-secret"
+CLIENT = "client-of-the-endpoint"
 KEY_PASSWORD = "key-Zq7-secret"
 MECHANISMS = {
     "SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256,
@@ -78,6 +85,7 @@ class SecuredKafka:
     def __init__(self, certificates: Certificates) -> None:
         self.ports = {protocol: free_port() for protocol in ("SASL_PLAINTEXT", "SASL_SSL", "SSL")}
         plain = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        bearer = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
         scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
         own = {name: name for name in ("PLAINTEXT", *self.ports)} | {"CONTROLLER": "PLAINTEXT"}
         properties = {
@@ -87,7 +95,7 @@ class SecuredKafka:
             # Everybody but LIMITED may do everything.
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": f"User:ANONYMOUS;User:{USER};User:CN=client",
-            "sasl.enabled.mechanisms": ",".join(("PLAIN", *MECHANISMS)),
+            "sasl.enabled.mechanisms": ",".join(("PLAIN", "OAUTHBEARER", *MECHANISMS)),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": certificates.path("broker.both.pem"),
             "ssl.truststore.type": "PEM",
@@ -99,6 +107,10 @@ class SecuredKafka:
         for listener in ("sasl_plaintext", "sasl_ssl"):
             properties[f"listener.name.{listener}.plain.sasl.jaas.config"] = (
                 f'{plain} required user_{USER}="{PASSWORD}";'
+            )
+            # Takes tokens that nobody has signed.
+            properties[f"listener.name.{listener}.oauthbearer.sasl.jaas.config"] = (
+                f'{bearer} required unsecuredLoginStringClaim_sub="broker";'
             )
             for mechanism in MECHANISMS:
                 properties[f"listener.name.{listener}.{mechanism.lower()}.sasl.jaas.config"] = (
@@ -136,3 +148,41 @@ class SecuredKafka:
 
     def address(self, protocol: str) -> str:
         return f"{HOST}:{self.ports[protocol]}"
+
+
+class TokenEndpoint:
+    """Gives tokens for USER to whoever knows CLIENT and PASSWORD, and counts them."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        endpoint = self
+
+        class Page(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                known = b64encode(f"{CLIENT}:{PASSWORD}".encode()).decode()
+                allowed = self.headers["Authorization"] == f"Basic {known}"
+                allowed = allowed and form == {"grant_type": ["client_credentials"], "scope": ["kafka"]}
+                endpoint.given += allowed
+                self.send_response(200 if allowed else 401)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                token = {"access_token": _token(), "token_type": "Bearer", "expires_in": 3600}
+                self.wfile.write(json.dumps(token if allowed else {"error": "invalid_client"}).encode())
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer((HOST, 0), Page)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://{HOST}:{self.server.server_port}/token"
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def _token() -> str:
+    now = int(time.time())
+    parts = ({"alg": "none"}, {"sub": USER, "iat": now, "exp": now + 3600})
+    return ".".join([*(urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts), ""])

@@ -21,7 +21,16 @@ from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
 from app.settings import load_settings
 from tests.integration.installation import AUDIENCE_SYNC, ROOT, Installation, wait_until
 from tests.integration.purchases import AUDIENCES, NAMES, as_events, expected_members, make_orders
-from tests.integration.secured_kafka import KEY_PASSWORD, LIMITED, PASSWORD, USER, Certificates, SecuredKafka
+from tests.integration.secured_kafka import (
+    CLIENT,
+    KEY_PASSWORD,
+    LIMITED,
+    PASSWORD,
+    USER,
+    Certificates,
+    SecuredKafka,
+    TokenEndpoint,
+)
 
 WRONG = "wrong-Zq7-secret"
 
@@ -144,6 +153,53 @@ def test_a_worker_delivers_with_a_password_alone(
             }
         )
     )
+
+
+@pytest.fixture
+def endpoint() -> Iterator[TokenEndpoint]:
+    made = TokenEndpoint()
+    yield made
+    made.close()
+
+
+def with_tokens(
+    kafka: SecuredKafka, certificates: Certificates, endpoint: TokenEndpoint, **changed: str
+) -> dict[str, str]:
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.address("SASL_SSL"),
+        "KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+        "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+        "KAFKA_SASL_OAUTHBEARER_METHOD": "oidc",
+        "KAFKA_SASL_OAUTHBEARER_CLIENT_ID": CLIENT,
+        "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET": PASSWORD,
+        "KAFKA_SASL_OAUTHBEARER_SCOPE": "kafka",
+        "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": endpoint.url,
+        "KAFKA_SSL_CA_LOCATION": certificates.path("ca.pem"),
+        **changed,
+    }
+
+
+def test_a_worker_delivers_with_tokens(
+    kafka: SecuredKafka,
+    certificates: Certificates,
+    endpoint: TokenEndpoint,
+    installed: Callable[..., Installation],
+) -> None:
+    assert_delivers(installed(with_tokens(kafka, certificates, endpoint)))
+    assert endpoint.given > 0
+
+
+def test_a_wrong_secret_is_said_and_not_shown(
+    kafka: SecuredKafka,
+    certificates: Certificates,
+    endpoint: TokenEndpoint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = with_tokens(kafka, certificates, endpoint, KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET=WRONG)
+    error = refused(monkeypatch, wrong)
+    assert isinstance(error, UnreachableError)
+    assert "KAFKA_SASL_OAUTHBEARER_" in str(error)
+    assert endpoint.given == 0
 
 
 def test_the_documented_rights_are_enough(

@@ -20,6 +20,16 @@ SASL = {
 }
 
 
+TOKENS = {
+    "KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+    "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+    "KAFKA_SASL_OAUTHBEARER_METHOD": "oidc",
+    "KAFKA_SASL_OAUTHBEARER_CLIENT_ID": "client",
+    "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET": SECRET,
+    "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": "https://id.example.com/token",
+}
+
+
 def given(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) -> KafkaConnection:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -84,7 +94,11 @@ def test_variables_of_others_mean_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 REFUSED = [
     ({"KAFKA_SECURITY_PROTOCOL": "tls"}, "KAFKA_SECURITY_PROTOCOL: .*sasl_ssl"),
-    ({**SASL, "KAFKA_SASL_MECHANISM": "OAUTHBEARER"}, "KAFKA_SASL_MECHANISM: .*OAUTHBEARER is not supported"),
+    ({**SASL, "KAFKA_SASL_MECHANISM": "OAUTHBEARER"}, "OAUTHBEARER needs sasl.oauthbearer.method: set KAFKA_SASL_OAUTHBEARER_METHOD"),
+    ({**TOKENS, "KAFKA_SASL_OAUTHBEARER_METHOD": "default"}, "sasl.oauthbearer.method: expected oidc"),
+    ({**TOKENS, "KAFKA_SASL_PASSWORD": SECRET}, "KAFKA_SASL_PASSWORD is set, and .* OAUTHBEARER, which makes no use of it"),
+    ({**TOKENS, "KAFKA_SASL_OAUTHBEARER_GRANT_TYPE": "x"}, "sasl.oauthbearer.grant.type: cannot be set"),
+    ({**SASL, "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET": SECRET}, "sasl.oauthbearer.client.secret is set, and .* makes no use"),
     ({**SASL, "KAFKA_SASL_MECHANISM": "GSSAPI"}, "KAFKA_SASL_MECHANISM: .*GSSAPI is not supported"),
     ({**SASL, "KAFKA_SASL_MECHANISM": "MD5"}, "KAFKA_SASL_MECHANISM: .*SCRAM-SHA-512"),
     ({**SASL, "KAFKA_SASL_PASSWORD": ""}, "KAFKA_SECURITY_PROTOCOL is sasl_ssl: set KAFKA_SASL_PASSWORD too"),
@@ -97,7 +111,6 @@ REFUSED = [
     # What one of the two clients has not.
     ({"KAFKA_SSL_KEYSTORE_LOCATION": "/k.p12"}, "ssl.keystore.location: cannot be set: .*openssl pkcs12"),
     ({"KAFKA_SASL_KERBEROS_KEYTAB": "/k"}, "sasl.kerberos.keytab: cannot be set: GSSAPI"),
-    ({"KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET": SECRET}, "sasl.oauthbearer.client.secret: cannot be set"),
     ({"KAFKA_SSL_CURVES_LIST": "P-521"}, "ssl.curves.list: cannot be set"),
     ({"KAFKA_SASL_PASSWRD": SECRET}, "sasl.passwrd: cannot be set"),
     # What the guarantees rest on.
