@@ -67,7 +67,7 @@ def tls_context(options: Mapping[str, str]) -> ssl.SSLContext:
         try:
             context.set_ciphers(ciphers)
         except ssl.SSLError as exc:
-            raise InvalidInputError(f"ssl.cipher.suites: {exc.reason or exc}") from None
+            raise InvalidInputError(f"ssl.cipher.suites: none of them can be used ({_why(exc)})") from None
     verified = options.get("enable.ssl.certificate.verification", "true").lower() in _TRUE
     named = options.get("ssl.endpoint.identification.algorithm", "https") == "https"
     context.check_hostname = verified and named

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +19,8 @@ from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceTyp
 
 from app.adapters.kafka_client import reachable
 from app.adapters.kafka_connection import kafka_connection
-from app.adapters.kafka_embedded import EmbeddedKafka
+from app.adapters.kafka_embedded import HOST, EmbeddedKafka
+from app.adapters.kafka_security import tls_context
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
 from app.settings import load_settings
 from tests.integration.installation import AUDIENCE_SYNC, ROOT, Installation, wait_until
@@ -227,6 +231,74 @@ def test_the_documented_rights_are_enough(
     assert_delivers(installation)
     examined = installation.command("doctor")
     assert examined.returncode == 0, examined.stdout
+
+
+# -- Faust's client alone: librdkafka would refuse first -------------------------------------------------------------
+
+
+def shakes_hands(kafka: SecuredKafka, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the broker at the listener with client certificates is trusted and trusts us."""
+    with monkeypatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        context = tls_context(kafka_connection(load_settings()).options)
+    with socket.create_connection((HOST, kafka.ports["SSL"]), timeout=30) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=HOST) as secured:
+                # With TLS 1.3 a broker refuses a certificate only behind the handshake.
+                secured.settimeout(1.0)
+                return secured.recv(1) != b""
+        except TimeoutError:
+            return True
+        except ssl.SSLError:
+            return False
+
+
+def test_fausts_client_trusts_and_is_trusted_alike(
+    kafka: SecuredKafka, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = with_certificate(kafka, certificates)
+    without = {name: value for name, value in plain.items() if "LOCATION" not in name and "KEY" not in name}
+    ca = {"KAFKA_SSL_CA_LOCATION": plain["KAFKA_SSL_CA_LOCATION"]}
+    texts = {
+        "KAFKA_SSL_CA_PEM_FILE": certificates.path("ca.pem"),
+        "KAFKA_SSL_CERTIFICATE_PEM_FILE": certificates.path("client.pem"),
+        "KAFKA_SSL_KEY_PEM_FILE": certificates.path("client.locked.key"),
+        "KAFKA_SSL_KEY_PASSWORD": KEY_PASSWORD,
+    }
+    assert shakes_hands(kafka, plain, monkeypatch)
+    assert shakes_hands(kafka, {**without, **texts}, monkeypatch)
+    # By another name than its own, of another authority, and without a certificate of ours.
+    named = {"KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM": "https"}
+    assert not shakes_hands(kafka, {**plain, **named}, monkeypatch)
+    other = {"KAFKA_SSL_CA_LOCATION": certificates.path("other_ca.pem")}
+    assert not shakes_hands(kafka, {**plain, **other}, monkeypatch)
+    assert not shakes_hands(kafka, {**without, **ca}, monkeypatch)
+    unverified = {**named, "KAFKA_ENABLE_SSL_CERTIFICATE_VERIFICATION": "false"}
+    assert shakes_hands(kafka, {**plain, **other, **unverified}, monkeypatch)
+    assert [file.name for file in Path(tempfile.gettempdir()).glob("audience-sync-*.pem")] == []
+
+
+WRONG_TLS = {
+    "ssl.key.password": WRONG,
+    "ssl.ca.location": "/nowhere",
+    "ssl.ca.pem": "none",
+    "ssl.certificate.location": "/nowhere",
+    "ssl.cipher.suites": "ROT13",
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TLS)
+def test_fausts_client_refuses_what_it_cannot_read(
+    kafka: SecuredKafka, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for variable, value in with_certificate(kafka, certificates).items():
+        monkeypatch.setenv(variable, value)
+    options = {**kafka_connection(load_settings()).options, name: WRONG_TLS[name]}
+    with pytest.raises(InvalidInputError, match="(?i)" + name.split(".")[1]) as caught:
+        tls_context(options)
+    assert WRONG not in str(caught.value)
+    assert KEY_PASSWORD not in str(caught.value)
 
 
 # -- what is not let in --------------------------------------------------------------------------------------------
