@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.faust_worker import Batch, BatchStage, FaustOptions, FaustWorker
-from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread, reachable
+from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread, reachable, require_usable
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, KafkaSyncLedger
 from app.adapters.kafka_log import LogReader
@@ -51,6 +52,7 @@ from app.pipeline.follow import Follower, InForce
 from app.pipeline.resolve import ResolveStage
 from app.pipeline.topology import Owned, Pipeline, Stages
 from app.settings import Settings
+from app.web.guard import Access, guard
 from app.web.profiles import ProfileSource, profile_routes
 from app.web.routes import not_found_route, routes
 from app.web.stats import Stats
@@ -91,6 +93,7 @@ def fail(exc: BaseException) -> None:
 class Worker:
     """One worker process.
 
+    Raises InvalidInputError for settings that no worker can run with, before anything is started.
     `after_step` is called with each step done of a commit: resolve.produce, resolve.flush, and begin, produce, flush,
     offsets, commit of evaluate and deliver. Crash tests end or stop the process there.
     """
@@ -102,17 +105,17 @@ class Worker:
         after_step: Step = no_step,
     ) -> None:
         self._settings = settings
+        self._brokers = kafka_connection(settings)
+        self._token = self._required_token()
+        self._access = self._required_access()
+        require_usable(self._brokers)
         self._own_definitions = definitions
         self._catalog = settings.catalog
         self._clock = SystemClock()
         self._counters = Counters()
-        self._log = LogReader(settings.kafka_bootstrap_servers)
-        self._topics = TopicAdmin(
-            settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor
-        )
-        self._control = KafkaControl(
-            self._log, settings.kafka_bootstrap_servers, self._catalog, settings.partitions
-        )
+        self._log = LogReader(self._brokers)
+        self._topics = TopicAdmin(self._brokers, settings.partitions, settings.replication_factor)
+        self._control = KafkaControl(self._log, self._brokers, self._catalog, settings.partitions)
         self._after_step = after_step
         self._lags: dict[str, int | None] = {}
         self._explainers: dict[int, Explainer] = {}
@@ -154,27 +157,30 @@ class Worker:
         self._stopping.set()
 
     async def _start_and_work(self) -> None:
-        token = self._token()
         if not await self._kafka_answers():
             return
         await in_thread(self._threads, self._topics.ensure, self._catalog.all())
         await in_thread(self._threads, self._agree_on_definitions)
         self._faust = faust = FaustWorker(self._faust_options(), self._restore, self._revoked, self._fail)
-        async with self._graph(token) as graph:
+        faust.add_middleware(guard(self._access))
+        async with self._graph() as graph:
             await self._work(faust, graph)
 
     async def _kafka_answers(self) -> bool:
         """Wait for Kafka as long as it takes; False when stopped meanwhile."""
-        said = False
+        said: str | None = None
         while not self._stopping.is_set():
+            tried_at = self._clock.monotonic()
             try:
-                await in_thread(
-                    self._threads, reachable, self._settings.kafka_bootstrap_servers, KAFKA_TRY_SECONDS
-                )
+                await in_thread(self._threads, reachable, self._brokers, KAFKA_TRY_SECONDS)
             except UnreachableError as exc:
-                if not said:
+                if str(exc) != said:
                     say(f"worker: {exc} Trying again until it answers.")
-                said = True
+                said = str(exc)
+                # A refusal comes at once.
+                pause = KAFKA_TRY_SECONDS - (self._clock.monotonic() - tried_at)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), max(0.0, pause))
             else:
                 return True
         return False
@@ -194,7 +200,7 @@ class Worker:
         if said is not None:
             say(f"worker: {said}")
 
-    def _token(self) -> SecretStr:
+    def _required_token(self) -> SecretStr:
         token = self._settings.facebook_access_token
         if token is None:
             raise InvalidInputError(
@@ -203,12 +209,17 @@ class Worker:
             )
         return token
 
-    def _graph(self, token: SecretStr) -> FacebookGraph:
+    def _required_access(self) -> Access:
+        settings = self._settings
+        # Without pages nobody is let in.
+        return Access(settings.web_host if settings.web_port else "127.0.0.1", settings.web_token)
+
+    def _graph(self) -> FacebookGraph:
         settings = self._settings
         return FacebookGraph(
             settings.facebook_api_url,
             settings.facebook_api_version,
-            token,
+            self._token,
             self._clock,
             settings.facebook_app_secret,
             settings.facebook_timeout_seconds,
@@ -297,7 +308,7 @@ class Worker:
     def _transactional(self, name: str) -> TransactionalWriter:
         stage = name.partition("-")[0]
         return TransactionalWriter(
-            self._settings.kafka_bootstrap_servers,
+            self._brokers,
             f"{self._catalog.app_id}-{name}",
             lambda step: self._after_step(f"{stage}.{step}"),
         )
@@ -306,7 +317,7 @@ class Worker:
         settings = self._settings
         return FaustOptions(
             app_id=self._catalog.app_id,
-            bootstrap_servers=settings.kafka_bootstrap_servers,
+            bootstrap_servers=self._brokers,
             partitions=settings.partitions,
             table=TABLE,
             web_host=settings.web_host,
@@ -320,7 +331,7 @@ class Worker:
         self, graph: FacebookGraph, evaluate_writer: TransactionalWriter, deliver_writer: TransactionalWriter
     ) -> Pipeline:
         settings, catalog, clock, counters = self._settings, self._catalog, self._clock, self._counters
-        writer = DurableProducer(settings.kafka_bootstrap_servers)
+        writer = DurableProducer(self._brokers)
         letters = KafkaDeadLetters(writer, catalog.dead_letters.name)
         lanes = LaneProgress()
         versions = self._follower.versions

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from confluent_kafka import Message
 
+from app.adapters.kafka_connection import Brokers
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_transactions import TransactionalWriter
 from app.domain.published import Published, read_published, still_noted
@@ -20,7 +21,9 @@ _TRIES = 10
 class KafkaControl:
     """Implements `app.ports.ControlLog`. Blocking; one thread at a time."""
 
-    def __init__(self, reader: LogReader, bootstrap_servers: str, catalog: Catalog, partitions: int) -> None:
+    def __init__(
+        self, reader: LogReader, bootstrap_servers: Brokers, catalog: Catalog, partitions: int
+    ) -> None:
         self._reader = reader
         self._bootstrap_servers = bootstrap_servers
         self.topic = catalog.control.name

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from pydantic import ValidationError
 
 from app.adapters.kafka_client import client_config, kafka_reason
+from app.adapters.kafka_connection import Brokers
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import TransactionalWriter
@@ -74,7 +75,12 @@ class KafkaReplayLog:
     """
 
     def __init__(
-        self, reader: LogReader, admin: TopicAdmin, bootstrap_servers: str, catalog: Catalog, partitions: int
+        self,
+        reader: LogReader,
+        admin: TopicAdmin,
+        bootstrap_servers: Brokers,
+        catalog: Catalog,
+        partitions: int,
     ) -> None:
         self._reader = reader
         self._admin = admin

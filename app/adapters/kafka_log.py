@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.adapters.kafka_client import client_config, kafka_reason
+from app.adapters.kafka_connection import Brokers
 from app.errors import FatalError, UnreachableError
 
 _POLL_SECONDS = 0.05
@@ -28,7 +29,7 @@ class LogReader:
     `stop` ends waits early: a call then raises InterruptedError.
     """
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, bootstrap_servers: Brokers) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._admin = AdminClient(client_config(bootstrap_servers))
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from app.adapters.kafka_client import reachable
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
@@ -74,18 +75,18 @@ def resync(target: str, as_json: bool) -> None:
 
 def control_of(settings: Settings) -> KafkaControl:
     """The audience.control of the installation."""
-    reader = LogReader(settings.kafka_bootstrap_servers)
-    return KafkaControl(reader, settings.kafka_bootstrap_servers, settings.catalog, settings.partitions)
+    reader = LogReader(kafka_connection(settings))
+    return KafkaControl(reader, kafka_connection(settings), settings.catalog, settings.partitions)
 
 
 def recorded_states(settings: Settings) -> dict[str, SyncState]:
     """What workers last wrote of each destination, by its id."""
     topic = settings.catalog.syncs
-    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     layout = admin.layouts((topic,))[topic.name]
     if layout is None:
         return {}
-    values = LogReader(settings.kafka_bootstrap_servers).latest_values(topic.name, layout.partitions)
+    values = LogReader(kafka_connection(settings)).latest_values(topic.name, layout.partitions)
     return {key.decode(): SyncState.model_validate_json(value) for key, value in values.items()}
 
 
@@ -104,8 +105,8 @@ def known_state(
 
 def _ready() -> tuple[Settings, KafkaControl]:
     settings = load_settings()
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
-    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     admin.ensure((settings.catalog.control,))
     return settings, control_of(settings)
 

@@ -11,6 +11,7 @@ import click
 
 from app.adapters.definition_files import read_definitions
 from app.adapters.kafka_client import reachable
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_topics import TopicAdmin
 from app.commands.audience_states import control_of, known_state, pause, recorded_states, resume, resync
 from app.domain.condition_words import describe_condition
@@ -70,8 +71,8 @@ def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
     """
     settings = load_settings()
     definitions = _read(file, settings)
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
-    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     admin.ensure(settings.catalog.all())
     applied: DefinitionsRecord | None = None
     found = Changes((), (), ())
@@ -150,8 +151,8 @@ def list_audiences(as_json: bool) -> None:
 
 
 def _published(settings: Settings) -> Published:
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
-    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     topic = settings.catalog.control
     if admin.layouts((topic,))[topic.name] is None:
         return Published()

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.adapters.clock import SystemClock
 from app.adapters.kafka_client import reachable
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_letters import KafkaReplayLog, newest_letters
 from app.adapters.kafka_log import LogReader
@@ -212,11 +213,11 @@ def show(id: str, as_json: bool) -> None:  # noqa: A002 - the argument's name
 
 
 def _read(settings: Settings, meets: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
     topic = settings.catalog.dead_letters
     if _admin(settings).layouts((topic,))[topic.name] is None:
         return []
-    reader = LogReader(settings.kafka_bootstrap_servers)
+    reader = LogReader(kafka_connection(settings))
     found = newest_letters(reader, topic.name, settings.partitions, meets)
     if found.unreadable:
         click.echo(f"{found.unreadable:,} records of {topic.name} are no dead letters", err=True)
@@ -224,7 +225,7 @@ def _read(settings: Settings, meets: Callable[[DeadLetter], bool]) -> list[DeadL
 
 
 def _admin(settings: Settings) -> TopicAdmin:
-    return TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    return TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
 
 
 # --- replay -------------------------------------------------------------------------------------------------------
@@ -246,8 +247,8 @@ def replay(dry_run: bool, limit: int | None, rate: float | None, as_json: bool, 
     """
     settings = load_settings()
     wanted = _filter(**filters)
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
-    reader, servers = LogReader(settings.kafka_bootstrap_servers), settings.kafka_bootstrap_servers
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    reader, servers = LogReader(kafka_connection(settings)), kafka_connection(settings)
     log = KafkaReplayLog(reader, _admin(settings), servers, settings.catalog, settings.partitions)
     topic_id = log.topic_id()
     if not dry_run:
@@ -266,8 +267,8 @@ def replay(dry_run: bool, limit: int | None, rate: float | None, as_json: bool, 
 
 
 def _definitions(settings: Settings) -> Callable[[], Projection]:
-    reader = LogReader(settings.kafka_bootstrap_servers)
-    control = KafkaControl(reader, settings.kafka_bootstrap_servers, settings.catalog, settings.partitions)
+    reader = LogReader(kafka_connection(settings))
+    control = KafkaControl(reader, kafka_connection(settings), settings.catalog, settings.partitions)
     known: list[Projection] = []
 
     def in_force() -> Projection:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.adapters.definition_files import read_definitions
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.source_survey import SourceTopic
 from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.conditions import compile_audiences
@@ -84,7 +85,7 @@ def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, 
 
 
 def _compared_with_topic(definitions: DefinitionSet, settings: Settings) -> list[str]:
-    source = SourceTopic(settings.kafka_bootstrap_servers, settings.catalog.source, UNREACHABLE_SECONDS)
+    source = SourceTopic(kafka_connection(settings), settings.catalog.source, UNREACHABLE_SECONDS)
     retention = source.retention_ms()
     warnings = [] if retention is None else beyond_retention(definitions, retention)
     survey = source.survey(SURVEYED_RECORDS)

@@ -16,7 +16,8 @@ from app.commands.demo_events import load_orders, moved_to_end, traits
 from app.commands.demo_oracle import QUERIES, SqlOracle
 from app.domain.definitions import Document, parse_definitions
 from app.domain.definitions_keys import NOT_SUPPORTED
-from app.settings import Settings
+from app.errors import InvalidInputError
+from app.settings import load_settings
 from tests.acceptance.markdown_pages import ROOT, blocks, read, words
 
 README = read("README.md")
@@ -122,9 +123,14 @@ def test_a_part_that_is_said_to_be_missing_is_refused(part: tuple[str, str], sai
     assert name in NOT_SUPPORTED[place]
 
 
-def test_kafka_has_no_security_settings_as_is_said() -> None:
-    assert "no Kafka security settings" in missing_parts()
-    assert [name for name in Settings.model_fields if re.search("tls|ssl|sasl", name)] == []
+@pytest.mark.parametrize("mechanism", ["GSSAPI"])
+def test_a_mechanism_that_is_said_to_be_missing_is_refused(
+    mechanism: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"`{mechanism}`" in missing_parts()
+    monkeypatch.setenv("KAFKA_SASL_MECHANISM", mechanism)
+    with pytest.raises(InvalidInputError, match=f"{mechanism} is not supported"):
+        load_settings()
 
 
 def test_the_licence_is_the_one_that_is_named() -> None:

@@ -178,6 +178,10 @@ SETTINGS = {
         {"AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID": "act_x"},
         ("AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID", "act_1234567890"),
     ),
+    "pages for everybody": (
+        {"AUDIENCE_SYNC_WEB_HOST": "0.0.0.0"},  # noqa: S104 - what is refused
+        ("0.0.0.0", "AUDIENCE_SYNC_WEB_TOKEN_FILE"),  # noqa: S104 - as above
+    ),
     "a settings file that is not there": (
         {"AUDIENCE_SYNC_SETTINGS": "/nowhere.toml"},
         ("/nowhere.toml", "no file"),
