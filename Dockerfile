@@ -14,7 +14,7 @@ RUN pip install --no-cache-dir --constraint constraints.txt .
 WORKDIR /var/lib/audience-sync
 USER audience-sync
 
-# Reachable from other containers; publish the port on purpose only, the dashboard asks for no password.
+# Reachable from other containers, so a worker does not start without AUDIENCE_SYNC_WEB_TOKEN_FILE.
 ENV AUDIENCE_SYNC_WEB_HOST=0.0.0.0 \
     AUDIENCE_SYNC_WEB_PORT=6066 \
     PYTHONUNBUFFERED=1

@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,29 @@ from pydantic import SecretStr
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.faust_worker import Batch, BatchStage, FaustOptions, FaustWorker
-from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread, reachable
+from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread, reachable, require_usable
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, KafkaSyncLedger
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
+from app.adapters.settings_options import letter_policy, resolve_options
+from app.domain.brake import BrakePolicy
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet
+from app.domain.engage_calls import CALL_TYPES, EngageCalls
 from app.domain.explanation import Explainer
+from app.domain.letter_limits import LetterLimits
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.plan import Plan
 from app.domain.published import Published, cleared_by, definitions_of, to_publish_at_start
-from app.domain.resolution import ResolveOptions, Resolver
+from app.domain.resolution import Resolver
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
+from app.pipeline.auto_create import AutoCreate
 from app.pipeline.backfill import Backfill
 from app.pipeline.deliver import Delivery
 from app.pipeline.delivery_options import DeliveryOptions
@@ -46,12 +52,13 @@ from app.pipeline.follow import Follower, InForce
 from app.pipeline.resolve import ResolveStage
 from app.pipeline.topology import Owned, Pipeline, Stages
 from app.settings import Settings
+from app.web.guard import Access, guard
 from app.web.profiles import ProfileSource, profile_routes
 from app.web.routes import not_found_route, routes
 from app.web.stats import Stats
 from app.web.worker_view import WorkerView
 from schemas.audience import DeliveryMode
-from schemas.control import DefinitionsRecord
+from schemas.control import DefinitionsRecord, DesiredRecord
 from topics.partitioning import partition_for
 
 # How long before its timestamp the worker may count an event: the clocks of the source's partitions never agree
@@ -86,6 +93,7 @@ def fail(exc: BaseException) -> None:
 class Worker:
     """One worker process.
 
+    Raises InvalidInputError for settings that no worker can run with, before anything is started.
     `after_step` is called with each step done of a commit: resolve.produce, resolve.flush, and begin, produce, flush,
     offsets, commit of evaluate and deliver. Crash tests end or stop the process there.
     """
@@ -97,17 +105,17 @@ class Worker:
         after_step: Step = no_step,
     ) -> None:
         self._settings = settings
+        self._brokers = kafka_connection(settings)
+        self._token = self._required_token()
+        self._access = self._required_access()
+        require_usable(self._brokers)
         self._own_definitions = definitions
         self._catalog = settings.catalog
         self._clock = SystemClock()
         self._counters = Counters()
-        self._log = LogReader(settings.kafka_bootstrap_servers)
-        self._topics = TopicAdmin(
-            settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor
-        )
-        self._control = KafkaControl(
-            self._log, settings.kafka_bootstrap_servers, self._catalog, settings.partitions
-        )
+        self._log = LogReader(self._brokers)
+        self._topics = TopicAdmin(self._brokers, settings.partitions, settings.replication_factor)
+        self._control = KafkaControl(self._log, self._brokers, self._catalog, settings.partitions)
         self._after_step = after_step
         self._lags: dict[str, int | None] = {}
         self._explainers: dict[int, Explainer] = {}
@@ -149,27 +157,30 @@ class Worker:
         self._stopping.set()
 
     async def _start_and_work(self) -> None:
-        token = self._token()
         if not await self._kafka_answers():
             return
         await in_thread(self._threads, self._topics.ensure, self._catalog.all())
         await in_thread(self._threads, self._agree_on_definitions)
         self._faust = faust = FaustWorker(self._faust_options(), self._restore, self._revoked, self._fail)
-        async with self._graph(token) as graph:
+        faust.add_middleware(guard(self._access))
+        async with self._graph() as graph:
             await self._work(faust, graph)
 
     async def _kafka_answers(self) -> bool:
         """Wait for Kafka as long as it takes; False when stopped meanwhile."""
-        said = False
+        said: str | None = None
         while not self._stopping.is_set():
+            tried_at = self._clock.monotonic()
             try:
-                await in_thread(
-                    self._threads, reachable, self._settings.kafka_bootstrap_servers, KAFKA_TRY_SECONDS
-                )
+                await in_thread(self._threads, reachable, self._brokers, KAFKA_TRY_SECONDS)
             except UnreachableError as exc:
-                if not said:
+                if str(exc) != said:
                     say(f"worker: {exc} Trying again until it answers.")
-                said = True
+                said = str(exc)
+                # A refusal comes at once.
+                pause = KAFKA_TRY_SECONDS - (self._clock.monotonic() - tried_at)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), max(0.0, pause))
             else:
                 return True
         return False
@@ -189,7 +200,7 @@ class Worker:
         if said is not None:
             say(f"worker: {said}")
 
-    def _token(self) -> SecretStr:
+    def _required_token(self) -> SecretStr:
         token = self._settings.facebook_access_token
         if token is None:
             raise InvalidInputError(
@@ -198,12 +209,17 @@ class Worker:
             )
         return token
 
-    def _graph(self, token: SecretStr) -> FacebookGraph:
+    def _required_access(self) -> Access:
+        settings = self._settings
+        # Without pages nobody is let in.
+        return Access(settings.web_host if settings.web_port else "127.0.0.1", settings.web_token)
+
+    def _graph(self) -> FacebookGraph:
         settings = self._settings
         return FacebookGraph(
             settings.facebook_api_url,
             settings.facebook_api_version,
-            token,
+            self._token,
             self._clock,
             settings.facebook_app_secret,
             settings.facebook_timeout_seconds,
@@ -222,9 +238,14 @@ class Worker:
             self._settings.partitions,
             lambda call: in_thread(self._threads, call),
             self._use_definitions,
+            self._settings.funnel_events,
+            desire=self._use_desired,
         )
         self._pipeline = pipeline = self._join(graph, evaluate_writer, deliver_writer)
         self._backfill = self._join_backfill(pipeline)
+        if self._settings.engage_auto_create:
+            self._auto_create = self._join_auto_create(pipeline)
+            pipeline.stages.resolve.want = self._auto_create.note
         await self._follower.refresh()
         self._add_stages()
         stats = Stats(self._view())
@@ -243,6 +264,7 @@ class Worker:
                 pipeline.run_markers(),
                 self._follower.run(),
                 self._backfill.run(),
+                *([self._auto_create.run()] if self._settings.engage_auto_create else []),
                 self._watch(stats, graph),
                 self._announce(),
             )
@@ -286,7 +308,7 @@ class Worker:
     def _transactional(self, name: str) -> TransactionalWriter:
         stage = name.partition("-")[0]
         return TransactionalWriter(
-            self._settings.kafka_bootstrap_servers,
+            self._brokers,
             f"{self._catalog.app_id}-{name}",
             lambda step: self._after_step(f"{stage}.{step}"),
         )
@@ -295,7 +317,7 @@ class Worker:
         settings = self._settings
         return FaustOptions(
             app_id=self._catalog.app_id,
-            bootstrap_servers=settings.kafka_bootstrap_servers,
+            bootstrap_servers=self._brokers,
             partitions=settings.partitions,
             table=TABLE,
             web_host=settings.web_host,
@@ -309,7 +331,7 @@ class Worker:
         self, graph: FacebookGraph, evaluate_writer: TransactionalWriter, deliver_writer: TransactionalWriter
     ) -> Pipeline:
         settings, catalog, clock, counters = self._settings, self._catalog, self._clock, self._counters
-        writer = DurableProducer(settings.kafka_bootstrap_servers)
+        writer = DurableProducer(self._brokers)
         letters = KafkaDeadLetters(writer, catalog.dead_letters.name)
         lanes = LaneProgress()
         versions = self._follower.versions
@@ -334,12 +356,14 @@ class Worker:
                 clock.now_ms(),
                 Place(number, lambda profile: partition_for(profile.encode(), settings.partitions)),
                 versions,
+                self._engage_calls(),
             ),
             commit,
             clock,
             counters,
             catalog,
             settings.partitions,
+            LetterLimits(letter_policy(settings)),
         )
         delivery = Delivery(
             (),
@@ -358,6 +382,7 @@ class Worker:
                 batch_seconds=settings.batch_seconds,
                 request_timeout_seconds=settings.facebook_timeout_seconds,
                 person_probe_seconds=settings.facebook_probe_seconds,
+                brake=BrakePolicy(settings.brake_percent, settings.brake_members),
             ),
             lambda audience: partition_for(audience.encode(), settings.partitions),
             catalog.memberships.name,
@@ -365,7 +390,16 @@ class Worker:
         )
         return Pipeline(
             stages=Stages(
-                ResolveStage(self._resolver(compile_audiences(())), writer, lanes, clock, counters, catalog),
+                ResolveStage(
+                    self._resolver(compile_audiences(())),
+                    writer,
+                    lanes,
+                    clock,
+                    counters,
+                    catalog,
+                    LetterLimits(letter_policy(settings)),
+                    keep_raw=settings.dead_letters_keep_raw,
+                ),
                 evaluate,
                 delivery,
                 lanes,
@@ -386,6 +420,10 @@ class Worker:
             refresh_definitions=self._follower.refresh,
         )
 
+    def _engage_calls(self) -> EngageCalls | None:
+        types = CALL_TYPES[self._settings.engage_calls]
+        return EngageCalls(self._catalog.app_id, types, EARLY_MS) if types else None
+
     def _join_backfill(self, pipeline: Pipeline) -> Backfill:
         source, partitions = self._catalog.source.name, self._settings.partitions
         return Backfill(
@@ -401,16 +439,19 @@ class Worker:
             in_thread=pipeline.in_thread,
         )
 
-    def _resolver(self, plan: Plan) -> Resolver:
-        settings = self._settings
-        return Resolver(
-            plan,
-            ResolveOptions(
-                default_country=settings.default_country.upper() if settings.default_country else None,
-                max_event_bytes=settings.max_event_bytes,
-                legacy_journeys=settings.legacy_journeys,
-            ),
+    def _join_auto_create(self, pipeline: Pipeline) -> AutoCreate:
+        return AutoCreate(
+            follower=self._follower,
+            lanes=pipeline.stages.lanes,
+            writer=pipeline.writer,
+            clock=self._clock,
+            partitions=self._settings.partitions,
+            control_topic=self._catalog.control.name,
+            most=self._settings.engage_auto_create_max,
         )
+
+    def _resolver(self, plan: Plan) -> Resolver:
+        return Resolver(plan, resolve_options(self._settings))
 
     def _explainer(self, number: int) -> Explainer:
         """Of the version that a partition runs by."""
@@ -426,6 +467,9 @@ class Worker:
         refuse_unread_topics(in_force.definitions.audiences, self._settings.source_topic)
         self._pipeline.stages.resolve.project_for(self._resolver(in_force.projection), in_force.number)
         await self._pipeline.update_destinations(in_force.delivered)
+
+    def _use_desired(self, desired: Mapping[str, DesiredRecord]) -> None:
+        self._pipeline.stages.delivery.desire(desired)
 
     def _source_layout(self) -> tuple[str, int]:
         source = self._catalog.source

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from app.domain.delivery import UsageMeter
 from app.domain.published import Published
-from schemas.control import DefinitionsRecord
+from schemas.control import ControlRecord
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
@@ -84,7 +84,13 @@ class GraphApi(Protocol):
     """
 
     async def create_audience(
-        self, ad_account_id: str, name: str, description: str, customer_file_source: str
+        self,
+        ad_account_id: str,
+        name: str,
+        description: str,
+        customer_file_source: str,
+        *,
+        value_based: bool = False,
     ) -> str: ...
 
     def list_audiences(self, ad_account_id: str) -> AsyncIterator[ListedAudience]: ...
@@ -121,6 +127,11 @@ class MembershipLog(Protocol):
         self, partition: int, first: int, end: int, audience: str
     ) -> AsyncIterator[tuple[int, MembershipDelta]]:
         """The deltas of one audience with `first` <= offset < `end`, in order of offset."""
+
+    def read_written(
+        self, partition: int, first: int, end: int, audience: str
+    ) -> AsyncIterator[tuple[int, MembershipDelta, int]]:
+        """The same, each with the time of its record: when it was written, in epoch milliseconds."""
 
 
 class Liveness(Protocol):
@@ -195,12 +206,12 @@ class TopicLog(Protocol):
 
 
 class ControlLog(Protocol):
-    """Reads and writes the versions of the definitions in audience.control. Every call blocks."""
+    """Reads and writes audience.control: versions of the definitions, desired states. Every call blocks."""
 
     def refresh(self, *, settled: bool = False) -> Published:
         """What is published now; `settled` waits for every transaction that is open. Raises UnreachableError."""
 
-    def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> Published:
+    def publish(self, decide: Callable[[Published], ControlRecord | None]) -> Published:
         """Publish what `decide` makes of what is published; None: nothing. Returns what is published then.
 
         Nobody else publishes in between: `decide` is asked again, should somebody have. What it raises goes through.
@@ -221,3 +232,37 @@ class RawRecord(Protocol):
 
     @property
     def value(self) -> bytes | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as it was read by its place; implements `RawRecord`."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class ReplayLog(Protocol):
+    """What replaying dead letters needs of Kafka. Every call blocks and may raise UnreachableError."""
+
+    def kept(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        """Of each partition the first offset that is kept and the one behind the last; empty: no such topic."""
+
+    def records_at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, StoredRecord]:
+        """The records at these offsets, which are kept, without those that are there no longer."""
+
+    def committed(self, topic: str) -> Mapping[int, int]:
+        """The offset below which the workers are done with a partition; missing where they have said nothing."""
+
+    def newest_deltas(
+        self, partition: int, first: int, keys: Collection[bytes]
+    ) -> Mapping[bytes, bytes | None]:
+        """The newest values of these keys in a partition of audience.memberships, from offset `first` on."""
+
+    def position(self) -> int:
+        """Greater than whatever it was before the last commit."""
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """Make all of it visible at once; FatalError when another replay has begun."""

@@ -8,27 +8,55 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
+from app.adapters.kafka_options import (
+    OIDC_NEEDED,
+    OWN_SETTINGS,
+    SECRET_OPTIONS,
+    checked_options,
+    option_of_variable,
+)
 from app.errors import InvalidInputError
 from topics.catalog import Catalog
 
 PREFIX = "AUDIENCE_SYNC_"
 SETTINGS_FILE = f"{PREFIX}SETTINGS"
-_UNPREFIXED = ("KAFKA_BOOTSTRAP_SERVERS", "FACEBOOK_ACCESS_TOKEN", "FACEBOOK_APP_SECRET")
+_UNPREFIXED = (
+    *OWN_SETTINGS.values(),
+    "KAFKA_OPTIONS",
+    "FACEBOOK_ACCESS_TOKEN",
+    "FACEBOOK_APP_SECRET",
+)
+_WEB_TOKEN = f"{PREFIX}WEB_TOKEN"
+# Each may be given as a file, by its name with `_FILE` appended.
+FROM_FILES = (*(name for name in _UNPREFIXED if name != "KAFKA_OPTIONS"), _WEB_TOKEN)
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+SECURITY_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+# A chain of certificates is the longest of them.
+_MOST_SECRET_BYTES = 65_536
+_WEB_TOKEN_FORM = re.compile(r"[\x21-\x7e]{16,1024}")
+
+
+def _unprefixed(variable: str) -> AliasChoices:
+    return AliasChoices(variable, variable.lower())
 
 
 class Settings(BaseSettings):
@@ -45,11 +73,28 @@ class Settings(BaseSettings):
     replication_factor: int = Field(default=-1, ge=-1, le=10)
     web_host: str = "127.0.0.1"
     web_port: int = Field(default=6066, ge=0, le=65_535)
+    web_token: SecretStr | None = None
     default_country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
     max_event_bytes: int = Field(default=32_768, ge=1_024, le=1_048_576)
     # Of steps of journeys that were made before their calls had a boolean.
     legacy_journeys: bool = False
+    # Whether Engage calls create the audiences that they name, and how many at most.
     engage_auto_create: bool = False
+    engage_auto_create_max: int = Field(default=100, ge=1, le=1_000)
+    # User ids, anonymous ids, advertising ids and e-mail addresses that identify no one, with commas between;
+    # `suggested` stands for those that Segment suggests.
+    blocked_identifiers: str = ""
+    # How many events of a profile a funnel looks at on either side; None: as many as are compared quickly.
+    funnel_events: int | None = Field(default=None, ge=1, le=20_000)
+    # Which Engage calls are written to engage.calls of each change of a membership; "off" writes none.
+    engage_calls: str = Field(default="off", pattern=r"^(off|identify|track|both)$")
+    # The worker ends where so many records of a partition in a row, or this part of the newest so many, are dead
+    # letters; 0: never.
+    dead_letters_in_a_row: int = Field(default=1_000, ge=0)
+    dead_letters_ratio: float = Field(default=0.5, ge=0, le=1)
+    dead_letters_window: int = Field(default=10_000, ge=1, le=1_000_000)
+    # Whether letters hold the source record itself, so that they outlive it; it holds whatever the call held.
+    dead_letters_keep_raw: bool = False
     batch_rows: int = Field(default=10_000, ge=1, le=10_000)
     batch_seconds: Seconds = 30.0
     facebook_api_url: str = Field(default="https://graph.facebook.com", pattern=r"^https?://")
@@ -58,14 +103,48 @@ class Settings(BaseSettings):
     facebook_timeout_seconds: Seconds = 90.0
     # How often a destination that waits for a person asks Facebook whether the cause is gone.
     facebook_probe_seconds: Seconds = 300.0
+    # The safety brake: an audience is paused when within an hour more than so many percent of its members, and more
+    # than so many of them, would be removed.
+    brake_percent: float = Field(default=20.0, ge=0, le=100)
+    brake_members: int = Field(default=1_000, ge=0)
     facebook_mode: str = Field(default="live", pattern=r"^(live|dry_run)$")
     # A worker with the same instance id takes its predecessor's place without a rebalance.
     instance_id: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9._-]{1,100}$")
     session_timeout_seconds: Seconds = 10.0
     poll_records: int = Field(default=10_000, ge=1, le=100_000)
     kafka_bootstrap_servers: str = Field(
-        default="localhost:9092",
-        validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "kafka_bootstrap_servers"),
+        default="localhost:9092", validation_alias=_unprefixed("KAFKA_BOOTSTRAP_SERVERS")
+    )
+    kafka_security_protocol: str = Field(
+        default="plaintext", validation_alias=_unprefixed("KAFKA_SECURITY_PROTOCOL")
+    )
+    kafka_sasl_mechanism: str | None = Field(
+        default=None, validation_alias=_unprefixed("KAFKA_SASL_MECHANISM")
+    )
+    kafka_sasl_username: str | None = Field(default=None, validation_alias=_unprefixed("KAFKA_SASL_USERNAME"))
+    kafka_sasl_password: SecretStr | None = Field(
+        default=None, validation_alias=_unprefixed("KAFKA_SASL_PASSWORD")
+    )
+    kafka_ssl_ca_location: str | None = Field(
+        default=None, validation_alias=_unprefixed("KAFKA_SSL_CA_LOCATION")
+    )
+    kafka_ssl_certificate_location: str | None = Field(
+        default=None, validation_alias=_unprefixed("KAFKA_SSL_CERTIFICATE_LOCATION")
+    )
+    kafka_ssl_key_location: str | None = Field(
+        default=None, validation_alias=_unprefixed("KAFKA_SSL_KEY_LOCATION")
+    )
+    kafka_ssl_key_password: SecretStr | None = Field(
+        default=None, validation_alias=_unprefixed("KAFKA_SSL_KEY_PASSWORD")
+    )
+    kafka_ssl_endpoint_identification_algorithm: str | None = Field(
+        default=None,
+        pattern=r"^(https|none)$",
+        validation_alias=_unprefixed("KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM"),
+    )
+    # Further options of librdkafka by its own names; also each as a variable, see app.adapters.kafka_options.
+    kafka_options: dict[str, SecretStr] = Field(
+        default_factory=dict, validation_alias=_unprefixed("KAFKA_OPTIONS")
     )
     facebook_access_token: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("FACEBOOK_ACCESS_TOKEN", "facebook_access_token")
@@ -75,18 +154,13 @@ class Settings(BaseSettings):
     )
 
     @property
+    def blocked(self) -> tuple[str, ...]:
+        """The blocked identifiers one by one."""
+        return tuple(value.strip() for value in self.blocked_identifiers.split(",") if value.strip())
+
+    @property
     def catalog(self) -> Catalog:
         return Catalog(prefix=self.topic_prefix, source_topic=self.source_topic)
-
-    @field_validator("engage_auto_create")
-    @classmethod
-    def _no_auto_create(cls, value: bool) -> bool:
-        if value:
-            raise ValueError(
-                "creating the audiences that Engage calls name is not supported yet: define them with `source: engage`; "
-                "/stats lists the keys of unknown ones"
-            )
-        return value
 
     @field_validator("facebook_ad_account_id")
     @classmethod
@@ -98,18 +172,101 @@ class Settings(BaseSettings):
             raise ValueError("expected act_ and digits, such as act_1234567890")
         return f"act_{digits}"
 
+    @field_validator("kafka_security_protocol")
+    @classmethod
+    def _known_protocol(cls, value: str) -> str:
+        if value.lower() not in SECURITY_PROTOCOLS:
+            raise ValueError(f"expected one of {', '.join(SECURITY_PROTOCOLS)}")
+        return value.lower()
+
+    @field_validator("kafka_sasl_mechanism")
+    @classmethod
+    def _known_mechanism(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if value.upper() == "GSSAPI":
+            raise ValueError(f"GSSAPI is not supported: choose one of {', '.join(SASL_MECHANISMS)}")
+        if value.upper() not in SASL_MECHANISMS:
+            raise ValueError(f"expected one of {', '.join(SASL_MECHANISMS)}")
+        return value.upper()
+
+    @field_validator("kafka_options", mode="before")
+    @classmethod
+    def _known_options(cls, value: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise ValueError("expected names and values")  # noqa: TRY004 - pydantic takes no other for a problem
+        try:
+            return checked_options(value)
+        except InvalidInputError as exc:
+            raise ValueError(str(exc)) from None
+
+    @field_validator("web_token")
+    @classmethod
+    def _token_form(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _WEB_TOKEN_FORM.fullmatch(value.get_secret_value()):
+            raise ValueError("expected 16 to 1024 printable ASCII characters without spaces")
+        return value
+
+    @model_validator(mode="after")
+    def _kafka_settings_agree(self) -> Self:
+        protocol = self.kafka_security_protocol
+        sasl = {
+            "KAFKA_SASL_MECHANISM": self.kafka_sasl_mechanism,
+            "KAFKA_SASL_USERNAME": self.kafka_sasl_username,
+            "KAFKA_SASL_PASSWORD": self.kafka_sasl_password,
+        }
+        tls = {
+            "KAFKA_SSL_CA_LOCATION": self.kafka_ssl_ca_location,
+            "KAFKA_SSL_CERTIFICATE_LOCATION": self.kafka_ssl_certificate_location,
+            "KAFKA_SSL_KEY_LOCATION": self.kafka_ssl_key_location,
+            "KAFKA_SSL_KEY_PASSWORD": self.kafka_ssl_key_password,
+            "KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM": self.kafka_ssl_endpoint_identification_algorithm,
+            **{name: True for name in self.kafka_options if name.startswith(("ssl.", "enable.ssl."))},
+        }
+        tokens = [name for name in self.kafka_options if name.startswith("sasl.oauthbearer.")]
+        if self.kafka_sasl_mechanism == "OAUTHBEARER" and protocol.startswith("sasl_"):
+            _require_oidc({name: value.get_secret_value() for name, value in self.kafka_options.items()})
+            del sasl["KAFKA_SASL_MECHANISM"]
+            _refuse_unused(sasl, f"{protocol} with OAUTHBEARER", "PLAIN or SCRAM")
+            tokens = []
+        elif protocol.startswith("sasl_"):
+            for name, value in sasl.items():
+                if value is None:
+                    raise ValueError(f"KAFKA_SECURITY_PROTOCOL is {protocol}: set {name} too")
+        else:
+            _refuse_unused(sasl, protocol, "sasl_ssl or sasl_plaintext")
+        _refuse_unused(dict.fromkeys(tokens, True), protocol, "sasl_ssl with OAUTHBEARER")
+        if not protocol.endswith("ssl"):
+            _refuse_unused(tls, protocol, "ssl or sasl_ssl")
+        if self.kafka_ssl_key_location and not self.kafka_ssl_certificate_location:
+            raise ValueError("KAFKA_SSL_KEY_LOCATION is set: set KAFKA_SSL_CERTIFICATE_LOCATION too")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _secrets_from_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for name in _UNPREFIXED:
+        for name in FROM_FILES:
             path = os.environ.get(f"{name}_FILE")
             if path and not os.environ.get(name):
-                try:
-                    text = Path(path).read_text(encoding="utf-8").strip()
-                except (OSError, UnicodeDecodeError) as exc:
-                    raise ValueError(f"{name}_FILE: {path} cannot be read ({type(exc).__name__})") from None
-                values = {**values, name.lower(): text}
+                values = {**values, name.lower().removeprefix(PREFIX.lower()): _content(name, path)}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_from_variables(cls, values: dict[str, Any]) -> dict[str, Any]:
+        found = {}
+        for variable, value in os.environ.items():
+            option = option_of_variable(variable.removesuffix("_FILE"))
+            if option is None or variable.removesuffix("_FILE") in OWN_SETTINGS.values() or not value:
+                continue
+            found[option] = (
+                _content(variable.removesuffix("_FILE"), value) if variable.endswith("_FILE") else value
+            )
+        if not found:
+            return values
+        key = "KAFKA_OPTIONS" if "KAFKA_OPTIONS" in values else "kafka_options"
+        given = values.get(key)
+        return {**values, key: {**(given if isinstance(given, dict) else {}), **found}}
 
     @classmethod
     def settings_customise_sources(
@@ -143,6 +300,8 @@ def load_settings(**overrides: Any) -> Settings:
             f"{_variable(problem['loc'])}: {problem['msg']}" for problem in exc.errors(include_input=False)
         ]
         raise InvalidInputError("\n".join(lines)) from None
+    except SettingsError:
+        raise InvalidInputError("KAFKA_OPTIONS: expected a JSON object of names and values") from None
     except ValueError as exc:
         raise InvalidInputError(f"{SETTINGS_FILE}: {path} is not TOML: {exc}") from None
 
@@ -151,7 +310,9 @@ def _refuse_unknown() -> None:
     """A misspelt name would silently leave the default in force."""
     fields = set(Settings.model_fields)
     given = [name for name in os.environ if name.startswith(PREFIX)]
-    _refuse_but({f"{PREFIX}{name.upper()}" for name in fields} | {SETTINGS_FILE}, given, "")
+    _refuse_but(
+        {f"{PREFIX}{name.upper()}" for name in fields} | {SETTINGS_FILE, f"{_WEB_TOKEN}_FILE"}, given, ""
+    )
     path = os.environ.get(SETTINGS_FILE)
     if path:
         with Path(path).open("rb") as file:
@@ -165,6 +326,105 @@ def _refuse_but(known: set[str], given: Iterable[str], where: str) -> None:
         raise InvalidInputError(f"{where}{name}: there is no such setting{hint}")
 
 
+def _content(name: str, path: str) -> str:
+    """A secret's, without what is around it. Raises ValueError naming the variable."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_MOST_SECRET_BYTES + 1)
+        text = content.decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ValueError(f"{name}_FILE: {path} cannot be read ({type(exc).__name__})") from None
+    if len(content) > _MOST_SECRET_BYTES:
+        raise ValueError(f"{name}_FILE: {path} is longer than {_MOST_SECRET_BYTES:,} bytes")
+    return text
+
+
+def _require_oidc(options: Mapping[str, str]) -> None:
+    for name in OIDC_NEEDED:
+        if name not in options:
+            raise ValueError(f"OAUTHBEARER needs {name}: set KAFKA_{name.replace('.', '_').upper()}")
+    if options["sasl.oauthbearer.method"] != "oidc":
+        raise ValueError(
+            "sasl.oauthbearer.method: expected oidc, client credentials for tokens of an endpoint"
+        )
+
+
+def _refuse_unused(values: Mapping[str, object], protocol: str, wanted: str) -> None:
+    """What is meant to protect must never be ignored in silence."""
+    unused = [name for name, value in values.items() if value is not None]
+    if unused:
+        raise ValueError(
+            f"{unused[0]} is set, and KAFKA_SECURITY_PROTOCOL is {protocol}, which makes no use of it: "
+            f"expected {wanted}"
+        )
+
+
 def _variable(location: tuple[int | str, ...]) -> str:
     name = str(location[0]).upper() if location else "settings"
     return name if name in _UNPREFIXED or name == "settings" else f"{PREFIX}{name}"
+
+
+# -- as shown to people --------------------------------------------------------------------------------------------
+
+HIDDEN = "(hidden)"
+# A user and password in an address.
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSetting:
+    """`source`: environment, a variable that names a file, the settings file, or default."""
+
+    variable: str
+    value: str | int | float | bool | None
+    source: str
+
+
+def shown_settings(settings: Settings) -> list[ShownSetting]:
+    """All settings as they are in force in this process, secrets hidden, in the order of the documentation."""
+    path = os.environ.get(SETTINGS_FILE)
+    in_file: dict[str, Any] = {}
+    if path:
+        with Path(path).open("rb") as file:
+            in_file = tomllib.load(file)
+    rows = []
+    for name in Settings.model_fields:
+        if name == "kafka_options":
+            rows += _shown_options(settings, in_file, path)
+            continue
+        variable = _variable((name,))
+        value = getattr(settings, name)
+        source = _source(variable, name in in_file, path)
+        rows.append(ShownSetting(variable, _shown(value), source))
+    return rows
+
+
+def _source(variable: str, in_file: bool, path: str | None) -> str:
+    if os.environ.get(variable):
+        return "environment"
+    if variable in FROM_FILES and os.environ.get(f"{variable}_FILE"):
+        return f"{variable}_FILE"
+    return str(path) if in_file else "default"
+
+
+def _shown(value: Any) -> str | int | float | bool | None:
+    if isinstance(value, SecretStr):
+        return HIDDEN
+    if isinstance(value, str):
+        return _CREDENTIALS.sub(f"{HIDDEN}@", value)
+    return value if value is None or isinstance(value, int | float) else str(value)
+
+
+def _shown_options(settings: Settings, in_file: dict[str, Any], path: str | None) -> list[ShownSetting]:
+    """One row for each of librdkafka's options."""
+    from_file = checked_options(in_file.get("kafka_options", {}))
+    rows = []
+    for option, value in sorted(settings.kafka_options.items()):
+        variable = f"KAFKA_{option.replace('.', '_').upper()}"
+        named = next((name for name in (variable, f"{variable}_FILE") if os.environ.get(name)), None)
+        source = {None: "KAFKA_OPTIONS", variable: "environment"}.get(named, str(named))
+        if named is None and not os.environ.get("KAFKA_OPTIONS") and option in from_file:
+            source = str(path)
+        shown = HIDDEN if option in SECRET_OPTIONS else value.get_secret_value()
+        rows.append(ShownSetting(f"KAFKA_OPTIONS {option}", shown, source))
+    return rows

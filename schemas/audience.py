@@ -285,11 +285,27 @@ class OnDelete(StrEnum):
     CLEAR = "clear"
 
 
+class FieldSource(Message):
+    """Where the value of a mapped field is taken from: a `path` into the whole call, a `trait`, or a constant."""
+
+    path: str | None = None
+    trait: str | None = None
+    const: Scalar | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if sum(one is not None for one in (self.path, self.trait, self.const)) != 1:
+            raise ValueError("a field is taken from one of a path, a trait and a constant")
+        return self
+
+
 class FacebookDestination(Message):
     """One Facebook audience in one ad account that an audience is delivered to.
 
     `id` is the audience key, with `@act_...` appended when the audience has several destinations.
-    `ad_account_id` None: the setting decides. `audience_id` connects to an existing Facebook audience.
+    `ad_account_id` None: the setting decides. `audience_id` connects to an existing Facebook audience. `fields` are
+    sent in place of what is found by default, by name (`name.first` for a part); the first source that gives a value
+    counts. `value_based`: Facebook hears what each person is worth, the field `value`.
     """
 
     id: str
@@ -303,6 +319,14 @@ class FacebookDestination(Message):
         "USER_PROVIDED_ONLY", "PARTNER_PROVIDED_ONLY", "BOTH_USER_AND_PARTNER_PROVIDED"
     ] = "USER_PROVIDED_ONLY"
     on_delete: OnDelete = OnDelete.KEEP
+    fields: dict[str, list[FieldSource]] = Field(default_factory=dict)
+    value_based: bool = False
+
+    @model_validator(mode="after")
+    def _value_is_sent_to_a_list_of_values(self) -> Self:
+        if self.value_based is not ("value" in self.fields):
+            raise ValueError("`value` is sent to value-based audiences, all of them and no others")
+        return self
 
 
 class AudienceDefinition(Message):

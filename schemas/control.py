@@ -10,16 +10,19 @@ from schemas.base import StoredMessage
 
 DEFINITIONS = "definitions"
 RUNNING = "running"
+WANTED = "wanted"
+DESIRED = "desired"
 
 
 class DefinitionsRecord(StoredMessage):
     """One version of the whole set of definitions, under the key `definitions|VERSION`. Versions grow by one.
 
     `definitions` are published forms with all defaults merged: of audiences by key, of computed traits by
-    `traits.KEY`. `cleared` are audiences deleted from the set whose Facebook audiences are to be emptied: they have
+    `traits.KEY`, of the defaults for audiences that Engage names by `defaults.engage`. `cleared` are audiences deleted from the set whose Facebook audiences are to be emptied: they have
     no members any more and are delivered to all the same. `digest` is that of `definitions`; `earlier` are the
     digests of the versions before, the newest last. `generations` is by audience the version that filled it from the
     history of the source topic, of those for which there was one; where it is this one, that is under way or done.
+    `created` are the keys of audiences that nobody defined and calls of Engage named.
     """
 
     number: int
@@ -29,11 +32,23 @@ class DefinitionsRecord(StoredMessage):
     generations: dict[str, int] = Field(default_factory=dict)
     earlier: tuple[str, ...] = ()
     published_at: int
+    created: tuple[str, ...] = ()
     version: int = 1
 
     @property
     def key(self) -> str:
         return f"{DEFINITIONS}|{self.number}"
+
+
+class WantedRecord(StoredMessage):
+    """A call of Engage has named an audience that nobody defined, under `wanted|AUDIENCE`, until there is one."""
+
+    audience: str
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{WANTED}|{self.audience}"
 
 
 class RunningRecord(StoredMessage):
@@ -50,3 +65,29 @@ class RunningRecord(StoredMessage):
     @property
     def key(self) -> str:
         return f"{RUNNING}|{self.partition}"
+
+
+class DesiredRecord(StoredMessage):
+    """What a person wants of the destinations of an audience, or of one of them, under `desired|TARGET`.
+
+    `target` is the audience's key or the destination's id; of the two, the greater `number` holds of whether they are
+    paused, and `reason` says why. `accepted_at` is when a person last let the shrink through that the safety brake held
+    back, or is to hold back, `resync_at` when one last asked for everything to be sent again, in epoch milliseconds;
+    0: never.
+    """
+
+    target: str
+    number: int
+    paused: bool
+    reason: str | None = None
+    accepted_at: int = 0
+    resync_at: int = 0
+    written_at: int
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{DESIRED}|{self.target}"
+
+
+ControlRecord = DefinitionsRecord | DesiredRecord

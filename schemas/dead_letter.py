@@ -43,6 +43,7 @@ class DropReason(StrEnum):
     NOT_IN_SYNC_MODE = "not_in_sync_mode"
     NO_IDENTIFIER = "no_identifier"
     FORGOTTEN = "forgotten"
+    SUPERSEDED = "superseded"
     ACCOUNT_FULL = "account_full"
 
 
@@ -68,7 +69,10 @@ class FacebookRefusal(StoredMessage):
 
 
 class DeadLetter(StoredMessage):
-    """Instants are epoch milliseconds. The newest record of an id wins."""
+    """Instants are epoch milliseconds. The newest record of an id wins.
+
+    `attempts` and `last_failed_at` grow when a replay fails; a letter that is `resolved` needs nobody any more.
+    """
 
     id: str
     stage: Literal["resolve", "evaluate", "deliver"]

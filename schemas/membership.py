@@ -22,8 +22,9 @@ class Change(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, or that two profiles
-    have become one; of an account and its people, what one says to the other.
+    """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, that two profiles have
+    become one, that the definitions are others, that a dead letter is replayed, or what an account and its people say to
+    each other, unless time alone is behind that.
     """
 
     EVENT = "event"
@@ -31,6 +32,20 @@ class Cause(StrEnum):
     CLAIM = "claim"
     MERGE = "merge"
     ACCOUNT = "account"
+    DEFINITION = "definition"
+    REPLAY = "replay"
+
+
+class Repeated(msgspec.Struct, gc=False, frozen=True):
+    """The change that a delta says once more, as it was when Facebook refused it.
+
+    `offset` and `sequence` are that delta's own, whose letters keep their ids should the rows be refused again.
+    `failures`: destination -> how often it has refused them, and when it did so first (epoch milliseconds).
+    """
+
+    offset: int
+    sequence: int
+    failures: dict[str, tuple[int, int]]
 
 
 class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
@@ -38,14 +53,21 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
 
     A destination that this change does not concern, by its sync mode, has no entry; an empty list is a profile of
     which nothing can be sent yet. `sequence` grows by one per change of (audience, profile). `at` is the instant the
-    change is true from, `detected_at` the clock of the partition when it was found; both epoch milliseconds.
+    change is true from, `detected_at` the clock of the partition when it was found; both epoch milliseconds. A clock that
+    catches up passes through every instant: what time does meanwhile is found at that very instant.
 
     The `exited` of a profile that ends in a merge has an empty list of rows for each destination that hears of exits:
     it takes back what still waits to be sent, and what has been sent is the business of the profile that goes on.
 
+    An `exited` that follows another one changes nothing but what Facebook has: a destination hears of exits that, by its
+    former sync mode, it did not hear of.
+
     Of an audience of accounts there are deltas of its accounts, `group_id:ID`, which nobody is told of, and of their people.
 
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
+
+    `repeats` is there where nothing has changed and the replay of a dead letter asked for the membership once more:
+    `updated` of a member, else `exited`.
     """
 
     audience: str
@@ -57,6 +79,8 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     detected_at: int
     cause: Cause
     version: int = 1
+    # Left out of nearly all deltas.
+    repeats: Repeated | msgspec.UnsetType = msgspec.UNSET
 
 
 def never_entered(delta: MembershipDelta) -> bool:
@@ -64,6 +88,14 @@ def never_entered(delta: MembershipDelta) -> bool:
     are not in the audience, who may be in it from before it was connected.
     """
     return delta.sequence == 1 and delta.change is Change.EXITED
+
+
+class RepeatedModel(StoredMessage):
+    """The same message as a pydantic model."""
+
+    offset: int
+    sequence: int
+    failures: dict[str, tuple[int, int]]
 
 
 class MembershipDeltaModel(StoredMessage):
@@ -78,3 +110,4 @@ class MembershipDeltaModel(StoredMessage):
     detected_at: int
     cause: Cause
     version: int = 1
+    repeats: RepeatedModel | None = None

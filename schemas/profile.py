@@ -30,14 +30,16 @@ MOVED = 5
 # A call of the past, read again for definitions that are newer than it, and the end of such a lane.
 PAST = 6
 PAST_END = 7
+# That a membership is to be said once more, as Facebook has refused its rows.
+REPEAT = 8
 # Of accounts. A group call says to its user which account they belong to, and to the account what it is.
-JOIN = 8
-GROUP = 9
+JOIN = 9
+GROUP = 10
 # What holds of a user, and that one has become part of another, said to the account; the audiences that the account is
 # in, said to its users.
-STANDING = 10
-ENDED = 11
-ENTRY = 12
+STANDING = 11
+ENDED = 12
+ENTRY = 13
 
 VERSION = 1
 
@@ -57,9 +59,9 @@ class Linking(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
     `links`: of a call, what else it names than the profile of its key, in order of priority; of the others, those
     that are still to be linked. `asker`: the profile that asked for the key (ASK), that gets the answer (MERGE, DONE),
-    or that the key belongs to from now on (MOVED). `aliases`: of an ASK, the asker's identifiers, each with the
-    received time of the first call that named it. `state`: of a MERGE, all that is known of the profile that ends, as
-    the state table has it; None: there was none.
+    or that the key belongs to from now on (MOVED). `aliases`: the asker's identifiers, in the answers also those found
+    since it asked, each with the received time of the first call that named it. `state`: of a MERGE, all that is known
+    of the profile that ends, as the state table has it; None: there was none.
     """
 
     links: list[str] = []
@@ -68,12 +70,25 @@ class Linking(msgspec.Struct, array_like=True, gc=False, frozen=True):
     state: bytes | None = None
 
 
+class Repeat(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Say the profile's membership of `audience` once more, if its newest delta still has the sequence `expected`.
+
+    The others: see `schemas.membership.Repeated`.
+    """
+
+    audience: str
+    expected: int
+    offset: int
+    sequence: int
+    failures: dict[str, tuple[int, int]]
+
+
 class Standing(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """What users and their accounts say to each other; all are written as profile ids.
 
     `account`: whose (JOIN, ENTRY). `user`: who speaks, and `replaces` whom (STANDING, ENDED). `holds`: of each condition
     that accounts ask of their users, by its id, whether it holds of this one. `audiences`: all those that the account is
-    a member of; the greater `sequence` is newer.
+    a member of, as states name them; the greater `sequence` is newer. `by_time`: nothing but time is behind it.
     """
 
     account: str = ""
@@ -82,6 +97,7 @@ class Standing(msgspec.Struct, array_like=True, gc=False, frozen=True):
     holds: dict[str, bool] = {}
     audiences: list[str] = []
     sequence: int = 0
+    by_time: bool = False
 
 
 class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -104,15 +120,19 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     # Of identify calls, and for accounts of group calls: trait path, as definitions write it -> value; None removes the trait.
     traits: dict[str, Any] | None = None
     # Facebook's column name -> the value as sent, a list where the call has several; None: the call says that the
-    # profile has none.
+    # profile has none. What a mapping of fields takes stands under COLUMN@SLOT (see app.domain.fields).
     identifiers: dict[str, str | float | list[str] | None] | None = None
-    # Audience key -> membership, claimed by an Engage call or a warehouse's row.
+    # Name of an audience's claims, its key or `KEY#VERSION` where that filled it from history -> membership, claimed by
+    # an Engage call or a warehouse's row.
     claims: dict[str, bool] | None = None
     # Of markers: lane -> instant up to which everything of that lane has been written to this partition, and the
     # version of the definitions that its calls have been written for since, 0 where none is known.
     progress: dict[str, int] | None = None
     linking: Linking | None = None
     definitions: int = 0
+    # Of markers: lane -> the offset from which on its calls have been written for that version.
+    since: dict[str, int] | None = None
+    repeat: Repeat | None = None
     standing: Standing | None = None
 
 
@@ -122,7 +142,7 @@ class ProfileEventModel(StoredMessage):
     model_config = ConfigDict(strict=True)
 
     version: int
-    kind: Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    kind: Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
     lane: str
     offset: int
     index: int
@@ -136,4 +156,6 @@ class ProfileEventModel(StoredMessage):
     progress: dict[str, int] | None = None
     linking: tuple[list[str], str, dict[str, int], bytes | None] | None = None
     definitions: int = 0
-    standing: tuple[str, str, list[str], dict[str, bool], list[str], int] | None = None
+    since: dict[str, int] | None = None
+    repeat: tuple[str, int, int, int, dict[str, tuple[int, int]]] | None = None
+    standing: tuple[str, str, list[str], dict[str, bool], list[str], int, bool] | None = None

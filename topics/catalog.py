@@ -81,6 +81,16 @@ class Catalog:
         )
 
     @property
+    def engage_calls(self) -> TopicSpec:
+        return TopicSpec(
+            name=f"{self.prefix}engage.calls",
+            key="profile id",
+            value="EngageCall: a Segment call, JSON",
+            cleanup=Cleanup.DELETE,
+            retention_ms=7 * DAY_MS,
+        )
+
+    @property
     def dead_letters(self) -> TopicSpec:
         return TopicSpec(
             name=f"{self.prefix}dead.letters",
@@ -98,5 +108,6 @@ class Catalog:
             self.memberships,
             self.syncs,
             self.control,
+            self.engage_calls,
             self.dead_letters,
         )

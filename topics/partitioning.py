@@ -6,10 +6,13 @@ librdkafka's own default is CRC32, so a partition is always computed here and pa
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
+# Keys whose partition is remembered: profiles that have something to say to each other do so several times in a row.
+_REMEMBERED = 50_000
 
 
 def murmur2(data: bytes) -> int:
@@ -31,6 +34,7 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def partition_for(key: bytes, partitions: int) -> int:
     """The partition of a key: what Java's DefaultPartitioner gives for a non-null key."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

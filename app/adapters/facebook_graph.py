@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -87,6 +88,8 @@ class FacebookGraph:
         self._answers = AnswerReader(self._secrets)
         self._answered_version: str | None = None
         self._upgrade_warning: str | None = None
+        # Of the newest answer: how far our clock is ahead of the time that it was given at.
+        self.clock_skew_ms: int | None = None
 
     def __repr__(self) -> str:
         return f"FacebookGraph({self._root!r})"
@@ -117,14 +120,22 @@ class FacebookGraph:
     # -- calls -------------------------------------------------------------------------------------------------
 
     async def create_audience(
-        self, ad_account_id: str, name: str, description: str, customer_file_source: str
+        self,
+        ad_account_id: str,
+        name: str,
+        description: str,
+        customer_file_source: str,
+        *,
+        value_based: bool = False,
     ) -> str:
-        body = {
+        body: dict[str, Any] = {
             "name": name,
             "subtype": "CUSTOM",
             "description": description,
             "customer_file_source": customer_file_source,
         }
+        if value_based:
+            body["is_value_based"] = True
         path = f"{_account(ad_account_id)}/customaudiences"
         answer, _, _ = await self._call("POST", path, CreatedAnswer, body=body)
         return answer.id
@@ -209,8 +220,16 @@ class FacebookGraph:
         headers = answer.headers
         self._answered_version = header_text(headers, "facebook-api-version") or self._answered_version
         self._upgrade_warning = header_text(headers, "x-ad-api-version-warning")
+        self.clock_skew_ms = self._skew(header_text(headers, "date"))
         found, usage = self._answers.read(answer, model)
         return found, usage, header_text(headers, "x-fb-trace-id") or header_text(headers, "x-fb-request-id")
+
+    def _skew(self, date: str | None) -> int | None:
+        try:
+            given = None if date is None else parsedate_to_datetime(date)
+        except ValueError:
+            given = None
+        return None if given is None else self._clock.now_ms() - int(given.timestamp() * 1_000)
 
     async def _exchange(
         self, method: str, path: str, query: dict[str, str], body: dict[str, Any] | None

@@ -27,7 +27,13 @@ from typing import Any
 import aiokafka
 import aiokafka.consumer.fetcher
 from aiokafka.consumer.fetcher import PartitionRecords
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
+from faust.transport.drivers.aiokafka import (
+    AIOKafkaConsumerThread,
+    Consumer,
+    Transport,
+    credentials_to_aiokafka_auth,
+    server_list,
+)
 from faust.types import TP, ConsumerMessage
 
 FETCH_MAX_WAIT_MS = 50
@@ -73,6 +79,8 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            **credentials_to_aiokafka_auth(conf.broker_credentials),
+            **transport.consumer_settings,
         )
 
     async def on_start(self) -> None:
@@ -258,6 +266,8 @@ class BatchTransport(Transport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.batched_topics: set[str] = set()
+        # Of aiokafka's consumer, beyond what this module decides.
+        self.consumer_settings: dict[str, int] = {}
         # Called, from the consumer's thread, with what the process cannot go on after.
         self.on_failure: Callable[[BaseException], None] = _unexpected
 

@@ -15,13 +15,16 @@ from typing import Any
 
 import faust
 from aiohttp import web as aiohttp_web
+from aiohttp.typedefs import Middleware
 from faust.types import TP
 from faust.web.drivers.aiohttp import Web
 
 from app.adapters.faust_assignor import SuccessorAssignor
 from app.adapters.faust_recovery import PartitionedTable, Restore, install_recovery
 from app.adapters.faust_transport import BatchConsumer, BatchTransport
+from app.adapters.kafka_connection import Brokers, as_connection
 from app.adapters.kafka_group_metadata import group_metadata
+from app.adapters.kafka_security import aiokafka_settings, faust_settings
 from app.errors import InvalidInputError
 
 FETCH_BYTES = 8 << 20
@@ -36,7 +39,7 @@ class FaustOptions:
     """`instance_id` None: dynamic membership. `web_port` 0: no web server."""
 
     app_id: str
-    bootstrap_servers: str
+    bootstrap_servers: Brokers
     partitions: int
     table: str
     web_host: str
@@ -107,7 +110,8 @@ class FaustWorker:
         self.ready = asyncio.Event()
         # Generation and member id.
         self._member = (-1, "")
-        servers = ";".join(f"kafka://{server.strip()}" for server in options.bootstrap_servers.split(","))
+        connection = as_connection(options.bootstrap_servers)
+        servers = ";".join(f"kafka://{server.strip()}" for server in connection.bootstrap_servers.split(","))
         self._data_folder = tempfile.TemporaryDirectory(prefix="audience-sync-")
         session = options.session_timeout_seconds
         self.app = _App(
@@ -134,7 +138,9 @@ class FaustWorker:
             web_enabled=bool(options.web_port),
             web_bind=options.web_host,
             web_port=options.web_port or 6066,
+            **faust_settings(connection),
         )
+        self.app.transport.consumer_settings = aiokafka_settings(connection)
         loop = asyncio.get_running_loop()
 
         def crashed(reason: BaseException) -> None:
@@ -185,6 +191,10 @@ class FaustWorker:
                     await asyncio.Event().wait()
 
         self.app.agent(channel, name=name)(run)
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Let every request to the pages pass through it; to be called before `start`."""
+        self.app.web.web_app.middlewares.append(middleware)
 
     def add_routes(self, routes: Sequence[aiohttp_web.RouteDef]) -> None:
         """Serve `routes` on Faust's web server."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from app.errors import FatalError, UnreachableError
+from app.adapters.kafka_connection import Brokers, as_connection
+from app.adapters.kafka_options import SECRET_OPTIONS
+from app.adapters.kafka_security import faust_settings
+from app.errors import FatalError, InvalidInputError, UnreachableError
 from topics.spec import MAX_RECORD_BYTES
 
 _T = TypeVar("_T")
@@ -31,10 +35,12 @@ def _ignore_error(error: object) -> None:
     del error
 
 
-def client_config(bootstrap_servers: str, **options: Any) -> dict[str, Any]:
+def client_config(bootstrap_servers: Brokers, **options: Any) -> dict[str, Any]:
     """Configuration of a librdkafka client; `options` use librdkafka's names with `_` for `.`."""
+    connection = as_connection(bootstrap_servers)
     return {
-        "bootstrap.servers": bootstrap_servers,
+        **connection.options,
+        "bootstrap.servers": connection.bootstrap_servers,
         "logger": _quiet,
         # Without a callback of its own, librdkafka's Python client breaks off whatever call is under way with a
         # SystemError. What cannot be retried is said by the call that needs it.
@@ -43,7 +49,7 @@ def client_config(bootstrap_servers: str, **options: Any) -> dict[str, Any]:
     }
 
 
-def producer_config(bootstrap_servers: str, **options: Any) -> dict[str, Any]:
+def producer_config(bootstrap_servers: Brokers, **options: Any) -> dict[str, Any]:
     """An idempotent producer that keeps order; keys are partitioned as everywhere, by murmur2."""
     return client_config(
         bootstrap_servers,
@@ -68,15 +74,77 @@ def kafka_reason(error: KafkaException) -> str:
     return f"{kafka_error.name()}: {kafka_error.str()}"
 
 
-def reachable(bootstrap_servers: str, timeout_seconds: float) -> None:
-    """Return once a broker has answered; raise UnreachableError after `timeout_seconds`."""
+# What librdkafka goes on trying by itself, and what waiting alone does not mend.
+_NOT_LET_IN = {
+    KafkaError._AUTHENTICATION: "does not accept the user: are KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD (with OAUTHBEARER: KAFKA_SASL_OAUTHBEARER_...) and "  # noqa: SLF001 - librdkafka's name
+    "KAFKA_SASL_MECHANISM right?",
+    KafkaError._SSL: "cannot be spoken to over TLS: are KAFKA_SECURITY_PROTOCOL and the KAFKA_SSL_ settings right?",  # noqa: SLF001 - as above
+}
+# Until librdkafka has said why it is not let in.
+_TRY_SECONDS = 1.0
+
+
+def reachable(bootstrap_servers: Brokers, timeout_seconds: float) -> None:
+    """Return once a broker has answered; raise UnreachableError after `timeout_seconds`, or as soon as brokers
+    refuse the user or TLS fails, which commands need not wait for.
+
+    Raises InvalidInputError for options that librdkafka does not know, and for certificates it cannot read.
+    """
+    refusals: list[KafkaError] = []
+
+    def note(error: KafkaError) -> None:
+        if error.code() in _NOT_LET_IN:
+            refusals.append(error)
+
+    admin = _admin(bootstrap_servers, error_cb=note)
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            admin.list_topics(timeout=max(0.1, min(left, _TRY_SECONDS)))
+        except KafkaException as exc:
+            # Errors are reported while it polls.
+            admin.poll(0)
+            if refusals:
+                raise UnreachableError(_not_let_in(bootstrap_servers, refusals[-1])) from None
+            if left > _TRY_SECONDS:
+                continue
+            raise UnreachableError(
+                f"Kafka does not answer at {bootstrap_servers} ({kafka_reason(exc)}): "
+                "is it running, and is KAFKA_BOOTSTRAP_SERVERS right?"
+            ) from exc
+        else:
+            return
+
+
+def require_usable(bootstrap_servers: Brokers) -> None:
+    """Raises InvalidInputError for options that librdkafka does not know, and for certificates that either client
+    cannot read.
+    """
+    _admin(bootstrap_servers, error_cb=_ignore_error)
+    faust_settings(as_connection(bootstrap_servers))
+
+
+def _admin(brokers: Brokers, error_cb: Callable[[KafkaError], None]) -> AdminClient:
     try:
-        AdminClient(client_config(bootstrap_servers)).list_topics(timeout=timeout_seconds)
+        return AdminClient(client_config(brokers) | {"error_cb": error_cb})
     except KafkaException as exc:
-        raise UnreachableError(
-            f"Kafka does not answer at {bootstrap_servers} ({kafka_reason(exc)}): "
-            "is it running, and is KAFKA_BOOTSTRAP_SERVERS right?"
-        ) from exc
+        raise InvalidInputError(
+            f"Kafka's settings cannot be used: {_without_secrets(exc, brokers)}"
+        ) from None
+
+
+def _not_let_in(bootstrap_servers: Brokers, error: KafkaError) -> str:
+    # Of librdkafka's words only the kind: those of TLS name places in its source, those of SASL what brokers write.
+    return f"Kafka at {bootstrap_servers} {_NOT_LET_IN[error.code()]} ({error.name()})"
+
+
+def _without_secrets(exc: KafkaException, brokers: Brokers) -> str:
+    text = kafka_reason(exc)
+    for name, value in as_connection(brokers).options.items():
+        if name in SECRET_OPTIONS and value:
+            text = text.replace(value, "***")
+    return text
 
 
 class DurableProducer:
@@ -85,7 +153,7 @@ class DurableProducer:
     Calls are made from the event loop's thread; only `flush` waits, in a thread.
     """
 
-    def __init__(self, bootstrap_servers: str, **options: Any) -> None:
+    def __init__(self, bootstrap_servers: Brokers, **options: Any) -> None:
         self._producer = Producer(producer_config(bootstrap_servers, **options))
         self._failed: str | None = None
 

@@ -1,4 +1,4 @@
-"""audience.control in Kafka: reading what is new in it, and publishing one version of the definitions at a time."""
+"""audience.control in Kafka: reading what is new in it, and publishing one record at a time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from confluent_kafka import Message
 
+from app.adapters.kafka_connection import Brokers
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_transactions import TransactionalWriter
-from app.domain.published import Published, read_published
+from app.domain.published import Published, read_published, still_noted
 from app.errors import FatalError
 from app.ports import Record
-from schemas.control import DEFINITIONS, DefinitionsRecord
+from schemas.control import DEFINITIONS, WANTED, ControlRecord, DefinitionsRecord
 from topics.catalog import Catalog
 
 _TRIES = 10
@@ -20,10 +21,12 @@ _TRIES = 10
 class KafkaControl:
     """Implements `app.ports.ControlLog`. Blocking; one thread at a time."""
 
-    def __init__(self, reader: LogReader, bootstrap_servers: str, catalog: Catalog, partitions: int) -> None:
+    def __init__(
+        self, reader: LogReader, bootstrap_servers: Brokers, catalog: Catalog, partitions: int
+    ) -> None:
         self._reader = reader
         self._bootstrap_servers = bootstrap_servers
-        self._topic = catalog.control.name
+        self.topic = catalog.control.name
         self._transactional_id = f"{catalog.app_id}-control"
         self._partitions = partitions
         self._records: dict[bytes, bytes] = {}
@@ -32,9 +35,9 @@ class KafkaControl:
     def refresh(self, *, settled: bool = False) -> Published:
         """See the protocol."""
         ends = self._reader.settled_ends if settled else self._reader.end_offsets
-        end = ends(self._topic, (0,))[0]
+        end = ends(self.topic, (0,))[0]
         if end > self._position:
-            self._reader.read(self._topic, {0: (self._position, end)}, self._keep)
+            self._reader.read(self.topic, {0: (self._position, end)}, self._keep)
             self._position = end
         return read_published(self._records)
 
@@ -48,7 +51,7 @@ class KafkaControl:
             else:
                 self._records[key] = value
 
-    def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> Published:
+    def publish(self, decide: Callable[[Published], ControlRecord | None]) -> Published:
         """See the protocol. Whoever else publishes at the same moment is fenced by the transactional id."""
         tries = 0
         while decide(published := self.refresh(settled=True)) is not None:
@@ -61,7 +64,7 @@ class KafkaControl:
             if record is None:
                 break
             try:
-                writer.commit([*self._outlived(published), self._as_record(record)], (), b"")
+                writer.commit([*self._outlived(published, record), self._as_record(record)], (), b"")
             except FatalError:
                 if tries == _TRIES:
                     raise
@@ -69,14 +72,13 @@ class KafkaControl:
                 return self.refresh(settled=True)
         return published
 
-    def _outlived(self, published: Published) -> list[Record]:
-        """Versions that no partition can come to any more."""
+    def _outlived(self, published: Published, record: ControlRecord) -> list[Record]:
+        """Versions that no partition can come to any more, and what was wanted and is there."""
         kept = published.in_force(self._partitions)
-        return [
-            Record(self._topic, 0, f"{DEFINITIONS}|{number}".encode(), None)
-            for number in published.versions
-            if number not in kept
-        ]
+        keys = [f"{DEFINITIONS}|{number}" for number in published.versions if number not in kept]
+        if isinstance(record, DefinitionsRecord):
+            keys += [f"{WANTED}|{key}" for key in sorted(still_noted(published, record))]
+        return [Record(self.topic, 0, key.encode(), None) for key in keys]
 
-    def _as_record(self, record: DefinitionsRecord) -> Record:
-        return Record(self._topic, 0, record.key.encode(), record.model_dump_json().encode())
+    def _as_record(self, record: ControlRecord) -> Record:
+        return Record(self.topic, 0, record.key.encode(), record.model_dump_json().encode())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
 import msgspec
 import orjson
@@ -81,6 +82,13 @@ class KafkaMembershipLog:
     async def read(
         self, partition: int, first: int, end: int, audience: str
     ) -> AsyncIterator[tuple[int, MembershipDelta]]:
+        async with aclosing(self.read_written(partition, first, end, audience)) as deltas:
+            async for offset, delta, _ in deltas:
+                yield offset, delta
+
+    async def read_written(
+        self, partition: int, first: int, end: int, audience: str
+    ) -> AsyncGenerator[tuple[int, MembershipDelta, int], None]:
         prefix = f"{audience}|".encode()
         batches = self._reader.batches(self._topic, {partition: (first, end)})
         while (batch := await in_thread(None, next, batches, None)) is not None:
@@ -94,4 +102,4 @@ class KafkaMembershipLog:
                 except msgspec.DecodeError:
                     await self._bury(partition, offset)
                 else:
-                    yield offset, delta
+                    yield offset, delta, message.timestamp()[1]

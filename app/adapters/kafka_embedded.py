@@ -27,7 +27,7 @@ from app.adapters.kafka_watchdog import Watched
 from app.errors import InvalidInputError, PermanentError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 HOST = "127.0.0.1"
@@ -57,8 +57,8 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{more_listeners}
+advertised.listeners=PLAINTEXT://{host}:{port}{more_listeners}
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
@@ -80,7 +80,8 @@ num.io.threads=4
 
 
 class EmbeddedKafka:
-    """One broker on 127.0.0.1, plain text, no authentication.
+    """One broker on 127.0.0.1, plain text, no authentication. `listeners` are ports of others by their security
+    protocol, which tests of secured connections add, with `properties` of the broker for them.
 
     `port` None takes a free one at the first start and keeps it from then on. `data_dir` is created when missing and
     never removed: topics survive in it; without it the broker's data lives in a temporary folder that `stop` removes.
@@ -94,8 +95,12 @@ class EmbeddedKafka:
         *,
         report: Callable[[str], None] = lambda _line: None,
         cache_dir: Path | None = None,
+        listeners: Mapping[str, int] | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> None:
         self._port = port
+        self._listeners = listeners or {}
+        self._properties = properties or {}
         self._data_dir = data_dir.absolute() if data_dir is not None else None
         self._report = report
         self._cache_dir = cache_dir
@@ -219,8 +224,13 @@ class EmbeddedKafka:
         configuration = self._folder / "server.properties"
         configuration.write_text(
             _PROPERTIES.format(
-                host=HOST, port=port, controller_port=free_port(port), data=self._folder / "data"
-            ),
+                host=HOST,
+                port=port,
+                controller_port=free_port(port),
+                data=self._folder / "data",
+                more_listeners="".join(f",{name}://{HOST}:{port}" for name, port in self._listeners.items()),
+            )
+            + "".join(f"{name}={value}\n" for name, value in self._properties.items()),
             encoding="ascii",
         )
         return configuration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.adapters.kafka_client import client_config, kafka_reason
+from app.adapters.kafka_connection import Brokers
 from app.errors import FatalError, UnreachableError
 
 _POLL_SECONDS = 0.05
@@ -27,7 +29,7 @@ class LogReader:
     `stop` ends waits early: a call then raises InterruptedError.
     """
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, bootstrap_servers: Brokers) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._admin = AdminClient(client_config(bootstrap_servers))
 
@@ -56,9 +58,17 @@ class LogReader:
         try:
             return {tp.partition: future.result().offset for tp, future in futures.items()}
         except KafkaException as exc:
+            self._look_up_leaders(topic)
             raise UnreachableError(
                 f"Kafka did not give the offsets of {topic} ({kafka_reason(exc)})"
             ) from exc
+
+    def _look_up_leaders(self, topic: str) -> None:
+        """Ask who leads the partitions now: librdkafka goes on asking the leaders that it knows, in their old epoch,
+        for minutes after a broker has come back.
+        """
+        with contextlib.suppress(KafkaException):
+            self._admin.list_topics(topic, timeout=_REQUEST_SECONDS)
 
     def settled_ends(
         self, topic: str, partitions: Sequence[int], stop: threading.Event | None = None
@@ -105,7 +115,26 @@ class LogReader:
         ends = {p: end for p, (first, end) in ranges.items() if first < end}
         if not ends:
             return
-        consumer = Consumer(
+        consumer = self._consumer()
+        try:
+            consumer.assign([TopicPartition(topic, p, ranges[p][0]) for p in ends])
+            yield from _until_ends(consumer, ends, stop)
+        finally:
+            consumer.close()
+
+    def spans(self, topic: str, partition: int, spans: Sequence[tuple[int, int]]) -> Iterator[Message]:
+        """The visible records of several (first, end) of one partition, which exist, one span after the other."""
+        consumer = self._consumer()
+        try:
+            for first, end in spans:
+                consumer.assign([TopicPartition(topic, partition, first)])
+                for batch in _until_ends(consumer, {partition: end}, None):
+                    yield from batch
+        finally:
+            consumer.close()
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
             client_config(
                 self._bootstrap_servers,
                 # librdkafka wants a name even where no group is joined and nothing committed.
@@ -119,11 +148,6 @@ class LogReader:
                 fetch_max_bytes=_FETCH_BYTES,
             )
         )
-        try:
-            consumer.assign([TopicPartition(topic, p, ranges[p][0]) for p in ends])
-            yield from _until_ends(consumer, ends, stop)
-        finally:
-            consumer.close()
 
     def latest_values(self, topic: str, partitions: int) -> dict[bytes, bytes]:
         """The newest value of every key of a compacted topic; a tombstone removes its key."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from app.adapters.kafka_client import client_config, kafka_reason
+from app.adapters.kafka_connection import Brokers
 from app.errors import InvalidInputError, UnreachableError
 from topics.spec import TopicSpec
 
@@ -26,7 +28,7 @@ class TopicLayout:
 class TopicAdmin:
     """Blocking. Raises UnreachableError when no broker answers."""
 
-    def __init__(self, bootstrap_servers: str, partitions: int, replication_factor: int) -> None:
+    def __init__(self, bootstrap_servers: Brokers, partitions: int, replication_factor: int) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._partitions = partitions
         self._replication_factor = replication_factor
@@ -63,6 +65,22 @@ class TopicAdmin:
             raise UnreachableError(f"Kafka did not describe topic {topic} ({kafka_reason(exc)})") from exc
         kept = int(found["retention.ms"].value)
         return kept if kept >= 0 and "delete" in str(found["cleanup.policy"].value) else None
+
+    def cleanup_policies(self, topics: Sequence[str]) -> dict[str, str]:
+        """The cleanup.policy of each topic, all of which exist."""
+        if not topics:
+            return {}
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+        try:
+            futures = self._admin.describe_configs(resources, request_timeout=_SECONDS)
+            return {
+                resource.name: str(future.result()["cleanup.policy"].value)
+                for resource, future in futures.items()
+            }
+        except KafkaException as exc:
+            raise UnreachableError(
+                f"Kafka at {self._bootstrap_servers} did not describe its topics ({kafka_reason(exc)})"
+            ) from exc
 
     def ensure(self, specs: tuple[TopicSpec, ...]) -> tuple[str, ...]:
         """Create what is missing and return those names.

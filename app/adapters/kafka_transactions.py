@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from app.adapters.kafka_client import kafka_reason, producer_config
+from app.adapters.kafka_connection import Brokers
 from app.errors import FatalError
 from app.ports import GroupOffset, Record
 
@@ -47,7 +48,7 @@ class TransactionalWriter:
     offsets, commit); crash tests end the process there.
     """
 
-    def __init__(self, bootstrap_servers: str, transactional_id: str, after_step: Step = no_step) -> None:
+    def __init__(self, bootstrap_servers: Brokers, transactional_id: str, after_step: Step = no_step) -> None:
         self._transactional_id = transactional_id
         self._after_step = after_step
         self._producer = Producer(
@@ -60,8 +61,16 @@ class TransactionalWriter:
         self._refused: str | None = None
 
     def start(self) -> None:
-        """End what an earlier holder of the id left open and fence it; waits for Kafka as long as it takes."""
-        self._until_done(lambda: self._producer.init_transactions(_STEP_SECONDS))
+        """End what an earlier holder of the id left open and fence it; waits for Kafka as long as it takes.
+
+        Raises FatalError when Kafka refuses, for want of a right above all.
+        """
+        try:
+            self._until_done(lambda: self._producer.init_transactions(_STEP_SECONDS))
+        except KafkaException as exc:
+            raise FatalError(
+                f"Kafka lets {self._transactional_id} begin no transactions ({kafka_reason(exc)})"
+            ) from exc
 
     def commit(
         self, records: Sequence[Record], offsets: Iterable[GroupOffset], group_metadata: bytes

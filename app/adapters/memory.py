@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.domain.delivery import AnswerKind, GraphRefusal, Refusal
-from app.domain.published import Published
+from app.domain.published import Published, still_noted
 from app.errors import FatalError, UnreachableError
 from app.ports import AudienceStatus, ListedAudience, UsersAnswer
-from schemas.control import DefinitionsRecord
+from schemas.control import ControlRecord, DesiredRecord
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
@@ -111,11 +111,13 @@ class MemoryMembershipLog:
 
     def __init__(self) -> None:
         self._records: dict[int, dict[int, MembershipDelta]] = {}
+        self._written_at: dict[tuple[int, int], int] = {}
         self._ends: dict[int, int] = {}
         self.reads: list[tuple[int, int]] = []
 
-    def append(self, partition: int, delta: MembershipDelta) -> int:
+    def append(self, partition: int, delta: MembershipDelta, written_at: int = 0) -> int:
         offset = self.end(partition)
+        self._written_at[partition, offset] = written_at
         self._records.setdefault(partition, {})[offset] = delta
         self._ends[partition] = offset + 1
         return offset
@@ -140,6 +142,12 @@ class MemoryMembershipLog:
             if first <= offset < end and delta.audience == audience:
                 yield offset, delta
 
+    async def read_written(
+        self, partition: int, first: int, end: int, audience: str
+    ) -> AsyncGenerator[tuple[int, MembershipDelta, int], None]:
+        async for offset, delta in self.read(partition, first, end, audience):
+            yield offset, delta, self._written_at[partition, offset]
+
 
 class MemoryControl:
     """Implements `app.ports.ControlLog`; `unreachable` makes reading fail."""
@@ -154,16 +162,21 @@ class MemoryControl:
             raise UnreachableError("Kafka does not answer")
         return self.published
 
-    def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> Published:
+    def publish(self, decide: Callable[[Published], ControlRecord | None]) -> Published:
         record = decide(self.published)
-        if record is not None:
+        if isinstance(record, DesiredRecord):
+            self.published = replace(
+                self.published, desired={**self.published.desired, record.target: record}
+            )
+        elif record is not None:
             versions = {**self.published.versions, record.number: record}
-            self.published = Published(versions, self.published.running)
+            wanted = self.published.wanted - still_noted(self.published, record)
+            self.published = replace(self.published, versions=versions, wanted=wanted)
         return self.published
 
     def run_by(self, running: Mapping[int, int]) -> None:
         """Partitions say which version they run by."""
-        self.published = Published(self.published.versions, {**self.published.running, **running})
+        self.published = replace(self.published, running={**self.published.running, **running})
 
 
 @dataclass(slots=True)
@@ -189,7 +202,10 @@ class GraphCall:
 
 @dataclass(slots=True)
 class Script:
-    """What the next `times` calls that fit get: `error`, after being applied or not; `until` delays the outcome."""
+    """What the next `times` calls that fit get: `error`, after being applied or not; `until` delays the outcome.
+
+    `person`: only calls with a row of theirs fit.
+    """
 
     kind: str
     error: Exception | None = None
@@ -198,9 +214,12 @@ class Script:
     times: int | None = 1
     applied: bool = False
     until: asyncio.Event | None = None
+    person: str | None = None
 
     def meets(self, call: GraphCall) -> bool:
         if self.times == 0 or self.kind != call.kind:
+            return False
+        if self.person is not None and all(self.person not in row.values() for row in call.rows):
             return False
         if self.audience not in (None, call.audience) or self.account not in (None, call.account):
             return False
@@ -239,9 +258,15 @@ class MemoryGraph:
         return [call for call in self.calls if call.kind in kinds]
 
     async def create_audience(
-        self, ad_account_id: str, name: str, description: str, customer_file_source: str
+        self,
+        ad_account_id: str,
+        name: str,
+        description: str,
+        customer_file_source: str,
+        *,
+        value_based: bool = False,
     ) -> str:
-        del customer_file_source
+        del customer_file_source, value_based
         created: list[str] = []
 
         def apply() -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 
 from app.adapters.kafka_client import reachable
+from app.adapters.kafka_connection import Brokers
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.domain.event_survey import EventSurvey
@@ -19,7 +20,7 @@ READ_SECONDS = 60.0
 class SourceTopic:
     """Raises UnreachableError when no broker answers within `seconds`, InvalidInputError when there is no such topic."""
 
-    def __init__(self, bootstrap_servers: str, source: TopicSpec, seconds: float) -> None:
+    def __init__(self, bootstrap_servers: Brokers, source: TopicSpec, seconds: float) -> None:
         reachable(bootstrap_servers, seconds)
         self._topic = source.name
         self._log = LogReader(bootstrap_servers)

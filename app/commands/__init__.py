@@ -11,13 +11,16 @@ from app.errors import AudienceSyncError
 
 COMMANDS = {
     "audiences": "see and change the audiences that workers run",
+    "dead-letters": "list, show and replay what could not be processed",
     "demo": "replay real purchases through a whole local system and check the result",
+    "doctor": "check Kafka, topics, definitions, token and Facebook, and say what to do",
     "events": "list the events and properties that the source topic has",
     "explain": "show which audiences a profile is in, and why",
     "kafka": "run a single-node Apache Kafka in the foreground",
     "normalize": "normalise and hash identifiers, one JSON object per line",
     "produce": "send a file of events to the source topic",
     "sandbox": "run a local stand-in of the Graph API in the foreground",
+    "settings": "show the settings in force and where each comes from",
     "simulate": "compute memberships from a file of events, without Kafka",
     "topics": "create the topics and show how they are laid out",
     "validate": "check audience definitions",
@@ -34,7 +37,7 @@ class _LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"app.commands.{cmd_name}").command
+        command = importlib.import_module(f"app.commands.{cmd_name.replace('-', '_')}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"app.commands.{cmd_name}.command is not a click command")
         return command

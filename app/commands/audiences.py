@@ -11,9 +11,9 @@ import click
 
 from app.adapters.definition_files import read_definitions
 from app.adapters.kafka_client import reachable
-from app.adapters.kafka_control import KafkaControl
-from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_topics import TopicAdmin
+from app.commands.audience_states import control_of, known_state, pause, recorded_states, resume, resync
 from app.domain.condition_words import describe_condition
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import DefinitionSet, published_form
@@ -31,9 +31,10 @@ from app.errors import InvalidInputError
 from app.settings import Settings, load_settings
 from schemas.audience import AudienceDefinition
 from schemas.control import DefinitionsRecord
+from schemas.sync import SyncState
 
 UNREACHABLE_SECONDS = 30.0
-_NOT_YET = ("create", "connect", "pause", "resume", "resync", "test-record")
+_NOT_YET = ("create", "connect", "test-record")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 
 
@@ -52,6 +53,11 @@ def command() -> None:
     """
 
 
+command.add_command(pause)
+command.add_command(resume)
+command.add_command(resync)
+
+
 @command.command(name="apply")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--allow-delete", is_flag=True, help="Delete what is published and not in the file.")
@@ -65,8 +71,8 @@ def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
     """
     settings = load_settings()
     definitions = _read(file, settings)
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
-    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     admin.ensure(settings.catalog.all())
     applied: DefinitionsRecord | None = None
     found = Changes((), (), ())
@@ -79,7 +85,7 @@ def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
             found = changes(published.newest, applied.definitions)
         return applied
 
-    newest = _control(settings).publish(decide).newest
+    newest = control_of(settings).publish(decide).newest
     version = applied.number if applied is not None else newest.number if newest is not None else 0
     _print_changes(found, version, published=applied is not None, as_json=as_json)
 
@@ -91,11 +97,6 @@ def _read(file: Path, settings: Settings) -> DefinitionSet:
     for warning in definitions.warnings:
         click.echo(f"warning: {warning}", err=True)
     return definitions
-
-
-def _control(settings: Settings) -> KafkaControl:
-    reader = LogReader(settings.kafka_bootstrap_servers)
-    return KafkaControl(reader, settings.kafka_bootstrap_servers, settings.catalog, settings.partitions)
 
 
 def _print_changes(found: Changes, version: int, *, published: bool, as_json: bool) -> None:
@@ -118,11 +119,11 @@ def _print_changes(found: Changes, version: int, *, published: bool, as_json: bo
 @command.command(name="list")
 @_as_json
 def list_audiences(as_json: bool) -> None:
-    """List the published audiences, and say which partitions still run by an older version."""
+    """List the published audiences with their destinations, and say which partitions still run by an older version."""
     settings = load_settings()
     published = _published(settings)
     newest = published.newest
-    audiences = [] if newest is None else _listed(newest)
+    audiences = [] if newest is None else _listed(newest, published, recorded_states(settings))
     running = dict(sorted(published.running.items()))
     if as_json:
         result = {
@@ -135,7 +136,8 @@ def list_audiences(as_json: bool) -> None:
         click.echo(json.dumps(result, ensure_ascii=False))
         return
     for audience in audiences:
-        destinations = ", ".join(audience["destinations"]) or "delivered nowhere"
+        states = [f"{id_} {known['state']}" for id_, known in audience["delivery"].items()]
+        destinations = ", ".join(states) or "delivered nowhere"
         click.echo(f"{audience['key']} ({audience['name']}), {audience['state']} [{destinations}]")
     if newest is None:
         click.echo("nothing is published yet", err=True)
@@ -149,17 +151,24 @@ def list_audiences(as_json: bool) -> None:
 
 
 def _published(settings: Settings) -> Published:
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
-    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     topic = settings.catalog.control
     if admin.layouts((topic,))[topic.name] is None:
         return Published()
-    return _control(settings).refresh(settled=True)
+    return control_of(settings).refresh(settled=True)
 
 
-def _listed(newest: DefinitionsRecord) -> list[dict[str, Any]]:
+def _listed(
+    newest: DefinitionsRecord, published: Published, states: dict[str, SyncState]
+) -> list[dict[str, Any]]:
+    named = ", named by a call of Engage"
     defined = [
-        (audience, "enabled" if audience.enabled else "not enabled")
+        (
+            audience,
+            ("enabled" if audience.enabled else "not enabled")
+            + (named if audience.key in newest.created else ""),
+        )
         for audience in definitions_of(newest).audiences
     ]
     cleared = [(audience, "deleted, its Facebook audience is emptied") for audience in cleared_by(newest)]
@@ -170,6 +179,10 @@ def _listed(newest: DefinitionsRecord) -> list[dict[str, Any]]:
             "source": audience.source.value,
             "state": state,
             "destinations": [destination.id for destination in audience.destinations],
+            "delivery": {
+                destination.id: known_state(published, states, audience.key, destination.id)
+                for destination in audience.destinations
+            },
         }
         for audience, state in (*defined, *cleared)
     ]
@@ -180,7 +193,9 @@ def _listed(newest: DefinitionsRecord) -> list[dict[str, Any]]:
 @_as_json
 def show(key: str, as_json: bool) -> None:
     """Show one published audience."""
-    newest = _published(load_settings()).newest
+    settings = load_settings()
+    published = _published(settings)
+    newest = published.newest
     audiences = () if newest is None else definitions_of(newest).audiences
     audience = next((audience for audience in audiences if audience.key == key), None)
     if audience is None:
@@ -188,7 +203,8 @@ def show(key: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(published_form(audience), ensure_ascii=False))
         return
-    for name, text in _shown(audience):
+    states = recorded_states(settings)
+    for name, text in (*_shown(audience), *_delivered(audience, published, states)):
         click.echo(f"{name}: {text}")
 
 
@@ -199,5 +215,15 @@ def _shown(audience: AudienceDefinition) -> list[tuple[str, str]]:
     if audience.require is not None:
         lines.append(("require", describe_condition(audience.require)))
     lines.append(("enabled", "yes" if audience.enabled else "no"))
-    lines += [("delivered to", destination.id) for destination in audience.destinations]
+    return lines
+
+
+def _delivered(
+    audience: AudienceDefinition, published: Published, states: dict[str, SyncState]
+) -> list[tuple[str, str]]:
+    lines = []
+    for destination in audience.destinations:
+        known = known_state(published, states, audience.key, destination.id)
+        why = f": {known['reason']}" if known["reason"] else ""
+        lines.append(("delivered to", f"{destination.id}, {known['state']}{why}"))
     return lines

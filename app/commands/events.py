@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.source_survey import SourceTopic
 from app.domain.event_survey import as_document
 from app.settings import load_settings
@@ -33,7 +34,7 @@ def command(last: int, as_json: bool) -> None:
     identifier are masked. Traits of identify calls and the context of all calls follow.
     """
     settings = load_settings()
-    source = SourceTopic(settings.kafka_bootstrap_servers, settings.catalog.source, UNREACHABLE_SECONDS)
+    source = SourceTopic(kafka_connection(settings), settings.catalog.source, UNREACHABLE_SECONDS)
     document = as_document(source.survey(last))
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False))

@@ -8,12 +8,13 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import click
+from pydantic import SecretStr
 
 from app.adapters.worker_pages import checked_url, read_page
 from app.domain.normalization import Normalized, normalize_email
 from app.domain.profile_ids import ACCOUNT, EMAIL, PREFIXES, profile_id_of
 from app.errors import InvalidInputError, PermanentError, UnreachableError
-from app.settings import load_settings
+from app.settings import Settings, load_settings
 
 UNREACHABLE_SECONDS = 30.0
 _PAUSE_SECONDS: Final = 1.0
@@ -24,6 +25,8 @@ _MAX_WORKERS: Final = 1_000
 _MOST_FORWARDS: Final = 100
 
 _OK: Final = 200
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _MISDIRECTED: Final = 421
 _UNAVAILABLE: Final = 503
@@ -45,9 +48,10 @@ def command(profile: str, url: str | None, as_json: bool) -> None:
     worker knows the profile.
     """
     names = profile_names(profile)
-    start = checked_url(url or _worker_url())
+    settings = load_settings()
+    start = checked_url(url or _worker_url(settings))
     for name in names:
-        found = _Search(start).find(name)
+        found = _Search(start, settings.web_token).find(name)
         if found is not None:
             click.echo(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(_lines(found)))
             return
@@ -71,8 +75,7 @@ def profile_names(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _worker_url() -> str:
-    settings = load_settings()
+def _worker_url(settings: Settings) -> str:
     if settings.web_port == 0:
         raise InvalidInputError(
             "AUDIENCE_SYNC_WEB_PORT is 0, which means no pages: give the --url of a worker"
@@ -84,8 +87,9 @@ def _worker_url() -> str:
 class _Search:
     """Asks workers until one has the profile or all have been asked."""
 
-    def __init__(self, start: str) -> None:
+    def __init__(self, start: str, token: SecretStr | None) -> None:
         self._start = start
+        self._token = token
         self._known = [start]
         # Those that did not answer, with what that was.
         self._silent: dict[str, str] = {}
@@ -121,6 +125,8 @@ class _Search:
                 return document
             if status == _NOT_FOUND:
                 return None
+            if status in (_UNAUTHORIZED, _FORBIDDEN):
+                raise InvalidInputError(f"{worker}: {document.get('error', f'status {status}')}")
             if status != _MISDIRECTED:
                 raise PermanentError(f"{worker}: {document.get('error', f'status {status}')}")
             self._learn(document)
@@ -136,7 +142,7 @@ class _Search:
         while True:
             last = time.monotonic() + _PAUSE_SECONDS >= deadline
             try:
-                status, document = read_page(url)
+                status, document = read_page(url, token=self._token)
             except UnreachableError:
                 if last:
                     raise

@@ -9,6 +9,7 @@ import click
 import orjson
 
 from app.adapters.kafka_client import DurableProducer, reachable
+from app.adapters.kafka_connection import kafka_connection
 from app.errors import InvalidInputError
 from app.settings import load_settings
 
@@ -31,9 +32,9 @@ def command(file: BinaryIO, topic: str | None, partition_by: str) -> None:
     Lines are not checked: what is wrong with one ends up in dead.letters. Empty lines are skipped.
     """
     settings = load_settings()
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
     topic = topic or settings.source_topic
-    producer = DurableProducer(settings.kafka_bootstrap_servers, linger_ms=20)
+    producer = DurableProducer(kafka_connection(settings), linger_ms=20)
     _require_topic(producer, topic)
     count = 0
     for line in file:

@@ -48,11 +48,12 @@ def command(audiences: str, events: str, until: str | None) -> None:
         click.echo(f"warning: {warning}", err=True)
     settings = load_settings()
     refuse_unread_topics(definitions.audiences, settings.source_topic)
-    plan = compile_audiences(definitions.audiences, definitions.traits)
+    plan = compile_audiences(definitions.audiences, definitions.traits, funnel_events=settings.funnel_events)
     options = ResolveOptions(
         default_country=settings.default_country.upper() if settings.default_country else None,
         max_event_bytes=settings.max_event_bytes,
         legacy_journeys=settings.legacy_journeys,
+        blocked=settings.blocked,
     )
     limit = None if until is None else _instant(until)
     out = click.get_binary_stream("stdout")

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.adapters.kafka_client import reachable
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_topics import TopicAdmin
 from app.settings import load_settings
 
@@ -21,8 +22,8 @@ def command(as_json: bool) -> None:
     Refuses, with status 2, when an existing topic has another number of partitions than configured.
     """
     settings = load_settings()
-    reachable(settings.kafka_bootstrap_servers, UNREACHABLE_SECONDS)
-    admin = TopicAdmin(settings.kafka_bootstrap_servers, settings.partitions, settings.replication_factor)
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     specs = settings.catalog.all()
     created = admin.ensure(specs)
     layouts = admin.layouts(specs)

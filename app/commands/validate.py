@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.adapters.definition_files import read_definitions
+from app.adapters.kafka_connection import kafka_connection
 from app.adapters.source_survey import SourceTopic
 from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.conditions import compile_audiences
@@ -84,7 +85,7 @@ def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, 
 
 
 def _compared_with_topic(definitions: DefinitionSet, settings: Settings) -> list[str]:
-    source = SourceTopic(settings.kafka_bootstrap_servers, settings.catalog.source, UNREACHABLE_SECONDS)
+    source = SourceTopic(kafka_connection(settings), settings.catalog.source, UNREACHABLE_SECONDS)
     retention = source.retention_ms()
     warnings = [] if retention is None else beyond_retention(definitions, retention)
     survey = source.survey(SURVEYED_RECORDS)
@@ -119,7 +120,11 @@ def _words(audience: AudienceDefinition) -> str:
 def _destination(destination: FacebookDestination) -> str:
     words = destination.id if destination.mode is DeliveryMode.LIVE else f"{destination.id} as a dry run"
     mode = destination.sync_mode
-    return words if mode is SyncMode.MIRROR else f"{words}, {mode}"
+    if mode is not SyncMode.MIRROR:
+        words += f", {mode}"
+    if destination.fields:
+        words += f" with {' and '.join(destination.fields)} as mapped, of calls from now on"
+    return words
 
 
 def _as_json(audience: AudienceDefinition) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 import click
 
 from app.adapters.definition_files import read_definitions
+from app.errors import AudienceSyncError
 from app.main import Worker, say
 from app.settings import load_settings
 
@@ -30,7 +31,12 @@ def command() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
     async def run() -> None:
-        status = await Worker(settings, definitions).run()
+        worker = Worker(settings, definitions)
+        try:
+            status = await worker.run()
+        except AudienceSyncError as error:
+            say(f"error: {error}")
+            status = error.exit_status
         # Without joining threads, which may be waiting for a Kafka that does not answer.
         os._exit(status)
 

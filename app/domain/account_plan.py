@@ -11,6 +11,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
+from app.domain.compact import audience_id
 from app.domain.references import ranks_of
 from schemas.audience import Quantifier
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from app.domain.state import ProfileState
     from schemas.audience import UsersCondition
 
-# No audience's key has a slash.
+# No audience's key has a slash, nor does what stands for it in states.
 ASKED: Final = "users/"
+_ASKED_ID: Final = "/"
 _ID_DIGITS: Final = 12
 
 
@@ -36,6 +38,11 @@ def key_asked(condition: UsersCondition, scope: Scope) -> str:
         None if since is None else [since.whose, since.given],
     ]
     return ASKED + hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS]
+
+
+def is_asked(short: str) -> bool:
+    """Whether this stands, in states, for what is asked of users."""
+    return short.startswith(_ASKED_ID)
 
 
 def of_users(key: str, quantifier: Quantifier) -> Holds:
@@ -61,11 +68,12 @@ def of_users(key: str, quantifier: Quantifier) -> Holds:
 
 def of_account(audience: str) -> Holds:
     """Of a person's state: whether some account of theirs is a member."""
+    short = audience_id(audience)
 
     def holds(state: ProfileState, now: int, horizon: int) -> bool:
         del now, horizon
         ties = state.ties
-        return ties is not None and any(audience in tie.audiences for tie in ties.accounts.values())
+        return ties is not None and any(short in tie.audiences for tie in ties.accounts.values())
 
     return holds
 

@@ -12,6 +12,9 @@ to the account what it is (GROUP). From then on they talk to each other:
 
 An account is looked at by an audience as soon as all its users have said what holds of them; what it was stays until
 then, so a new version of the definitions takes nobody out while it spreads.
+
+What one says to the other has the instant it is true from as its timestamp, and the clock that found it as its received
+time: both go into the deltas that come of it, and so does that time alone is behind it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec.structs import replace
 
 from app.domain.account_plan import ASKED, is_answered
+from app.domain.compact import audience_id
 from app.domain.evaluation import Instant, evaluate, next_due
 from app.domain.fold import fold_trait, settle
 from app.domain.identity import Profiles
@@ -108,51 +112,56 @@ class Accounts:
             due = next_due(state, plan, instant, (), facts=True)
             if due < state.wake:
                 self._profiles.arm(profile, state, due)
-        self.tell(profile, state, now)
+        self.tell(profile, state, self._instant(now))
 
-    def tell(self, profile: str, state: ProfileState, at: int) -> None:
+    def tell(self, profile: str, state: ProfileState, instant: Instant, *, by_time: bool = False) -> None:
         """Says to every account of this person what holds of them, as far as that is news there.
 
-        To be called when they are somebody else's successor, and after a change of the definitions; `sift` sees to all else.
+        To be called when they are somebody else's successor, and after a change of the definitions; `sift` sees to all
+        else. `by_time`: nothing but time has changed it.
         """
-        if state.ties is None or not state.ties.accounts:
+        ties = state.ties
+        if ties is None or not ties.accounts:
             return
         holds = self._answers(state)
-        for account, tie in state.ties.accounts.items():
+        for account, tie in ties.accounts.items():
             if tie.told == holds and not tie.replaces:
                 continue
-            said = Standing(user=profile, replaces=tie.replaces, holds=holds)
+            said = Standing(user=profile, replaces=tie.replaces, holds=holds, by_time=by_time)
             tie.told, tie.replaces = holds, []
-            self._send(account, STANDING, at, said)
+            ties.at = max(ties.at, instant.now)
+            self._send(account, STANDING, instant.now, instant.clock, said)
 
     def _answers(self, state: ProfileState) -> dict[str, bool]:
         accounts = self._profiles.plan.accounts
         if accounts is None:
             return {}
-        known = state.memberships
-        return {key: key in known and known[key].member for key in accounts.asked}
+        known = {key: state.memberships.get(audience_id(key)) for key in accounts.asked}
+        return {key: answer is not None and answer.member for key, answer in known.items()}
 
     def sift(self, deltas: list[MembershipDelta]) -> list[MembershipDelta]:
         """The deltas without those that only answer what accounts ask; they have been told."""
-        changed = {delta.profile: delta.at for delta in deltas if delta.audience.startswith(ASKED)}
+        changed = {delta.profile: delta for delta in deltas if delta.audience.startswith(ASKED)}
         if not changed:
             return deltas
-        for profile, at in changed.items():
+        for profile, delta in changed.items():
             state = self._profiles.find(profile)
             if state is not None:
-                self.tell(profile, state, at)
+                instant = Instant(delta.at, delta.at, delta.detected_at)
+                self.tell(profile, state, instant, by_time=delta.cause is Cause.TIME)
         return [delta for delta in deltas if not delta.audience.startswith(ASKED)]
 
     def end(self, profile: str, state: ProfileState, at: int) -> None:
         """The person becomes part of another, who gets this state, and is to say whom they replace."""
         for account, tie in state.ties.accounts.items() if state.ties else ():
             if tie.told is not None:
-                self._send(account, ENDED, at, Standing(user=profile))
+                self._send(account, ENDED, at, at, Standing(user=profile))
                 tie.replaces = [*tie.replaces, profile]
 
     def _enter(self, profile: str, state: ProfileState, event: ProfileEvent, now: int | None) -> None:
         said = event.standing or _NOTHING
-        tie = None if state.ties is None else state.ties.accounts.get(said.account)
+        ties = state.ties or Ties()
+        tie = ties.accounts.get(said.account)
         # What was said to somebody who has ended may come after what was said here.
         if tie is None or said.sequence <= tie.sequence:
             return
@@ -165,10 +174,14 @@ class Accounts:
         plan = self._profiles.plan
         self._profiles.give_up(settle(state, plan.needs, now))
         affected: tuple[CompiledAudience, ...] = ()
-        for key in sorted(changed):
-            affected = joined(affected, plan.of_audience.get(key, ()))
-        deltas = evaluate(profile, state, affected, self._instant(now), Cause.ACCOUNT)
-        self._profiles.emit([replace(delta, at=event.timestamp) for delta in deltas])
+        for short in sorted(changed & plan.by_id.keys()):
+            affected = joined(affected, plan.of_audience[plan.by_id[short].key])
+        instant = Instant(now, now + self._early_ms, event.received)
+        cause = Cause.TIME if said.by_time else Cause.ACCOUNT
+        deltas = evaluate(profile, state, affected, instant, cause)
+        # Accounts speak from several partitions, too; and what the profile does next is not before what they said.
+        ties.at = max(ties.at, min(event.timestamp, instant.horizon))
+        self._profiles.emit([replace(delta, at=ties.at) for delta in deltas])
 
     # --- an account ---
 
@@ -183,7 +196,7 @@ class Accounts:
         for path, value in (event.traits or {}).items():
             if accounts is not None and path in accounts.plan.of_trait:
                 fold_trait(state, path, value, event.timestamp, event.message_id or "")
-        self._look(account, state, now, now, Cause.EVENT)
+        self._look(account, state, now, None if now is None else Instant(now, now, now), Cause.EVENT)
 
     def _hear(self, account: str, state: ProfileState | None, event: ProfileEvent, now: int | None) -> None:
         state = state or ProfileState()
@@ -203,27 +216,33 @@ class Accounts:
             else:
                 _place(ties, said.user, said.holds)
                 if is_new and ties.sequence:
-                    self._send(said.user, ENTRY, event.timestamp, self._entry(account, state, ties))
-        self._look(account, state, event.timestamp, now, Cause.ACCOUNT)
+                    entry = self._entry(account, state, ties)
+                    self._send(said.user, ENTRY, event.timestamp, event.received, entry)
+        cause = Cause.TIME if said.by_time else Cause.ACCOUNT
+        instant = None if now is None else Instant(now, now, event.received)
+        self._look(account, state, event.timestamp, instant, cause)
 
-    def fire(self, account: str, state: ProfileState, now: int, *, everything: bool) -> None:
+    def fire(
+        self, account: str, state: ProfileState, instant: Instant, cause: Cause, *, everything: bool
+    ) -> None:
         """The account is due. `everything`: the definitions may be others than before."""
         accounts = self._profiles.plan.accounts
         if everything and accounts is not None:
             for path in [path for path in state.traits if path not in accounts.plan.of_trait]:
                 del state.traits[path]
         state.wake = NEVER
-        self._look(account, state, now, now, Cause.TIME)
+        self._look(account, state, instant.now, instant, cause)
 
-    def _look(self, account: str, state: ProfileState, at: int | None, now: int | None, cause: Cause) -> None:
+    def _look(
+        self, account: str, state: ProfileState, at: int | None, instant: Instant | None, cause: Cause
+    ) -> None:
         """Evaluates all that has been answered; what changes is true from `at`, and is told to the users."""
         accounts = self._profiles.plan.accounts
-        if now is None or at is None:
+        if instant is None or at is None:
             self._profiles.arm(account, state, AT_ONCE)
             return
         if accounts is None:
             return
-        instant = Instant(now, now, now)
         answered = [
             audience
             for key, audience in accounts.plan.audiences.items()
@@ -236,20 +255,20 @@ class Accounts:
         if deltas:
             self._profiles.write([replace(delta, at=ties.at) for delta in deltas])
             ties.sequence += 1
-            said = self._entry(account, state, ties)
+            said = self._entry(account, state, ties, by_time=cause is Cause.TIME)
             for user in ties.users:
-                self._send(user, ENTRY, ties.at, said)
+                self._send(user, ENTRY, ties.at, instant.clock, said)
         due = next_due(state, accounts.plan, instant, (), facts=True)
         if due < state.wake:
             self._profiles.arm(account, state, due)
 
-    def _entry(self, account: str, state: ProfileState, ties: Ties) -> Standing:
+    def _entry(self, account: str, state: ProfileState, ties: Ties, *, by_time: bool = False) -> Standing:
         """Also of audiences that are not there now, or wait for their past: they may come back with these members."""
-        members = sorted(key for key, known in state.memberships.items() if known.member)
-        return Standing(account=account, audiences=members, sequence=ties.sequence)
+        members = sorted(short for short, known in state.memberships.items() if known.member)
+        return Standing(account=account, audiences=members, sequence=ties.sequence, by_time=by_time)
 
-    def _send(self, profile: str, kind: int, at: int, said: Standing) -> None:
-        self._mailbox.send(profile, ProfileEvent(VERSION, kind, "", 0, 0, at, at, standing=said))
+    def _send(self, profile: str, kind: int, at: int, clock: int, said: Standing) -> None:
+        self._mailbox.send(profile, ProfileEvent(VERSION, kind, "", 0, 0, at, clock, standing=said))
 
     def _instant(self, now: int) -> Instant:
         return Instant(now, now + self._early_ms, now)

@@ -254,6 +254,27 @@ class Batcher:
         for item in since.by_profile.values():
             self._pending.put(item)
 
+    def suspend(self, settle_end: int) -> None:
+        """Keep nothing in memory: what is not confirmed is read from the log again after the next `begin_read`.
+
+        No batch may be out. `settle_end` is the end of what may have been sent: see the constructor.
+        """
+        if self._out is not None:
+            raise ValueError("a batch that is out must be confirmed or given back first")
+        self._cursor = self._position = self.cursor
+        self._pending, self._ahead = _Newest(), None
+        self._live = False
+        self._settle_end = max(self._settle_end, settle_end)
+
+    def rewind(self) -> None:
+        """Everything that is suspended is to be sent again, from the first offset on.
+
+        Whoever reads the log leaves out what is superseded by changes that may have been sent.
+        """
+        if self._live or not self._nothing_waits:
+            raise ValueError("only what is suspended can be sent again")
+        self._cursor = self._position = self._settle_end = 0
+
     @property
     def _settled(self) -> bool:
         return self._live or self._position >= self._settle_end

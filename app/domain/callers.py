@@ -22,6 +22,7 @@ from schemas.segment import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from app.domain.blocked import BlockedIdentifiers
     from app.domain.person import Identifiers
     from schemas.segment import SegmentEvent
 
@@ -56,7 +57,8 @@ NOTHING: Final = Beside({}, 0, {})
 class Callers:
     """Remembers in bounded memory what has been forwarded lately."""
 
-    def __init__(self, default_country: str | None) -> None:
+    def __init__(self, default_country: str | None, blocked: BlockedIdentifiers | None = None) -> None:
+        self._blocked = blocked
         # The year matters to birthdays alone, which are no contacts.
         self._normalization = NormalizationOptions(today_year=9999, default_country=default_country)
         self._read: dict[bytes, Identifiers] = {}
@@ -122,6 +124,8 @@ class Callers:
         """
         emails = [email for identifiers in found if identifiers for email in _values(identifiers, _EMAIL)]
         devices = [device for identifiers in found if identifiers for device in _values(identifiers, _MADID)]
+        if self._blocked is not None:
+            emails, devices = self._blocked.contacts(emails), self._blocked.contacts(devices)
         if not emails and not devices:
             return self.named_by_ids(call)
         profile, *links = profiles_of(call.user_id, call.anonymous_id, emails, devices)

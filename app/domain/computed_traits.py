@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from app.domain.date_edges import Watches
     from app.domain.evaluation import Instant
     from app.domain.event_conditions import BindPasses
-    from app.domain.feeds import Feed
+    from app.domain.feeds import Feed, Since
     from app.domain.plan import ComputedTrait, Plan
     from app.domain.state import ProfileState
     from schemas.audience import ComputedTraitDefinition
@@ -73,8 +73,11 @@ class CompiledTrait:
     watches: Watches
 
 
-def compile_trait(definition: ComputedTraitDefinition, readers: Readers) -> CompiledTrait:
-    feed = _feed_of(definition)
+def compile_trait(
+    definition: ComputedTraitDefinition, readers: Readers, since: Since | None = None
+) -> CompiledTrait:
+    """`since` tells the events of a trait that was filled from history from all others."""
+    feed = _feed_of(definition, since)
     tests = deferred_tests(definition, feed, readers)
     simple = tests is None and definition.session_ms is None
     function = definition.function
@@ -90,7 +93,7 @@ def compile_trait(definition: ComputedTraitDefinition, readers: Readers) -> Comp
     return CompiledTrait(value, 0 if function is ComputedFunction.COUNT else None, uses, watches)
 
 
-def _feed_of(definition: ComputedTraitDefinition) -> Feed:
+def _feed_of(definition: ComputedTraitDefinition, since: Since | None) -> Feed:
     values = values_compared(definition)
     where = list(definition.where)
     path = definition.property_path
@@ -101,7 +104,7 @@ def _feed_of(definition: ComputedTraitDefinition) -> Feed:
             # Nothing is lost with an event that has no value; of a session it is part.
             where.append(Comparison(path=path, operator=Operator.EXISTS, operand=True))
     ordered = definition.function in _ORDERED
-    return make_feed(definition.event, where, definition.context, values, ordered=ordered)
+    return make_feed(definition.event, where, definition.context, values, since=since, ordered=ordered)
 
 
 def _need(function: ComputedFunction, window: Window | None, *, simple: bool) -> Need:
@@ -242,6 +245,12 @@ def refresh(state: ProfileState, traits: Iterable[ComputedTrait], instant: Insta
             state.computed.pop(trait.key, None)
         else:
             state.computed[trait.key] = value
+
+
+def refresh_known(state: ProfileState, plan: Plan, instant: Instant) -> None:
+    """Makes all values anew; of traits that have nothing to go by in this profile there is none."""
+    if plan.computed:
+        refresh(state, plan.computed_by(state.feeds, state.traits), instant)
 
 
 def refresh_after(event: ProfileEvent, state: ProfileState, plan: Plan, instant: Instant) -> None:

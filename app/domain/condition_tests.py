@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.domain.compact import audience_id
 from app.domain.comparing import bound, is_deferred
 from app.domain.date_edges import trait_watches
 from app.domain.event_conditions import compile_event, count_bound
@@ -40,10 +41,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which events the conditions of a definition see: received `since`, and not older than `lookback_ms`."""
+    """Which events the conditions of a definition see: received `since`, and not older than `lookback_ms`; of a funnel
+    `funnel_events` on either side, None: as many as are compared quickly.
+    """
 
     since: Since | None = None
     lookback_ms: int | None = None
+    funnel_events: int | None = None
 
 
 class ConditionCompiler:
@@ -103,7 +107,9 @@ class ConditionCompiler:
             return _constant(count_bound(condition.count)(0) and condition.aggregate is None)
         condition = limited
         if condition.then is not None:
-            compiled = compile_funnel(condition, condition.then, self._read, self._scope.since)
+            compiled = compile_funnel(
+                condition, condition.then, self._read, self._scope.since, self._scope.funnel_events
+            )
         else:
             compiled = compile_event(condition, self._read, self._scope.since)
         self.uses += compiled.uses
@@ -156,10 +162,11 @@ def _constant(truth: bool) -> Holds:
 
 def _is_member(audience: str) -> Holds:
     """Whoever asks is asked after that audience."""
+    short = audience_id(audience)
 
     def holds(state: ProfileState, now: int, horizon: int) -> bool:
         del now, horizon
-        known = state.memberships.get(audience)
+        known = state.memberships.get(short)
         return known is not None and known.member
 
     return holds

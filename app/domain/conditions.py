@@ -15,9 +15,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from app.domain.account_plan import key_asked, of_account, of_users, refuse_circles
+from app.domain.compact import audience_id
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
-from app.domain.feeds import Since
+from app.domain.feeds import NO_GENERATIONS, Since, filled_by
+from app.domain.fields import CallFields, compile_fields
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
 from app.domain.plan import AccountPlan, CompiledAudience, ComputedTrait, Plan, TraitUse, by_event
@@ -29,39 +31,38 @@ from app.errors import InvalidInputError
 from schemas.audience import AudienceSource, Entity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from app.domain.date_edges import Watch, Watches
     from app.domain.event_conditions import Edge, FeedUse, Holds, Need
     from app.domain.feeds import Feed
     from app.domain.plan import Due
-    from schemas.audience import AudienceDefinition, ComputedTraitDefinition, UsersCondition
+    from schemas.audience import (
+        AudienceDefinition,
+        ComputedTraitDefinition,
+        FacebookDestination,
+        UsersCondition,
+    )
 
     _Grouped = dict[str, list[CompiledAudience]]
-
-
-NO_GENERATIONS: Final[Mapping[str, int]] = MappingProxyType({})
-
-
-def filled_by(key: str, generation: int) -> str:
-    """What tells the feeds of an audience that was filled from history from all others. Keys have no `#`."""
-    return f"{key}#{generation}"
 
 
 def compile_audiences(
     definitions: Sequence[AudienceDefinition],
     traits: Sequence[ComputedTraitDefinition] = (),
     generations: Mapping[str, int] = NO_GENERATIONS,
+    funnel_events: int | None = None,
 ) -> Plan:
-    """Audiences, and the computed traits beside them. `generations` are the versions that filled audiences from
-    history, by key: such an audience shares no feed with others, or with what it was before.
+    """Audiences, and the computed traits beside them. `generations` are the versions that filled audiences, and under
+    `traits.KEY` computed traits, from history: such a one shares no feed with others, or with what it was before.
+    `funnel_events`: see `Scope`.
 
     Raises InvalidInputError for a definition that asks for what is not built, or for itself.
     """
     digest = _digest(definitions, traits, generations)
 
     def compiled(instants: Mapping[str, int]) -> Plan:
-        builder = _Builder(TraitSources(traits))
+        builder = _Builder(TraitSources(traits, generations), funnel_events)
         accounts = _Accounts(builder)
         for definition in definitions:
             add = accounts.add if definition.entity is Entity.ACCOUNT else builder.add
@@ -76,7 +77,9 @@ def _digest(
     traits: Sequence[ComputedTraitDefinition],
     generations: Mapping[str, int],
 ) -> str:
-    """Names, descriptions and Facebook settings decide nothing here, apart from which destinations there are."""
+    """Names, descriptions and Facebook settings decide nothing here, apart from which destinations there are, and what
+    they are told of.
+    """
     parts = sorted(
         (
             definition.key,
@@ -88,7 +91,10 @@ def _digest(
             definition.created_at,
             definition.lookback_ms,
             definition.enabled,
-            sorted(destination.id for destination in definition.destinations),
+            sorted(
+                [_sent_to(item), item.sync_mode.value, item.audience_id is not None]
+                for item in definition.destinations
+            ),
             *(["account"] if definition.entity is Entity.ACCOUNT else []),
         )
         for definition in definitions
@@ -97,6 +103,12 @@ def _digest(
     return hashlib.sha256(
         json.dumps([parts, computed, *([sorted(generations.items())] if generations else [])]).encode()
     ).hexdigest()
+
+
+def _sent_to(destination: FacebookDestination) -> str:
+    if not destination.fields and not destination.value_based:
+        return destination.id
+    return destination.model_dump_json(include={"id", "fields", "value_based"})
 
 
 @dataclass(slots=True)
@@ -110,13 +122,15 @@ class _Part:
     audiences: set[str]
     watched: bool
     created: int | None
+    claim: str
 
 
 class _Builder:
     """Collects what the conditions of all audiences and the computed traits need together."""
 
-    def __init__(self, traits: TraitSources) -> None:
+    def __init__(self, traits: TraitSources, funnel_events: int | None) -> None:
         self._traits = traits
+        self._funnel_events = funnel_events
         self.parts: dict[str, _Part] = {}
         self._feeds: dict[str, Feed] = {}
         self._needs: dict[str, Need] = {}
@@ -130,10 +144,10 @@ class _Builder:
     def add(self, definition: AudienceDefinition, applied: int | None, generation: int | None) -> None:
         """`applied` is when the audience was first applied, where that is known and of interest."""
         created = self.created(definition, applied)
-        compiler = self.compiler(definition.key, scope_of(definition, created, generation))
+        compiler = self.compiler(definition.key, self.scope(definition, generation, created))
         conditions = [part for part in (definition.when, definition.require) if part is not None]
         holds = all_of([compiler.compile(condition) for condition in conditions])
-        self.keep(definition, compiler, holds, created)
+        self.keep(definition, compiler, holds, created, generation)
 
     def created(self, definition: AudienceDefinition, applied: int | None) -> int | None:
         """Before when nobody is a member; an audience whose beginning is not known here is noted."""
@@ -142,6 +156,11 @@ class _Builder:
         self._unapplied.append(definition.key)
         return applied
 
+    def scope(self, definition: AudienceDefinition, generation: int | None, created: int | None) -> Scope:
+        """What the conditions of an audience see of the events; `created` is its beginning, as far as that is known."""
+        since = since_of(definition, generation, created)
+        return Scope(since, definition.lookback_ms, self._funnel_events)
+
     def compiler(
         self, key: str, scope: Scope, of_users: Callable[[UsersCondition], Holds] | None = None
     ) -> ConditionCompiler:
@@ -149,7 +168,12 @@ class _Builder:
         return ConditionCompiler(f"audience {key}", self._traits.reader, scope, of_users)
 
     def keep(
-        self, definition: AudienceDefinition, compiler: ConditionCompiler, holds: Holds, created: int | None
+        self,
+        definition: AudienceDefinition,
+        compiler: ConditionCompiler,
+        holds: Holds,
+        created: int | None,
+        generation: int | None,
     ) -> None:
         """One audience, with all that has been compiled for it; its conditions have been, to `holds`."""
         whose = f"audience {definition.key}"
@@ -167,13 +191,18 @@ class _Builder:
             audiences=compiler.audiences,
             watched=created is not None or any(watch.traits for watch in compiler.watches.values()),
             created=created,
+            claim=definition.key if generation is None else filled_by(definition.key, generation),
         )
 
     def _use(self, whose: str, use: FeedUse) -> None:
         if use.need.newest is not None and use.need.newest > MAX_INSTANTS:
             raise InvalidInputError(f"{whose}: a count within a window may be at most {MAX_INSTANTS - 1:,}")
         feed = use.feed.id
-        self._feeds[feed] = use.feed
+        if self._feeds.setdefault(feed, use.feed).content != use.feed.content:
+            raise InvalidInputError(
+                f"{whose}: its events of {use.feed.event!r} have the same digest as others by chance: "
+                "change the condition a little"
+            )
         known = self._needs.get(feed)
         self._needs[feed] = use.need.and_of(known) if known else use.need
         self._edges.setdefault(feed, {})[use.edge_key] = use.edge
@@ -196,8 +225,10 @@ class _Builder:
                 for name in names:
                     group.setdefault(name, []).append(audience)
             of_audience[key].append(audience)
+            of_audience[part.claim] = of_audience[key]
             if part.watched:
                 watched.append(audience)
+        _refuse_equal_ids(audiences.values())
         initial = initial_audiences(audiences.values(), self._births)
         return Plan(
             audiences=audiences,
@@ -213,7 +244,7 @@ class _Builder:
             has_new_users=initial.has_users,
             has_new_anonymous=initial.has_anonymous,
             watches_of_feed=_by_feed(watches, computed),
-            watches_of_traits=tuple(watch.due for watch in watches if computed.traits(watch.traits)),
+            watches_of_trait=_by_trait(watches, computed),
             watched=tuple(watched),
             computed=computed.computed,
             computed_of_feed=_computed_by(computed, computed.feeds_of),
@@ -227,6 +258,8 @@ class _Builder:
             digest=digest,
             unapplied=tuple(self._unapplied),
             _apply=apply,
+            call_fields=_call_fields(audiences.values()),
+            mapped=frozenset(key for key, audience in audiences.items() if audience.mappings),
         )
 
     def _in_order(self) -> dict[str, CompiledAudience]:
@@ -243,9 +276,12 @@ class _Builder:
             definition = part.definition
             audiences[key] = CompiledAudience(
                 key=key,
+                id=audience_id(key),
                 rank=ranks[key],
                 holds=part.holds,
                 claimed=definition.source is not AudienceSource.COMPUTED,
+                claim=part.claim,
+                claims_from=0 if definition.include_history else part.created or 0,
                 enabled=definition.enabled,
                 created=part.created or 0,
                 include_anonymous=definition.include_anonymous,
@@ -253,6 +289,11 @@ class _Builder:
                 destinations=tuple(destination.id for destination in definition.destinations),
                 told=listeners(definition),
                 rows=row_source(definition),
+                mappings={
+                    destination.id: mapping
+                    for destination in definition.destinations
+                    if (mapping := compile_fields(destination, self._traits.computed)) is not None
+                },
             )
         return audiences
 
@@ -262,7 +303,7 @@ class _Accounts:
 
     def __init__(self, people: _Builder) -> None:
         self._people = people
-        self._own = _Builder(TraitSources(()))
+        self._own = _Builder(TraitSources(()), None)
         self._asked: dict[str, None] = {}
         self._asked_by: dict[str, tuple[str, ...]] = {}
 
@@ -270,7 +311,7 @@ class _Accounts:
         """As for an audience of people."""
         people, key = self._people, definition.key
         created = people.created(definition, applied)
-        scope = scope_of(definition, created, generation)
+        scope = people.scope(definition, generation, created)
         asked: dict[str, None] = {}
 
         def of_users_of(condition: UsersCondition) -> Holds:
@@ -279,16 +320,16 @@ class _Accounts:
             if name not in people.parts:
                 compiler = people.compiler(key, scope)
                 part = definition.model_copy(update={"key": name, "enabled": True, **_OF_NOBODY})
-                people.keep(part, compiler, compiler.compile(condition.condition), None)
+                people.keep(part, compiler, compiler.compile(condition.condition), None, None)
             return of_users(name, condition.quantifier)
 
         compiler = self._own.compiler(key, scope, of_users_of)
         conditions = [] if definition.when is None else [compiler.compile(definition.when)]
         own = definition.model_copy(update=_OF_NOBODY)
-        self._own.keep(own, compiler, all_of(conditions), created)
+        self._own.keep(own, compiler, all_of(conditions), created, generation)
         compiler = people.compiler(key, scope)
         required = [] if definition.require is None else [compiler.compile(definition.require)]
-        people.keep(definition, compiler, all_of([of_account(key), *required]), None)
+        people.keep(definition, compiler, all_of([of_account(key), *required]), None, generation)
         self._asked |= asked
         self._asked_by[key] = tuple(asked)
 
@@ -309,14 +350,36 @@ class _Accounts:
 _OF_NOBODY: Final[Mapping[str, object]] = MappingProxyType({"destinations": [], "include_anonymous": True})
 
 
-def scope_of(definition: AudienceDefinition, created: int | None, generation: int | None) -> Scope:
-    """What the conditions of an audience see of the events; `created` is its beginning, as far as that is known here."""
-    since = None
+def since_of(definition: AudienceDefinition, generation: int | None, created: int | None) -> Since | None:
+    """What tells the events of the audience from those of others; None: it shares them.
+
+    `generation` is the version that filled it from history, `created` the instant at which it begins.
+    """
+    whose = definition.key if generation is None else filled_by(definition.key, generation)
     if not definition.include_history:
-        since = Since(definition.key, definition.created_at, created)
-    elif generation is not None:
-        since = Since(filled_by(definition.key, generation), None, None)
-    return Scope(since, definition.lookback_ms)
+        return Since(whose, definition.created_at, created)
+    return None if generation is None else Since(whose, None, None)
+
+
+def _refuse_equal_ids(audiences: Iterable[CompiledAudience]) -> None:
+    """States could not tell such audiences apart."""
+    found: dict[str, str] = {}
+    for audience in audiences:
+        other = found.setdefault(audience.id, audience.key)
+        if other != audience.key:
+            raise InvalidInputError(
+                f"audiences {other} and {audience.key}: their keys have the same digest by chance: rename one"
+            )
+
+
+def _call_fields(audiences: Iterable[CompiledAudience]) -> CallFields | None:
+    slots = {
+        slot.id: slot
+        for audience in audiences
+        for mapping in audience.mappings.values()
+        for slot in mapping.slots
+    }
+    return CallFields(slots.values()) if slots else None
 
 
 def _from(created: int, holds: Holds) -> Holds:
@@ -344,6 +407,14 @@ def _by_feed(watches: Iterable[Watch], traits: TraitSources) -> dict[str, tuple[
         for feed in traits.feeds(watch.traits).union(own):
             grouped.setdefault(feed, []).append(watch.due)
     return {feed: tuple(group) for feed, group in grouped.items()}
+
+
+def _by_trait(watches: Iterable[Watch], traits: TraitSources) -> dict[str, tuple[Due, ...]]:
+    grouped: dict[str, list[Due]] = {}
+    for watch in watches:
+        for trait in traits.traits(watch.traits):
+            grouped.setdefault(trait, []).append(watch.due)
+    return {trait: tuple(group) for trait, group in grouped.items()}
 
 
 def _trait_use(path: str) -> TraitUse:

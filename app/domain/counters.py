@@ -57,6 +57,8 @@ class Counters:
     # Message ids and events of profiles that outgrew their bounds, given up since the worker started.
     forgotten_ids: int = 0
     forgotten_events: int = 0
+    # Identifiers of calls that identify no one, as a setting says.
+    blocked_identifiers: int = 0
     # Engage calls for audiences nobody defined: computation_key -> calls; written by `count_unknown_audience`.
     unknown_audiences: Counter[str] = field(default_factory=Counter)
     # Such calls whose keys found no room there.

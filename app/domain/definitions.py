@@ -12,6 +12,7 @@ from app.domain.computed_trait_warnings import warn_about_computed_traits
 from app.domain.definitions_accounts import check_accounts, read_entity
 from app.domain.definitions_conditions import ConditionReader
 from app.domain.definitions_facebook import read_destinations
+from app.domain.definitions_fields import traits_sent
 from app.domain.definitions_keys import AUDIENCE_KEYS, refuse_other_keys
 from app.domain.definitions_references import check_references, check_traits, names_read
 from app.domain.definitions_rows import check_sync_modes, read_rows
@@ -28,6 +29,7 @@ from app.domain.definitions_values import (
     read_text,
 )
 from app.domain.definitions_warnings import warn_about_lookback, warn_about_requirement
+from app.domain.engage_defaults import DEFAULTS, PLAIN
 from app.domain.instants import parse_instant
 from app.domain.snake_case import snake_case
 from app.domain.yaml_nodes import read_nodes
@@ -83,12 +85,13 @@ class Document:
 class DefinitionSet:
     """Audiences and computed traits in the order of the documents; keys differ.
 
-    `warnings` are lines for whoever wrote them.
+    `warnings` are lines for whoever wrote them. `defaults` is what an audience is that a call of Engage names.
     """
 
     audiences: tuple[AudienceDefinition, ...]
     warnings: tuple[str, ...]
     traits: tuple[ComputedTraitDefinition, ...] = ()
+    defaults: AudienceDefinition = PLAIN
 
 
 def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
@@ -110,6 +113,7 @@ def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
             _read_traits(entries["traits"], accepted)
     for value in values:
         _read_audience(value, defaults, accepted)
+    engage = _read_engage_defaults(defaults, accepted)
     check_references(accepted.references, accepted.keys)
     check_accounts(accepted.account_references, accepted.account_traits, accepted.entities, accepted.traits)
     check_traits(accepted.traits, accepted.names_read)
@@ -119,7 +123,7 @@ def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
     if problems:
         raise InvalidInputError("\n".join(problems))
     warnings = findings.warnings() or (() if values else ("no audience is defined",))
-    return DefinitionSet(tuple(accepted.audiences), warnings, tuple(computed.values()))
+    return DefinitionSet(tuple(accepted.audiences), warnings, tuple(computed.values()), engage)
 
 
 def published_form(definition: AudienceDefinition | ComputedTraitDefinition) -> dict[str, Any]:
@@ -134,7 +138,10 @@ def published_forms(definitions: DefinitionSet) -> dict[str, dict[str, Any]]:
     """The published form of every definition: of audiences by key, of computed traits by `traits.KEY`."""
     forms = {audience.key: published_form(audience) for audience in definitions.audiences}
     # A point has no place in the key of an audience.
-    return forms | {f"traits.{trait.key}": published_form(trait) for trait in definitions.traits}
+    forms |= {f"traits.{trait.key}": published_form(trait) for trait in definitions.traits}
+    if definitions.defaults != PLAIN:
+        forms[DEFAULTS] = published_form(definitions.defaults)
+    return forms
 
 
 def _read_document(document: Document, findings: Findings) -> dict[str, Value]:
@@ -213,6 +220,7 @@ class _Accepted:
             if twin != audience.key:
                 value.warn(f"`{audience.key}` has the same condition as `{twin}`")
         for destination in audience.destinations:
+            self.names_read.update(traits_sent(destination))
             if destination.audience_id is not None:
                 other = self._facebook_ids.setdefault(destination.audience_id, audience.key)
                 if other != audience.key:
@@ -265,6 +273,25 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
     if entity is Entity.USER:
         # Of an account what is required is asked of others than the condition.
         warn_about_requirement(value, audience)
+
+
+def _read_engage_defaults(defaults: dict[str, Value], accepted: _Accepted) -> AudienceDefinition:
+    """What holds for an audience that a call of Engage names: what all require, and where they are delivered to.
+
+    Its calls are its history, whatever is said of that of events.
+    """
+    conditions = ConditionReader()
+    options: dict[str, Any] = {
+        name: read_boolean(defaults[name]) for name in ("include_anonymous", "enabled") if name in defaults
+    }
+    if "lookback" in defaults:
+        options["lookback_ms"] = read_length(defaults["lookback"])
+    require = _read_require(conditions, None, defaults.get("require"))
+    destinations = read_destinations(PLAIN.key, None, defaults.get("facebook"))
+    accepted.references.setdefault(DEFAULTS, []).extend(conditions.references)
+    if None in options.values():
+        return PLAIN
+    return PLAIN.model_copy(update={"require": require, "destinations": destinations, **options})
 
 
 def _read_identity(value: Value, own: dict[str, Value]) -> tuple[str | None, str | None]:

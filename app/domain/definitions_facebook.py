@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
+from app.domain.definitions_fields import read_fields
 from app.domain.definitions_keys import refuse_other_keys
-from app.domain.definitions_values import Value, read_choice, read_line, read_text
+from app.domain.definitions_values import Value, read_boolean, read_choice, read_line, read_text
 from schemas.audience import DeliveryMode, FacebookDestination, OnDelete, SyncMode
+
+if TYPE_CHECKING:
+    from app.domain.definitions_fields import Fields
 
 MAX_NAME_CHARACTERS = 500
 
@@ -21,6 +25,7 @@ _KEYS: Final = (
     "customer_file_source",
     "on_delete",
 )
+_MAPPED: Final = ("fields", "value_based")
 _MODES: Final = tuple(mode.value for mode in DeliveryMode)
 _SYNC_MODES: Final = tuple(mode.value for mode in SyncMode)
 _ON_DELETE: Final = tuple(choice.value for choice in OnDelete)
@@ -41,13 +46,13 @@ def read_destinations(key: str, own: Value | None, default: Value | None) -> lis
     merged = _read_default(own, default)
     if not written.is_list:
         entries = written.entries("a mapping such as {ad_account_id: act_123}, or a list of them")
-        one = None if entries is None else _read_one(key, {**merged, **entries})
+        one = None if entries is None else _read_one(key, written, entries, merged)
         return [] if one is None else [one]
     items = written.items("a list") or []
     destinations: dict[str, FacebookDestination] = {}
     for item in items:
         entries = item.entries("a mapping such as {ad_account_id: act_123}")
-        destination = None if entries is None else _read_one(key, {**merged, **entries})
+        destination = None if entries is None else _read_one(key, item, entries, merged)
         if destination is not None and len(items) > 1:
             destination = _told_apart(item, destination, destinations)
         if destination is not None:
@@ -79,16 +84,38 @@ def _told_apart(
     return named
 
 
-def _read_one(key: str, entries: dict[str, Value]) -> FacebookDestination | None:
-    refuse_other_keys(entries, ("facebook",), _KEYS)
-    read: dict[str, str] = {}
+def _read_one(
+    key: str, written: Value, own: dict[str, Value], default: dict[str, Value]
+) -> FacebookDestination | None:
+    entries = {**default, **own}
+    refuse_other_keys(entries, ("facebook",), (*_KEYS, *_MAPPED))
+    fields = _read_fields(own.get("fields"), default.get("fields"))
+    value_based = read_boolean(entries["value_based"]) if "value_based" in entries else False
+    read: dict[str, Any] = {}
     for name in _KEYS:
         text = _read_entry(name, entries[name]) if name in entries else None
         if text is not None:
             read[name] = text
-    if len(read) < len([name for name in _KEYS if name in entries]):
+    if len(read) < len([name for name in _KEYS if name in entries]) or fields is None or value_based is None:
         return None
-    return FacebookDestination.model_validate({"id": key, **read})
+    if value_based and "value" not in fields:
+        entries["value_based"].refuse("what each person is worth is needed: map the field `value`")
+        return None
+    if "value" in fields and not value_based:
+        written.refuse("the field `value` is sent to value-based audiences alone: set `value_based: true`")
+        return None
+    return FacebookDestination(id=key, fields=fields, value_based=value_based, **read)
+
+
+def _read_fields(own: Value | None, default: Value | None) -> Fields | None:
+    """Merged field by field."""
+    read = [read_fields(value) for value in (default, own) if value is not None]
+    fields: Fields = {}
+    for one in read:
+        if one is None:
+            return None
+        fields |= one
+    return fields
 
 
 def _read_entry(name: str, value: Value) -> str | None:

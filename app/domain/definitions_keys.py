@@ -45,9 +45,12 @@ class NotSupported:
 NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
     "audience": {},
     "facebook": {
-        "fields": NotSupported("mapped fields"),
         "external_id": NotSupported("hashed external ids", accepted="plain"),
-        "value_based": NotSupported("value-based audiences", accepted="false"),
+    },
+    "fields": {
+        "app_id": NotSupported("app-scoped ids"),
+        "page_id": NotSupported("page-scoped ids"),
+        "instagram_account_ids": NotSupported("ids of Instagram accounts"),
     },
     "condition": {},
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from app.domain.delivery import Refusal, words
 from app.domain.users_requests import RowSource, UsersRequest
 from schemas.dead_letter import DeadLetter, FacebookRefusal, Origin, Reason, dead_letter_id
@@ -32,11 +34,22 @@ def rejected_row(
 
 def rejected_request(context: LetterContext, request: UsersRequest, refusal: Refusal) -> Iterator[DeadLetter]:
     """The whole request was refused for good: a letter for each of its rows, made one at a time."""
+    return _rejected(context, request, refusal, Reason.REJECTED_REQUEST)
+
+
+def rejected_alone(context: LetterContext, request: UsersRequest, refusal: Refusal) -> Iterator[DeadLetter]:
+    """A request of one row was refused for good, while rows that were sent together with it before were taken."""
+    return _rejected(context, request, refusal, Reason.REJECTED_ROW)
+
+
+def _rejected(
+    context: LetterContext, request: UsersRequest, refusal: Refusal, why: Reason
+) -> Iterator[DeadLetter]:
     facebook = FacebookRefusal(
         code=refusal.code, subcode=refusal.subcode, message=refusal.message, trace=refusal.trace
     )
     for place in range(len(request.data)):
-        yield _letter(context, request, place, Reason.REJECTED_REQUEST, words(refusal), facebook)
+        yield _letter(context, request, place, why, words(refusal), facebook)
 
 
 def _letter(
@@ -49,17 +62,21 @@ def _letter(
 ) -> DeadLetter:
     source: RowSource = request.sources[place]
     delta = source.delta
+    offset, sequence, attempts, first = source.offset, delta.sequence, context.attempts, context.at
+    if delta.repeats is not msgspec.UNSET:
+        # The letter of the first time, once more.
+        offset, sequence = delta.repeats.offset, delta.repeats.sequence
+        before, first = delta.repeats.failures.get(context.destination, (0, context.at))
+        attempts += before
     origin = Origin(
         topic=context.topic,
         partition=context.partition,
-        offset=source.offset,
+        offset=offset,
         key=membership_key(delta.audience, delta.profile).decode(),
     )
     return DeadLetter(
         # The destination stands for the audience: one delta may be refused by several ad accounts.
-        id=dead_letter_id(
-            "deliver", origin, source.index, context.destination, delta.profile, delta.sequence
-        ),
+        id=dead_letter_id("deliver", origin, source.index, context.destination, delta.profile, sequence),
         stage="deliver",
         reason=reason,
         detail=detail,
@@ -68,9 +85,9 @@ def _letter(
         audience=delta.audience,
         destination=context.destination,
         profile=delta.profile,
-        sequence=delta.sequence,
-        attempts=context.attempts,
-        first_failed_at=context.at,
+        sequence=sequence,
+        attempts=attempts,
+        first_failed_at=first,
         last_failed_at=context.at,
         record={"change": delta.change.value, "row": request.row(place)},
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from app.domain.rows import is_identified, rows_of
+from app.domain.rows import is_identified, rows_by_destination, rows_of
 from app.domain.state import NEVER, MembershipState
 from schemas.membership import Cause, Change, MembershipDelta
 
@@ -53,25 +53,25 @@ def evaluate(
             and (not audience.claimed or _is_claimed(audience, state))
             and audience.holds(state, now, horizon)
         )
-        known = memberships.get(audience.key)
+        known = memberships.get(audience.id)
         if known is None:
             if not member and not (
                 audience.claimed and _is_told_out(audience, profile, state, identified, now)
             ):
                 continue
-            known = memberships[audience.key] = MembershipState(False, 0)
+            known = memberships[audience.id] = MembershipState(False, 0)
         elif known.member is member:
             continue
         known.member = member
         rows = rows_of(profile, state) if rows is None else rows
         change = _ENTERED if member else _EXITED
         at = now if horizon == now else _at(audience, state, instant)
-        deltas.append(_delta(profile, audience, known, change, rows, at, instant, cause))
+        deltas.append(_delta(profile, state, audience, known, change, rows, at, instant, cause))
     return deltas
 
 
 def _is_claimed(audience: CompiledAudience, state: ProfileState) -> bool:
-    claim = state.claims.get(audience.key)
+    claim = state.claims.get(audience.claim)
     return claim is not None and claim.member
 
 
@@ -79,7 +79,7 @@ def _is_told_out(
     audience: CompiledAudience, profile: str, state: ProfileState, identified: bool, now: int
 ) -> bool:
     """Whether a claim takes out somebody who never entered, and some destination may have them from before."""
-    claim = state.claims.get(audience.key)
+    claim = state.claims.get(audience.claim)
     return (
         claim is not None
         and not claim.member
@@ -100,14 +100,33 @@ def announce(
     skipped = set(done)
     deltas: list[MembershipDelta] = []
     rows = rows_of(profile, state)
-    if not rows:
+    if not rows and not plan.mapped:
         return deltas
-    for key, known in state.memberships.items():
-        audience = plan.audiences.get(key)
-        if audience is not None and known.member and audience.told.entries and key not in skipped:
-            delta = _delta(profile, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT)
+    for short, known in state.memberships.items():
+        audience = plan.by_id.get(short)
+        if audience is not None and known.member and audience.told.entries and audience.key not in skipped:
+            if not rows and not audience.mappings:
+                continue
+            delta = _delta(
+                profile, state, audience, known, Change.UPDATED, rows, instant.now, instant, Cause.EVENT
+            )
             deltas.append(delta)
     return deltas
+
+
+def announce_exits(
+    profile: str, state: ProfileState, plan: Plan, instant: Instant, left: Iterable[str]
+) -> list[MembershipDelta]:
+    """A delta for each audience that the profile has left, for destinations that did not hear of exits then."""
+    rows = rows_of(profile, state)
+    audiences = [plan.audiences[key] for key in left if key in plan.audiences]
+    return [
+        _delta(
+            profile, state, item, state.memberships[item.id], _EXITED, rows, instant.now, instant, Cause.EVENT
+        )
+        for item in audiences
+        if rows or item.mappings
+    ]
 
 
 def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[str], *, facts: bool) -> int:
@@ -127,8 +146,10 @@ def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[
             for watch in watches.get(feed_id, ()):
                 due = min(due, watch(state, instant.now))
     if facts:
-        for watch in plan.watches_of_traits:
-            due = min(due, watch(state, instant.now))
+        of_trait = plan.watches_of_trait
+        for path in state.traits if of_trait else ():
+            for watch in of_trait.get(path, ()):
+                due = min(due, watch(state, instant.now))
         for birth in plan.births[bisect_right(plan.births, instant.now) :][:1]:
             due = min(due, birth)
     return due
@@ -136,6 +157,7 @@ def next_due(state: ProfileState, plan: Plan, instant: Instant, feeds: Iterable[
 
 def _delta(
     profile: str,
+    state: ProfileState,
     audience: CompiledAudience,
     known: MembershipState,
     change: Change,
@@ -148,7 +170,7 @@ def _delta(
     told = audience.told.entries
     if change is _EXITED:
         told = audience.told.exits if known.sequence > 1 else audience.told.strangers
-    by_destination = dict.fromkeys(told, rows)
+    by_destination = rows_by_destination(audience, told, profile, state, rows)
     return MembershipDelta(
         audience.key, profile, change, known.sequence, by_destination, at, instant.clock, cause
     )

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from app.domain.account_plan import key_asked, of_account, of_users
+from app.domain.compact import audience_id
 from app.domain.condition_tests import ConditionCompiler, Scope, within_lookback
 from app.domain.condition_words import describe_condition
-from app.domain.conditions import NO_GENERATIONS, filled_by
+from app.domain.conditions import since_of
 from app.domain.definitions_warnings import identifies_people
 from app.domain.explanation_events import observer
-from app.domain.feeds import Since
+from app.domain.feeds import NO_GENERATIONS
 from app.domain.instants import format_instant
 from app.domain.profile_ids import ACCOUNT
 from app.domain.trait_sources import TraitSources
@@ -123,12 +124,8 @@ class Explainer:
         return Node("all", words, parts=parts)
 
     def _parts(self, definition: AudienceDefinition) -> tuple[Node, ...]:
-        since = None
-        if not definition.include_history:
-            # The instant decides what is folded, not what is asked of it.
-            since = Since(definition.key, definition.created_at, None)
-        elif definition.key in self._generations:
-            since = Since(filled_by(definition.key, self._generations[definition.key]), None, None)
+        # The instant of a beginning decides what is folded, not what is asked of it.
+        since = since_of(definition, self._generations.get(definition.key), None)
         return self._compiled(definition, Scope(since, definition.lookback_ms))
 
     def _compiled(self, definition: AudienceDefinition, scope: Scope) -> tuple[Node, ...]:
@@ -188,11 +185,12 @@ class _NodeCompiler:
 
 def _account_node(key: str) -> Node:
     """Of a person, what brings them into an audience of accounts."""
+    short = audience_id(key)
 
     def see(state: ProfileState, _now: int, _horizon: int) -> tuple[Seen, ...]:
         ties = {} if state.ties is None else state.ties.accounts
         return tuple(
-            Seen(f"account {account.removeprefix(ACCOUNT)}", key in tie.audiences)
+            Seen(f"account {account.removeprefix(ACCOUNT)}", short in tie.audiences)
             for account, tie in sorted(ties.items())
         )
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.comparing import is_deferred
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from app.domain.values import Extract
     from schemas.audience import Comparison, ComputedTraitDefinition, EventCondition, ThenCondition
 
-_ID_DIGITS: Final = 12
+_ID_CHARACTERS: Final = 6
 _SOURCE_PATH: Final = "protocols.sourceId"
 # Beyond, sums could leave what a float can hold; nothing that is counted or paid is that large.
 _MAX_SUMMAND: Final = 1e100
@@ -59,15 +62,36 @@ class Since:
     instant: int | None
 
 
+NO_GENERATIONS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+def filled_by(key: str, generation: int) -> str:
+    """What tells what an audience or trait takes from calls since it was filled from history from all else: `whose` of
+    its feeds, and the name of its claims. Keys have no `#`.
+    """
+    return f"{key}#{generation}"
+
+
+def is_filled_by(name: str, generation: int) -> bool:
+    """Whether `filled_by` has made this name of that version."""
+    return name.endswith(f"#{generation}")
+
+
+def key_of(name: str) -> str:
+    """The key that such a name, or one without a version, begins with."""
+    return name.partition("#")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Feed:
     """`passes(properties, context)` says whether an event of this name belongs to the feed, if `since` lets it.
 
     Both arguments may be None, and are, where the call has no such object or no feed of the event needs it.
-    `fits(values)` says whether these may be what the feed keeps of one event; if not, resolve did not write them.
+    `content` is what the id is a digest of. `fits(values)` says whether these may be what the feed keeps of one event; if not, resolve did not write them.
     """
 
     id: str
+    content: str
     event: str
     kept: tuple[Kept, ...]
     needs_properties: bool
@@ -118,7 +142,7 @@ def make_feed(
     context = [item for item in context if not is_deferred(item)]
     sources = sorted(set(exclude_sources))
     values = tuple(sorted(values))
-    content = [
+    parts = [
         event,
         _content(where),
         _content(context),
@@ -127,8 +151,10 @@ def make_feed(
         *([["since", since.whose, since.given]] if since else []),
         *(["ordered"] if ordered else []),
     ]
+    content = json.dumps(parts)
     return Feed(
-        id=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS],
+        id=urlsafe_b64encode(hashlib.sha256(content.encode()).digest())[:_ID_CHARACTERS].decode(),
+        content=content,
         event=event,
         kept=values,
         needs_properties=bool(where) or any(value.kind is not KeptKind.CONTEXT for value in values),

@@ -1,4 +1,6 @@
-"""Plans while audiences are filled from history: those audiences change nothing before all of it has been read."""
+"""Plans while audiences and computed traits are filled from history: whoever is filled, or uses such a trait, changes
+nothing before all of it has been read.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,18 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace as msgspec_replace
 
-from app.domain.conditions import filled_by
+from app.domain.definitions_references import names_read
+from app.domain.feeds import filled_by, is_filled_by
 from app.domain.plan import AccountPlan, by_event
-from schemas.profile import PAST
+from app.domain.trait_sources import TRAIT, traits_asked_for
+from schemas.profile import GROUP, JOIN, PAST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from app.domain.definitions import DefinitionSet
     from app.domain.plan import CompiledAudience, Plan
-    from schemas.audience import AudienceDefinition
+    from schemas.audience import AudienceDefinition, ComputedTraitDefinition
     from schemas.profile import ProfileEvent
 
     Groups = Mapping[str, tuple[CompiledAudience, ...]]
@@ -36,24 +41,35 @@ def lane_of_past(lane: str, number: int) -> str | None:
 
 
 def held_back(
-    audiences: Sequence[AudienceDefinition],
-    before: Sequence[AudienceDefinition],
-    filled: Collection[str],
-    plan: Plan,
+    after: DefinitionSet, before: Sequence[AudienceDefinition], filled: Collection[str], plan: Plan
 ) -> frozenset[str]:
-    """The audiences that wait: the filled ones, and what is new or edited and asks for the membership of one."""
+    """The audiences that wait: the filled ones, those that use a filled trait, and what is new or edited and asks for
+    the membership of one of these. `filled` are keys of audiences, and of computed traits as `traits.KEY`.
+    """
     known = {definition.key: definition for definition in before}
-    edited = {definition.key for definition in audiences if known.get(definition.key) != definition}
-    held = set(filled)
-    accounts = plan.accounts
-    groups = [plan.of_audience, accounts.plan.of_audience] if accounts else [plan.of_audience]
-    for group in groups:
-        for key in group.keys() & set(filled):
-            askers = {
-                one for item in group[key] for one in (accounts.askers(item.key) if accounts else [item.key])
-            }
-            held |= askers & edited
+    edited = {definition.key for definition in after.audiences if known.get(definition.key) != definition}
+    traits = using(after.traits, {key.removeprefix(TRAIT) for key in filled if key.startswith(TRAIT)})
+    held = {item.key for item in after.audiences if item.key in filled or traits_of(item) & traits}
+    ahead = list(held)
+    while ahead:
+        more = plan.asking(ahead.pop()) & edited - held
+        held |= more
+        ahead += more
     return frozenset(held)
+
+
+def traits_of(definition: AudienceDefinition) -> set[str]:
+    """The names of the traits that an audience asks for itself."""
+    conditions = [part for part in (definition.when, definition.require) if part is not None]
+    return {name for condition in conditions for name in names_read(condition)}
+
+
+def using(traits: Sequence[ComputedTraitDefinition], names: Collection[str]) -> set[str]:
+    """These traits, and the computed ones that are compared with them, through others too."""
+    found = set(names)
+    while more := {item.key for item in traits if item.key not in found and traits_asked_for(item) & found}:
+        found |= more
+    return found
 
 
 def waiting(plan: Plan, held: Collection[str]) -> Plan:
@@ -87,23 +103,32 @@ def waiting(plan: Plan, held: Collection[str]) -> Plan:
 
 def of_the_past(plan: Plan, held: frozenset[str], number: int) -> Plan:
     """What is taken of calls that are read again for this version."""
-    own = {filled_by(key, number) for key in held}
-    feeds = {key: feed for key, feed in plan.feeds.items() if feed.since and feed.since.whose in own}
-    paths = {path for path, group in plan.of_trait.items() if any(item.key in held for item in group)}
+    feeds = {
+        key: feed for key, feed in plan.feeds.items() if feed.since and is_filled_by(feed.since.whose, number)
+    }
+    whose = {feed.since.whose for feed in feeds.values() if feed.since}
+    paths = {
+        path
+        for path, group in plan.of_trait.items()
+        if not held.isdisjoint(plan.defined(group))
+        or any(
+            filled_by(f"{TRAIT}{trait.key}", number) in whose
+            for trait in plan.computed_of_trait.get(path, ())
+        )
+    }
+    sees = not held.isdisjoint(plan.defined(plan.initial))
     accounts = plan.accounts
-    initial = [audience.key for audience in plan.initial]
     if accounts is not None:
-        initial = [asker for key in initial for asker in accounts.askers(key)]
         accounts = None if held.isdisjoint(accounts.asked_by) else _of_past_groups(accounts, held)
-    sees = not held.isdisjoint(initial)
     return replace(
         plan,
-        audiences={key: item for key, item in plan.audiences.items() if key in held and item.claimed},
+        audiences={key: item for key, item in plan.audiences.items() if is_filled_by(item.claim, number)},
         feeds=feeds,
         events=by_event(feeds.values()),
         traits=tuple(use for use in plan.traits if use.path in paths),
         has_new_users=sees and plan.has_new_users,
         has_new_anonymous=sees and plan.has_new_anonymous,
+        call_fields=None,
         accounts=accounts,
     )
 
@@ -120,7 +145,7 @@ def as_past(event: ProfileEvent) -> ProfileEvent | None:
     Who called is known from the first reading: a profile that was heard of by its identifiers exists. What group calls
     say of accounts may be heard any number of times.
     """
-    if event.kind > PAST:
+    if event.kind in (JOIN, GROUP):
         return event
     if not (event.hits or event.traits or event.claims) and (event.identifiers or event.linking):
         return None

@@ -11,10 +11,11 @@ import hashlib
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.compact import compact, restored
+from app.domain.person_state import IdentifierState
 from app.domain.state import (
     ClaimState,
     FeedState,
-    IdentifierState,
     NumberTotals,
     Totals,
     TraitState,
@@ -30,38 +31,62 @@ if TYPE_CHECKING:
 # Identifiers that a person may have several of, each good for finding them alone, with how many are kept.
 SEVERAL: Final = frozenset({"EMAIL", "PHONE", "MADID"})
 MAX_OF_ONE_KIND: Final = 5
+# Of those that a mapping fills, the external id too: it may be another one than the user id.
+MAPPED_SEVERAL: Final = SEVERAL | {"EXTERN_ID"}
 
 # How long the message ids of counted events are remembered, by the partition's clock, and how many.
 REMEMBERED_MS: Final = 24 * 3_600_000
 MAX_REMEMBERED: Final = 256
 
-_DIGEST_BYTES: Final = 8
+# What stands for a message id: of two ids of one profile and day that is the same once in 10^12 times.
+_DIGEST_BYTES: Final = 5
 
 
-def message_digest(message_id: str) -> int:
-    """Eight bytes stand for a message id: two ids of one profile and day are not confused in practice."""
-    digest = hashlib.blake2b(message_id.encode(), digest_size=_DIGEST_BYTES).digest()
-    return int.from_bytes(digest, "big")
+def message_digest(message_id: str) -> bytes:
+    """Never depends on the process: states hold them."""
+    return hashlib.blake2b(message_id.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
-def is_remembered(state: ProfileState, digest: int, now: int) -> bool:
+def is_remembered(state: ProfileState, digest: bytes, now: int) -> bool:
     """Whether this message id was remembered less than 24 hours of the clock ago; forgets the older ones."""
     at = state.recent_at
-    if at and at[0] <= now - REMEMBERED_MS:
-        expired = bisect_right(at, now - REMEMBERED_MS)
-        del at[:expired], state.recent_ids[:expired]
-    return digest in state.recent_ids
+    if not at:
+        return False
+    if at[0] * 1_000 <= now - REMEMBERED_MS:
+        expired = bisect_right(at, (now - REMEMBERED_MS) // 1_000)
+        del at[:expired]
+        state.recent_ids = state.recent_ids[expired * _DIGEST_BYTES :]
+    ids = state.recent_ids
+    place = ids.find(digest)
+    while place >= 0 and place % _DIGEST_BYTES:
+        place = ids.find(digest, place + 1)
+    return place >= 0
 
 
-def remember(state: ProfileState, digest: int, now: int) -> bool:
+def remember(state: ProfileState, digest: bytes, now: int) -> bool:
     """Remembers a message id; False when the oldest one had to make room before its time."""
     at = state.recent_at
-    state.recent_ids.append(digest)
-    at.append(max(now, at[-1]) if at else now)
-    if len(state.recent_ids) <= MAX_REMEMBERED:
+    state.recent_ids += digest
+    # Seconds are shorter; rounded up, so that none is forgotten before a day has passed.
+    seconds = -(-now // 1_000)
+    at.append(max(seconds, at[-1]) if at else seconds)
+    if len(at) <= MAX_REMEMBERED:
         return True
-    del state.recent_ids[0], state.recent_at[0]
+    del at[0]
+    state.recent_ids = state.recent_ids[_DIGEST_BYTES:]
     return False
+
+
+def remember_all(state: ProfileState, other: ProfileState) -> None:
+    """What either of the two remembers, as far as there is room for it."""
+    known = [
+        (at, one.recent_ids[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES])
+        for one in (state, other)
+        for place, at in enumerate(one.recent_at)
+    ]
+    newest = sorted(known)[-MAX_REMEMBERED:]
+    state.recent_at = [at for at, _ in newest]
+    state.recent_ids = b"".join(digest for _, digest in newest)
 
 
 def settle(state: ProfileState, needs: Mapping[str, Need], now: int) -> int:
@@ -199,13 +224,18 @@ def fold_trait(state: ProfileState, path: str, value: Any, timestamp: int, messa
     """Whether the trait has another value now."""
     known = state.traits.get(path)
     if known is None:
-        state.traits[path] = TraitState(value, timestamp, message_id)
+        state.traits[path] = TraitState(value, timestamp, compact(message_id))
         return value is not None
-    if (timestamp, message_id) < (known.timestamp, known.message_id):
+    if timestamp < known.timestamp or (timestamp == known.timestamp and message_id < trait_message_id(known)):
         return False
     changed = bool(type(known.value) is not type(value) or known.value != value)
-    known.value, known.timestamp, known.message_id = value, timestamp, message_id
+    known.value, known.timestamp, known.message_id = value, timestamp, compact(message_id)
     return changed
+
+
+def trait_message_id(trait: TraitState) -> str:
+    """That of the call that said it, as it was."""
+    return restored(trait.message_id)
 
 
 def fold_claim(state: ProfileState, audience: str, member: bool, timestamp: int, message_id: str) -> bool:

@@ -57,9 +57,13 @@ MAX_PAIRED_ITEMS: Final = 100
 
 
 def compile_funnel(
-    condition: EventCondition, then: ThenCondition, readers: Readers, since: Since | None
+    condition: EventCondition,
+    then: ThenCondition,
+    readers: Readers,
+    since: Since | None,
+    most: int | None = None,
 ) -> CompiledEvent:
-    """`then` is that of the condition."""
+    """`then` is that of the condition. `most` events are kept on either side; None: as many as are compared quickly."""
     feed, child_feed = parent_feed(condition, then, since), _child_feed(then, since)
     followed = followed_parents(condition, then, readers, since)
     in_number = count_bound(condition.count)
@@ -72,7 +76,7 @@ def compile_funnel(
             return False
         return aggregated is None or aggregated([entry for _, entry in parents], state, now)
 
-    most = _most(then)
+    most = most or _most(then)
     need = need_of_all(window)
     uses = (
         FeedUse(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from app.domain.evaluation import Instant, next_due
 from app.domain.linking import (
     Verdict,
@@ -22,8 +20,10 @@ from app.domain.linking import (
     take_over,
 )
 from app.domain.merging import add_aliases, evaluate_merged, fold_profile, leave
+from app.domain.person_state import UNREADABLE
+from app.domain.resending import resend, rows_sent
 from app.domain.rows import rows_of
-from app.domain.state import AT_ONCE, IdentityState, ProfileState, decode_state
+from app.domain.state import AT_ONCE, ProfileState, decode_state, forwarder
 from schemas.profile import ASK, DONE, MERGE, MOVED, Linking
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ class Profiles(Protocol):
     def emit(self, deltas: list[MembershipDelta]) -> None:
         """Deltas to write."""
 
+    def tell(self, profile: str, state: ProfileState, instant: Instant) -> bool:
+        """Computed traits have been made anew."""
+
     def give_up(self, events: int) -> None:
         """So many events were needed and found no room."""
 
@@ -68,7 +71,7 @@ class Successions(Protocol):
     def end(self, profile: str, state: ProfileState, at: int) -> None:
         """The profile ends, and its state goes to another."""
 
-    def tell(self, profile: str, state: ProfileState, at: int) -> None:
+    def tell(self, profile: str, state: ProfileState, instant: Instant) -> None:
         """The profile goes on with what is known of others."""
 
 
@@ -95,7 +98,7 @@ class Identities:
         owner = None if state is None else owner_of(state)
         if event.kind == MOVED:
             if owner is not None and owner != said.asker:
-                self._profiles.put(profile, ProfileState(identity=IdentityState(said.asker)))
+                self._profiles.put(profile, forwarder(said.asker))
         elif owner is not None:
             self._mailbox.send(owner, event)
         elif event.kind == ASK:
@@ -107,6 +110,7 @@ class Identities:
             self._go_on(profile, state, event)
         elif event.kind == DONE and state is not None:
             self._profiles.put(profile, state)
+            add_aliases(state, said.aliases)
             self._go_on(profile, state, event)
 
     def _go_on(self, profile: str, state: ProfileState, event: ProfileEvent) -> None:
@@ -123,6 +127,7 @@ class Identities:
     ) -> None:
         if state is not None and said.asker == profile:
             self._profiles.put(profile, state)
+            add_aliases(state, said.aliases)
             self._go_on(profile, state, event)
             return
         verdict = decide(profile, state, said)
@@ -144,17 +149,20 @@ class Identities:
         add_aliases(state, said.aliases)
         if said.state is None:
             return
-        before = rows_of(profile, state)
+        plan = self._profiles.plan
+        before, sent = rows_of(profile, state), rows_sent(profile, state, plan) if plan.mapped else None
         self._profiles.give_up(fold_profile(state, decode_state(said.state), self._profiles.plan, now or 0))
         if now is None:
             self._profiles.arm(profile, state, AT_ONCE)
             return
         instant = self._instant(now)
-        changed = rows_of(profile, state) != before
-        self._profiles.emit(
-            evaluate_merged(profile, state, self._profiles.plan, instant, rows_changed=changed)
-        )
-        self._accounts.tell(profile, state, now)
+        changed = sent is None and rows_of(profile, state) != before
+        deltas = evaluate_merged(profile, state, plan, instant, rows_changed=changed)
+        if sent is not None:
+            deltas += resend(profile, state, plan, instant, sent, {delta.audience for delta in deltas})
+        self._profiles.emit(deltas)
+        self._profiles.tell(profile, state, instant)
+        self._accounts.tell(profile, state, instant)
         due = next_due(state, self._profiles.plan, instant, state.feeds, facts=True)
         if due < state.wake:
             self._profiles.arm(profile, state, due)
@@ -173,7 +181,7 @@ def holds_a_profile(event: ProfileEvent) -> bool:
     state = event.linking.state if event.linking else None
     try:
         if state is not None:
-            decode_state(state)
-    except msgspec.DecodeError:
+            _ = decode_state(state).identity
+    except UNREADABLE:
         return False
     return True

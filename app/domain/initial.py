@@ -31,7 +31,7 @@ def initial_audiences(audiences: Collection[CompiledAudience], births: Iterable[
     anonymous = set().union(*(_members(audiences, instant, identified=False) for instant in instants))
     found = users | anonymous
     return Initial(
-        tuple(audience for audience in audiences if audience.key in found), bool(users), bool(anonymous)
+        tuple(audience for audience in audiences if audience.id in found), bool(users), bool(anonymous)
     )
 
 
@@ -44,5 +44,5 @@ def _members(audiences: Collection[CompiledAudience], now: int, *, identified: b
             and (identified or audience.include_anonymous)
             and audience.holds(state, now, now)
         ):
-            state.memberships[audience.key] = MembershipState(True, 0)
+            state.memberships[audience.id] = MembershipState(True, 0)
     return set(state.memberships)

@@ -5,12 +5,13 @@ profile then asks for the others, one after the other, in order of priority (ASK
 belongs to answers at once:
 
 - it belongs to the asker already, or together they would have more identifiers than a profile may: nothing (DONE);
-- it ranks below the asker, or is nothing yet: it sends all that is known of it and ends (MERGE). A forwarder stays
-  behind, which passes on whatever still comes, and the other identifiers of it are told where they belong (MOVED);
+- it ranks below the asker: it sends all that is known of it and ends (MERGE). A forwarder stays behind, which passes on
+  whatever still comes, and the other identifiers of it are told where they belong (MOVED);
+- it is nothing yet: it ends as well, and asks for the next identifier in the asker's name, if there is one;
 - it ranks above the asker: it takes the matter over and asks for the asker in turn (DONE).
 
-A profile asks for one identifier at a time, so that limits are counted exactly; it never makes anybody wait for an
-answer, so nobody waits in a circle. Who ends always gives way to a profile that asked before and ranks higher, or was
+Every answer says which identifiers the asker has by then. One identifier is asked for at a time, so that limits are
+counted exactly; nobody is made to wait for an answer, so nobody waits in a circle. Who ends always gives way to a profile that asked before and ranks higher, or was
 nothing: forwarders never form a ring. An identifier that is refused is dropped from its call, and so are the
 identifiers of lower priority in that call; what has been refused once would be refused again.
 """
@@ -20,8 +21,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, USER, kind_of
-from app.domain.state import IdentityState, ProfileState
+from app.domain.person_state import IdentityState
+from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, USER, WITHOUT_USER, kind_of
+from app.domain.state import ProfileState, forwarder
 from schemas.profile import ASK, DONE, MERGE, MOVED, VERSION, Linking, ProfileEvent
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 # How many identifiers of a kind a profile may have. Segment's further limits, 100 merges and 1,000 identifiers of a
 # profile, are never reached within these.
 LIMITS: Final[Mapping[str, int]] = {USER: 1, EMAIL: 5, ANONYMOUS: 5, MOBILE: 5}
+# With so many identifiers only user ids can be too many.
+_FEW: Final = min(limit for kind, limit in LIMITS.items() if kind != USER)
 _RANKS: Final = {USER: 0, EMAIL: 1, ANONYMOUS: 2, MOBILE: 3}
 
 # Chains that wait in one profile; only more new identifiers than that within moments find no room.
@@ -48,7 +52,7 @@ class Verdict(Enum):
 
 def owner_of(state: ProfileState) -> str | None:
     """The profile that this one has become part of."""
-    return None if state.identity is None else state.identity.owner
+    return state.owner
 
 
 def outranks(profile: str, other: str) -> bool:
@@ -58,8 +62,11 @@ def outranks(profile: str, other: str) -> bool:
 
 def fits_together(aliases: Iterable[str], others: Iterable[str]) -> bool:
     """Whether one profile may have all of these identifiers."""
+    together = {*aliases, *others}
+    if len(together) <= _FEW:
+        return sum(not alias.startswith(WITHOUT_USER) for alias in together) <= LIMITS[USER]
     room = dict(LIMITS)
-    for alias in {*aliases, *others}:
+    for alias in together:
         kind = kind_of(alias)
         if not room[kind]:
             return False
@@ -91,14 +98,23 @@ def link(
 def go_on(profile: str, identity: IdentityState, event: ProfileEvent, mailbox: Mailbox) -> None:
     """Asks for the next identifier, unless one is being asked for."""
     while identity.links and not identity.asking:
-        first, *rest = identity.links.pop(0)
-        if first in identity.aliases:
-            if rest:
-                identity.links.insert(0, rest)
-        elif fits_together(identity.aliases, (first,)):
-            identity.asking = True
-            said = Linking(rest, profile, dict(identity.aliases))
-            mailbox.send(first, _message(ASK, event, said))
+        identity.asking = _ask(profile, identity.aliases, identity.links.pop(0), event, mailbox)
+
+
+def _ask(
+    asker: str, aliases: Mapping[str, int], links: Sequence[str], event: ProfileEvent, mailbox: Mailbox
+) -> bool:
+    """Asks for the first of the links that the asker, with these aliases, has not got; False: there is none, or no
+    room for it.
+    """
+    for place, link in enumerate(links):
+        if link not in aliases:
+            if not fits_together(aliases, (link,)):
+                break
+            said = Linking(list(links[place + 1 :]), asker, dict(aliases))
+            mailbox.send(link, _message(ASK, event, said))
+            return True
+    return False
 
 
 def answered(profile: str, identity: IdentityState, event: ProfileEvent, mailbox: Mailbox) -> None:
@@ -127,7 +143,7 @@ def decide(profile: str, state: ProfileState | None, asked: Linking) -> Verdict:
 def refuse(event: ProfileEvent, links: list[str], mailbox: Mailbox) -> None:
     """Answers an ASK; `links` are what the asker is to go on with."""
     said = event.linking or Linking()
-    mailbox.send(said.asker, _message(DONE, event, Linking(links, said.asker)))
+    mailbox.send(said.asker, _message(DONE, event, Linking(links, said.asker, said.aliases)))
 
 
 def take_over(profile: str, state: ProfileState, event: ProfileEvent, mailbox: Mailbox) -> None:
@@ -147,11 +163,14 @@ def give_way(
     said = event.linking or Linking()
     owner = said.asker
     aliases = {profile: event.received} if state is None else aliases_of(profile, state)
-    mailbox.send(owner, _message(MERGE, event, Linking(said.links, owner, aliases, encoded)))
+    together = {**said.aliases, **aliases}
+    if state is None and _ask(owner, together, said.links, event, mailbox):
+        return forwarder(owner)
+    mailbox.send(owner, _message(MERGE, event, Linking(said.links, owner, together, encoded)))
     for alias in aliases:
         if alias != profile:
             mailbox.send(alias, _message(MOVED, event, Linking([], owner)))
-    return ProfileState(identity=IdentityState(owner))
+    return forwarder(owner)
 
 
 def _message(kind: int, event: ProfileEvent, said: Linking) -> ProfileEvent:

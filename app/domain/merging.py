@@ -9,29 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from app.domain.account_plan import ASKED
-from app.domain.computed_traits import refresh
+from app.domain.account_plan import is_asked
+from app.domain.computed_traits import refresh_known
 from app.domain.evaluation import announce, evaluate
 from app.domain.fold import (
-    MAX_REMEMBERED,
-    SEVERAL,
+    MAPPED_SEVERAL,
     adopt,
     fold_claim,
     fold_identifiers,
     fold_trait,
     prune,
+    remember_all,
     settle,
+    trait_message_id,
 )
-from app.domain.rows import rows_of
-from app.domain.state import (
-    FeedState,
-    IdentifierState,
-    IdentityState,
-    MembershipState,
-    NumberTotals,
-    Ties,
-    Totals,
-)
+from app.domain.person_state import IdentifierState, IdentityState
+from app.domain.rows import rows_by_destination, rows_of
+from app.domain.state import FeedState, MembershipState, NumberTotals, Ties, Totals
 from schemas.membership import Cause, Change, MembershipDelta
 
 if TYPE_CHECKING:
@@ -55,9 +49,9 @@ def leave(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> li
     What waits to be sent of it is taken back; the profile that goes on sends all that both ever sent.
     """
     deltas = []
-    for key, known in state.memberships.items():
-        audience = plan.audiences.get(key)
-        if audience is not None and known.member and not key.startswith(ASKED):
+    for short, known in state.memberships.items():
+        audience = plan.by_id.get(short)
+        if audience is not None and known.member and not is_asked(short):
             rows: dict[str, list[Row]] = {destination: [] for destination in audience.told.exits}
             sequence = known.sequence + 1
             deltas.append(_delta(profile, audience, sequence, Change.EXITED, rows, instant))
@@ -73,16 +67,16 @@ def inherit(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> 
         return []
     deltas = []
     rows = rows_of(profile, state)
-    for key in dict.fromkeys(identity.inherited):
-        audience = plan.audiences.get(key)
-        known = state.memberships.get(key)
+    for short in dict.fromkeys(identity.inherited):
+        audience = plan.by_id.get(short)
+        known = state.memberships.get(short)
         if audience is None or (known is not None and known.member):
             continue
-        known = state.memberships[key] = MembershipState(True, 1 if known is None else known.sequence + 1)
-        told = dict.fromkeys(audience.told.entries, rows)
+        known = state.memberships[short] = MembershipState(True, 1 if known is None else known.sequence + 1)
+        told = rows_by_destination(audience, audience.told.entries, profile, state, rows)
         deltas.append(_delta(profile, audience, known.sequence, Change.ENTERED, told, instant))
     # Of an audience that is not evaluated now, as it waits for its past to be read: for later.
-    identity.inherited = [key for key in identity.inherited if key not in plan.audiences]
+    identity.inherited = [short for short in identity.inherited if short not in plan.by_id]
     return deltas
 
 
@@ -90,9 +84,9 @@ def evaluate_merged(
     profile: str, state: ProfileState, plan: Plan, instant: Instant, *, rows_changed: bool
 ) -> list[MembershipDelta]:
     """Every change that a merge makes of the memberships of the profile that goes on."""
-    refresh(state, plan.computed.values(), instant)
+    refresh_known(state, plan, instant)
     deltas = inherit(profile, state, plan, instant)
-    deltas += evaluate(profile, state, plan.audiences.values(), instant, Cause.MERGE)
+    deltas += evaluate(profile, state, plan.concerning(state), instant, Cause.MERGE)
     if rows_changed:
         deltas += announce(profile, state, plan, instant, {delta.audience for delta in deltas})
     return deltas
@@ -135,11 +129,11 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
     for feed_id, feed in other.feeds.items():
         given_up += _fold_feed(state, feed_id, feed, needs[feed_id], upto)
     for path, trait in other.traits.items():
-        fold_trait(state, path, trait.value, trait.timestamp, trait.message_id)
+        fold_trait(state, path, trait.value, trait.timestamp, trait_message_id(trait))
     for key, claim in other.claims.items():
         fold_claim(state, key, claim.member, claim.timestamp, claim.message_id)
     _fold_identifiers(state, other)
-    _fold_message_ids(state, other)
+    remember_all(state, other)
     _fold_accounts(state, other)
     if other.identity is not None:
         add_aliases(state, other.identity.aliases)
@@ -148,7 +142,7 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
         identity.links += other.identity.links
         identity.inherited += other.identity.inherited
     identity.inherited += [
-        key for key, known in other.memberships.items() if known.member and not key.startswith(ASKED)
+        short for short, known in other.memberships.items() if known.member and not is_asked(short)
     ]
     return given_up
 
@@ -198,7 +192,7 @@ def _sum(one: NumberTotals, other: NumberTotals) -> NumberTotals:
 def _fold_identifiers(state: ProfileState, other: ProfileState) -> None:
     """Of a kind that a person may have several of, all that either ever sent: an exit has to reach every one."""
     for column, theirs in other.identifiers.items():
-        if column not in SEVERAL:
+        if column.partition("@")[0] not in MAPPED_SEVERAL:
             fold_identifiers(state, {column: theirs.value}, theirs.timestamp)
             continue
         mine = state.identifiers.get(column)
@@ -219,6 +213,7 @@ def _fold_accounts(state: ProfileState, other: ProfileState) -> None:
     if other.ties is None:
         return
     ties = state.ties = state.ties or Ties()
+    ties.at = max(ties.at, other.ties.at)
     for account, theirs in other.ties.accounts.items():
         mine = ties.accounts.setdefault(account, theirs)
         if mine is theirs:
@@ -226,12 +221,3 @@ def _fold_accounts(state: ProfileState, other: ProfileState) -> None:
         mine.replaces = list(dict.fromkeys((*mine.replaces, *theirs.replaces)))
         if theirs.sequence > mine.sequence:
             mine.audiences, mine.sequence = theirs.audiences, theirs.sequence
-
-
-def _fold_message_ids(state: ProfileState, other: ProfileState) -> None:
-    known = sorted(
-        zip((*state.recent_at, *other.recent_at), (*state.recent_ids, *other.recent_ids), strict=True)
-    )
-    newest = known[-MAX_REMEMBERED:]
-    state.recent_at = [at for at, _ in newest]
-    state.recent_ids = [digest for _, digest in newest]

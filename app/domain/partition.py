@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from app.domain.accounts import Accounts
+from app.domain.brake import NEAR_THE_WALL_MS
 from app.domain.clock import PartitionClock
-from app.domain.computed_traits import refresh, refresh_after
-from app.domain.evaluation import Instant, announce, evaluate, next_due
+from app.domain.compact import audience_id
+from app.domain.computed_traits import refresh_after, refresh_known
+from app.domain.evaluation import Instant, announce, announce_exits, evaluate, next_due
 from app.domain.filling import PAST_LANE
 from app.domain.fold import (
     add_event,
@@ -30,6 +32,7 @@ from app.domain.fold import (
     settle,
     shed,
 )
+from app.domain.forwarders import Forwarders
 from app.domain.identity import Identities, all_aliases
 from app.domain.linking import owner_of
 from app.domain.mailbox import EVERYWHERE, Mailbox
@@ -38,33 +41,43 @@ from app.domain.plan import joined
 from app.domain.plan_switch import PlanSwitch, reclaim
 from app.domain.plan_versions import PlanVersions
 from app.domain.profile_ids import WITHOUT_USER, display_name, is_account
+from app.domain.repeating import said_again
+from app.domain.resending import resend, rows_sent
 from app.domain.rows import is_identified
 from app.domain.state import (
     AT_ONCE,
+    AUDIENCES_KEY,
     CLOCK_KEY,
     MAX_STATE_BYTES,
     NEVER,
+    AudiencesRecord,
     FeedState,
     PartitionRecord,
     ProfileState,
+    decode_audiences,
     decode_record,
     decode_state,
     encode_record,
     encode_state,
+    forwarder,
+    owner_in,
     wake_of,
 )
 from app.domain.tally import Tally
 from app.domain.timers import Timers
 from schemas.dead_letter import DropReason
 from schemas.membership import Cause
-from schemas.profile import CALL, MARKER, PAST, PAST_END
+from schemas.profile import CALL, MARKER, PAST, PAST_END, REPEAT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from app.domain.counters import Counters, StageCounters
+    from app.domain.engage_calls import EngageCalls
     from app.domain.mailbox import Place
     from app.domain.plan import CompiledAudience, Plan
+    from app.domain.resending import Sent
+    from schemas.engage_call import EngageCall
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
@@ -80,12 +93,14 @@ EXPIRE: Final = "expire"
 class Outcome:
     """What changed since the last drain: `deltas` in order, and each changed state once, by its key.
 
-    `records` are what profiles here have to say to profiles of other partitions, in order.
+    `records` are what profiles here have to say to profiles of other partitions, in order. `calls` are what Engage
+    would say, by profile, where that is asked for.
     """
 
     deltas: list[MembershipDelta]
     states: list[tuple[bytes, bytes]]
     records: list[tuple[str, ProfileEvent]]
+    calls: Sequence[tuple[str, EngageCall]] = ()
 
 
 class AudiencePartition:
@@ -103,16 +118,20 @@ class AudiencePartition:
         applied_at: int = 0,
         place: Place = EVERYWHERE,
         versions: PlanVersions | None = None,
+        calls: EngageCalls | None = None,
     ) -> None:
         """`early_ms` is how long before its timestamp an event may count. `applied_at` is the real time, for audiences
         that this partition has not had before; 0 is before everything. `plan` is the newest of `versions`, if given,
-        which may get more while this partition is in use.
+        which may get more while this partition is in use. `calls` gets what Engage would say of every change.
         """
         self.plan = plan
         self._switch = PlanSwitch(plan, versions or PlanVersions(), applied_at)
         self.clock = PartitionClock()
+        # Of profiles that have become part of others there is no state.
         self.states: dict[bytes, bytes] = {}
+        self.forwarders = Forwarders()
         self._early_ms = early_ms
+        self._calls = calls
         self._counters = counters
         self._evaluated = counters.stages[EVALUATE]
         self._expired = counters.stages[EXPIRE]
@@ -124,7 +143,10 @@ class AudiencePartition:
         self._next_due = NEVER
         # Every timer up to here has fired; None: the clock has not started.
         self._fired: int | None = None
+        # Whether the clock stood near the wall before it moved; otherwise it catches up.
+        self._near = False
         self._loaded: PartitionRecord | None = None
+        self._loaded_audiences = AudiencesRecord()
         # Profiles whose states were made by another plan. They are due at once, and the clock of a partition that
         # has any has started: all of them fire before anything is written by this plan.
         self._overdue: set[bytes] = set()
@@ -139,17 +161,26 @@ class AudiencePartition:
         """One record of the changelog, in its order; None deletes."""
         if key == CLOCK_KEY:
             self._loaded = None if value is None else decode_record(value)
+        elif key == AUDIENCES_KEY:
+            self._loaded_audiences = AudiencesRecord() if value is None else decode_audiences(value)
         elif value is None:
             self.states.pop(key, None)
+            self.forwarders.discard(key)
         else:
-            self.states[key] = value
+            owner = owner_in(value)
+            if owner is None:
+                self.states[key] = value
+            else:
+                self.states.pop(key, None)
+                self.forwarders.put(key, owner)
 
     def finish_recovery(self) -> None:
         """After the last `load`. Where the plan is another than the states were made by, every profile is due."""
         record = self._loaded
         self._loaded = None
-        self.plan = self._switch.recover(self.plan, record)
-        self._record_changed = record is None or self._switch.applied != record.applied
+        self.plan = self._switch.recover(self.plan, record, self._loaded_audiences)
+        self._record_changed = record is None or self._switch.applied != self._loaded_audiences.applied
+        self._loaded_audiences = AudiencesRecord()
         if record is not None:
             self.clock.load(record.clock)
             self._fired = record.fired
@@ -215,9 +246,7 @@ class AudiencePartition:
                 self.clock.forget(PAST_LANE)
                 self._go_over(plan)
         else:
-            if not self._switch.is_news(event):
-                event = replace(event, hits=[])
-            self._receive(profile, event, self.clock.now)
+            self._receive(profile, self._switch.news(event), self.clock.now)
             mail = self._mailbox.local
             while mail:
                 self._receive(*mail.popleft(), self.clock.now)
@@ -245,10 +274,38 @@ class AudiencePartition:
             if due < state.wake:
                 self.arm(profile, state, due)
 
+    # --- once more ---
+
+    def apply_repeat(self, profile: str, event: ProfileEvent) -> None:
+        """Says a membership once more, unless it has changed since that was asked for; a redelivery is dropped."""
+        self._evaluated.records_in += 1
+        self._record_changed = True
+        if not self.clock.accept(event.lane, event.offset, event.index):
+            self._evaluated.dropped[DropReason.DUPLICATE.value] += 1
+            return
+        state = self.find(profile)
+        delta = (
+            None if state is None else said_again(profile, state, self._switch.full, event, self.clock.now)
+        )
+        if state is None or delta is None:
+            self._evaluated.dropped[DropReason.SUPERSEDED.value] += 1
+            return
+        self.put(profile, state)
+        # Nobody has entered or left: it is in no tally.
+        self._deltas.append(delta)
+        self._evaluated.records_out += 1
+
     # --- time ---
 
-    def set_wall(self, now_ms: int) -> None:
-        """The real time; what becomes due, as the wall held the clock back, fires with the next record."""
+    def set_wall(self, now_ms: int, steady_ms: int | None = None) -> None:
+        """The real time; what becomes due, as the wall held the clock back, fires with the next record.
+
+        `steady_ms` is the real time as if nobody had set the wall since this process began: a clock that follows a wall
+        that jumped is not catching up.
+        """
+        clock = self.clock.now
+        steady = now_ms if steady_ms is None else steady_ms
+        self._near = clock is not None and steady - clock <= NEAR_THE_WALL_MS
         self._switch.wall = now_ms
         self.clock.set_wall(now_ms)
 
@@ -308,7 +365,9 @@ class AudiencePartition:
             due, key = timer
             # What was armed at once, or before the clock started, is looked at where the clock stood last.
             self._fired = max(due, self._fired)
-            self._fire(key, self._fired, now, everything=due == AT_ONCE)
+            # A clock that catches up passes through every instant; what is due at once is no work of time.
+            found = now if self._near or due == AT_ONCE else self._fired
+            self._fire(key, self._fired, found, everything=due == AT_ONCE)
             mail = self._mailbox.local
             while mail:
                 self._receive(*mail.popleft(), self._fired)
@@ -328,12 +387,15 @@ class AudiencePartition:
         armed = state.wake
         known, adopted = state.computed, False
         profile = key.decode()
+        cause = Cause.TIME
+        if everything and key in self._overdue:
+            cause = Cause.DEFINITION
+            self._overdue.discard(key)
         if state.ties is not None and is_account(profile):
-            self._overdue.discard(key)
-            self._accounts.fire(profile, state, at, everything=everything)
+            self._accounts.fire(profile, state, Instant(at, at, clock), cause, everything=everything)
             return
+        sent = rows_sent(profile, state, self.plan) if self.plan.mapped else None
         if everything:
-            self._overdue.discard(key)
             if owner_of(state) is not None:
                 if not was_touched:
                     del self._touched[key]
@@ -341,20 +403,28 @@ class AudiencePartition:
             adopted = self._adopt(state)
         self._counters.forgotten_events += settle(state, self.plan.needs, at)
         instant = Instant(at, at + self._early_ms, clock)
-        refresh(state, self.plan.computed.values(), instant)
-        audiences = tuple(self.plan.audiences.values()) if everything else self._timed(state)
+        refresh_known(state, self.plan, instant)
+        said = self.tell(profile, state, instant)
+        audiences = self.plan.concerning(state) if everything else self._timed(state)
         deltas = inherit(profile, state, self.plan, instant) if everything else []
-        deltas += evaluate(profile, state, audiences, instant, Cause.TIME)
-        if everything and (done := self._switch.announced(state, deltas)) is not None:
+        deltas += evaluate(profile, state, audiences, instant, cause)
+        told = self._switch.told
+        if everything and (done := told.heard_of(state, deltas)) is not None:
             deltas += announce(profile, state, self.plan, instant, done)
+        if sent is not None:
+            deltas += resend(profile, state, self.plan, instant, sent, {delta.audience for delta in deltas})
         self._emit(deltas, self._expired)
         if everything and state.ties is not None:
-            self._accounts.tell(profile, state, at)
+            self._accounts.tell(profile, state, instant)
             adopted = True
+        if everything and (left := told.left_by(state, deltas)):
+            # Nobody is counted out twice.
+            deltas += (again := announce_exits(profile, state, self.plan, instant, left))
+            self._deltas.extend(again)
         state.wake = next_due(state, self.plan, instant, state.feeds, facts=True)
         if state.wake != NEVER:
             self._timers.arm(key, state.wake)
-        changed = bool(deltas) or adopted or state.wake != armed or state.computed != known
+        changed = bool(deltas) or said or adopted or state.wake != armed or state.computed != known
         if not was_touched and not changed:
             del self._touched[key]  # looked at for another plan's sake, and nothing came of it
 
@@ -394,7 +464,7 @@ class AudiencePartition:
             self._apply_call(profile, event, now)
         elif event.kind == PAST:
             self._remember(profile, event, now)
-        elif event.kind > PAST_END:
+        elif event.kind > REPEAT:
             self._accounts.receive(profile, event, now)
         else:
             self._identities.receive(profile, event, now)
@@ -404,10 +474,14 @@ class AudiencePartition:
         state, is_new = self._touched.get(key), False
         if state is None:
             encoded = self.states.get(key)
-            is_new = encoded is None
-            state = ProfileState() if encoded is None else decode_state(encoded)
-        if state.identity is not None and state.identity.owner is not None:
-            self._mailbox.send(state.identity.owner, event)
+            if encoded is not None:
+                state = decode_state(encoded)
+            else:
+                owner, is_new = self.forwarders.get(key), True
+                state = ProfileState() if owner is None else forwarder(owner)
+        owner = state.owner
+        if owner is not None:
+            self._mailbox.send(owner, event)
             return
         self._touched[key] = state
         if is_new and profile.startswith(WITHOUT_USER):
@@ -428,43 +502,64 @@ class AudiencePartition:
         if state.settled < now:
             self._counters.forgotten_events += settle(state, self.plan.needs, now)
         instant = Instant(now, now + self._early_ms, now)
+        sent = rows_sent(profile, state, self.plan) if self.plan.mapped else None
         if event.traits is None and event.identifiers is None and event.claims is None:
             affected = self._fold_hits(state, event, now)
             if self.plan.computed:
                 refresh_after(event, state, self.plan, instant)
+                if self._calls is not None:
+                    self.tell(profile, state, instant)
             if event.timestamp > instant.horizon:
                 affected = ()  # looked at when the clock comes near it; until then it changes nothing
             if is_new:
                 affected = joined(affected, self.plan.initial)
-            if affected:
-                self._emit(evaluate(profile, state, affected, instant, Cause.EVENT), self._evaluated)
+            deltas = evaluate(profile, state, affected, instant, Cause.EVENT) if affected else []
+            if sent is not None:
+                done = {delta.audience for delta in deltas}
+                deltas += resend(profile, state, self.plan, instant, sent, done)
+            if deltas:
+                self._emit(deltas, self._evaluated)
         else:
-            self._apply_facts(profile, state, event, instant, is_new=is_new)
+            self._apply_facts(profile, state, event, instant, sent, is_new=is_new)
         plan = self.plan
-        facts = (is_new and bool(plan.births)) or (event.traits is not None and bool(plan.watches_of_traits))
+        facts = (is_new and bool(plan.births)) or (event.traits is not None and bool(plan.watches_of_trait))
         if event.hits or facts:
             due = next_due(state, plan, instant, [hit.feed for hit in event.hits], facts=facts)
             if due < state.wake:
                 self._arm(key, state, due)
 
     def _apply_facts(
-        self, profile: str, state: ProfileState, event: ProfileEvent, instant: Instant, *, is_new: bool
+        self,
+        profile: str,
+        state: ProfileState,
+        event: ProfileEvent,
+        instant: Instant,
+        sent: Sent | None,
+        *,
+        is_new: bool,
     ) -> None:
-        """A call that says something of the profile itself: its traits, identifiers, memberships claimed."""
+        """A call that says something of the profile itself: its traits, identifiers, memberships claimed.
+
+        `sent`, where fields are mapped, is what destinations have of the profile.
+        """
         was_identified = is_identified(profile, state)
         affected = self._fold_hits(state, event, instant.now)
         rows_changed, by_facts = self._fold(state, event)
         if self.plan.computed:
             refresh_after(event, state, self.plan, instant)
+            self.tell(profile, state, instant)
         affected = joined(affected, by_facts)
         if is_new:
             affected = joined(affected, self.plan.initial)
         if not was_identified and is_identified(profile, state):
-            affected = tuple(self.plan.audiences.values())
+            affected = self.plan.concerning(state)
         cause = Cause.CLAIM if event.claims else Cause.EVENT
         deltas = evaluate(profile, state, affected, instant, cause)
         self._emit(deltas, self._evaluated)
-        if rows_changed:
+        if sent is not None:
+            done = {delta.audience for delta in deltas}
+            self._emit(resend(profile, state, self.plan, instant, sent, done), self._evaluated)
+        elif rows_changed:
             done = {delta.audience for delta in deltas}
             self._emit(announce(profile, state, self.plan, instant, done), self._evaluated)
 
@@ -526,8 +621,19 @@ class AudiencePartition:
 
     def drain(self) -> Outcome:
         """Everything that changed since the last drain; writing it, all or nothing, is the caller's business."""
-        states = [(key, self.encoded(state)) for key, state in self._touched.items()]
-        self.states.update(states)
+        if self._calls is not None:
+            self._calls.tell_memberships(self._deltas, self._touched)
+        states = []
+        kept = self.states
+        for key, state in self._touched.items():
+            value = self.encoded(state)
+            states.append((key, value))
+            owner = state.owner
+            if owner is None:
+                kept[key] = value
+            else:
+                kept.pop(key, None)
+                self.forwarders.put(key, owner)
         self._touched.clear()
         if self._record_changed or states:
             now = self.clock.now
@@ -539,17 +645,19 @@ class AudiencePartition:
                 self.clock.dump(),
                 "" if self._overdue else self.plan.digest,
                 self._tally.members,
-                self._switch.applied,
                 fired,
                 self._mailbox.sent,
                 self._switch.number,
-                self._switch.told,
                 self._switch.boundary,
                 sorted(self._switch.filled),
             )
             states.append((CLOCK_KEY, encode_record(record)))
+            audiences = self._switch.to_write()
+            if audiences is not None:
+                states.append((AUDIENCES_KEY, encode_record(audiences)))
             self._record_changed = False
-        return Outcome(self.take_deltas(), states, self._mailbox.take_records())
+        calls = () if self._calls is None else self._calls.take()
+        return Outcome(self.take_deltas(), states, self._mailbox.take_records(), calls)
 
     def encoded(self, state: ProfileState) -> bytes:
         """No larger than there is room for: whoever sends more than that loses their oldest events."""
@@ -577,7 +685,7 @@ class AudiencePartition:
     def is_member(self, audience: str, profile: str) -> bool:
         """Whether the profile, which has become part of no other, is a member now."""
         state = self.find(profile)
-        known = None if state is None else state.memberships.get(audience)
+        known = None if state is None else state.memberships.get(audience_id(audience))
         return known is not None and known.member
 
     def display_name(self, profile: str) -> str:
@@ -613,10 +721,17 @@ class AudiencePartition:
     def find(self, profile: str) -> ProfileState | None:
         """What is known of the profile now, not to be changed."""
         key = profile.encode()
+        return self._find(key)
+
+    def _find(self, key: bytes) -> ProfileState | None:
         state = self._touched.get(key)
-        if state is None and (encoded := self.states.get(key)) is not None:
-            state = decode_state(encoded)
-        return state
+        if state is not None:
+            return state
+        encoded = self.states.get(key)
+        if encoded is not None:
+            return decode_state(encoded)
+        owner = self.forwarders.get(key)
+        return None if owner is None else forwarder(owner)
 
     def put(self, profile: str, state: ProfileState) -> None:
         """The profile's state, changed or about to be, to be written."""
@@ -639,6 +754,11 @@ class AudiencePartition:
         """An account has no room for one more user."""
         self._evaluated.dropped[DropReason.ACCOUNT_FULL.value] += 1
 
+    def tell(self, profile: str, state: ProfileState, instant: Instant) -> bool:
+        """Whether Engage would say something of the computed traits, which have been made anew."""
+        calls = self._calls
+        return calls is not None and calls.tell_traits(profile, state, self.plan.computed, instant)
+
     def give_up(self, events: int) -> None:
         """So many events were needed and found no room."""
         self._counters.forgotten_events += events
@@ -647,8 +767,7 @@ class AudiencePartition:
         """The profile's state, to be changed and written."""
         state = self._touched.get(key)
         if state is None:
-            encoded = self.states.get(key)
-            state = self._touched[key] = ProfileState() if encoded is None else decode_state(encoded)
+            state = self._touched[key] = self._find(key) or ProfileState()
         return state
 
     def _wake_of(self, key: bytes) -> int | None:

@@ -98,7 +98,7 @@ def identifiers_in(sources: Sequence[Any], options: NormalizationOptions) -> Ide
         # What a value says nothing of is not taken away by it: the year, by a birthday that is only a day.
         columns.update(dict.fromkeys(field.columns, value is None))
         if field.several and type(value) is list:
-            values = [item for item in value if not _is_blank(item)][:MAX_OF_ONE_KIND]
+            values = [item for item in value if not is_blank(item)][:MAX_OF_ONE_KIND]
             value = values[0]
             further.extend((field, item) for item in values[1:])
         if value is None:
@@ -140,7 +140,7 @@ def _values(field: _Field, sources: Sequence[Any]) -> list[Any]:
     """Those of a field that may have several; blank ones left out."""
     value = _read(field, sources)[1]
     if type(value) is list:
-        return [item for item in value if not _is_blank(item)][:MAX_OF_ONE_KIND]
+        return [item for item in value if not is_blank(item)][:MAX_OF_ONE_KIND]
     return [] if value is None else [value]
 
 
@@ -205,19 +205,27 @@ def _read(field: _Field, sources: Sequence[Any]) -> tuple[bool, Any]:
         for place in field.places:
             if place in source:
                 present = True
-                if not _is_blank(source[place]):
+                if not is_blank(source[place]):
                     return True, source[place]
         address = source.get("address") if field.in_address else None
         if type(address) is dict:
             for place in field.in_address:
                 if place in address:
                     present = True
-                    if not _is_blank(address[place]):
+                    if not is_blank(address[place]):
                         return True, address[place]
     return present, None
 
 
-def _is_blank(value: Any) -> bool:
+def default_country(whole: dict[str, Any]) -> Any:
+    """The country that a call names, wherever it does, as it is; None: none."""
+    context = whole.get("context")
+    beside = context.get("traits") if type(context) is dict else None
+    return _read(_COUNTRY, (whole.get("traits"), beside, whole.get("properties")))[1]
+
+
+def is_blank(value: Any) -> bool:
+    """Whether nothing is said by it, or by any item of a list."""
     if type(value) is list:
         return all(item is None or (type(item) is str and item.strip().lower() in _BLANK) for item in value)
     return value is None or (type(value) is str and value.strip().lower() in _BLANK)

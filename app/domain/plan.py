@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,27 +11,36 @@ if TYPE_CHECKING:
     from app.domain.computed_traits import TraitValue
     from app.domain.event_conditions import Edge, Holds, Need
     from app.domain.feeds import Feed
+    from app.domain.fields import CallFields, RowMapping
     from app.domain.reverse_etl import Listeners, RowSource
     from app.domain.state import ProfileState
 
     # (state, now) -> the next instant after `now` at which time alone changes what is said of a date.
     Due = Callable[[ProfileState, int], int]
 
+# So many audiences are asked sooner than those of them are found that have to be.
+_FEW: Final = 10
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledAudience:
     """One audience, ready to be asked.
 
-    `holds` is the condition and `require` together; of an audience that is not computed here, `require` alone, and
-    `claimed` is True: the newest claim must say so too. `rows`: the claims are those of a warehouse's rows. `told`
+    `id` stands for the key in states. `holds` is the condition and `require` together; of an audience that is not computed
+    here, `require` alone, and `claimed` is True: the newest claim must say so too. `claim` is the name under which claims
+    are made and kept; of past ones, those received from `claims_from` on count. `rows`: the claims are those of a
+    warehouse's rows. `told`
     says which destinations hear of what. `rank` is greater than that of every audience whose
     membership the condition asks for. Before `created` nobody is a member, which `holds` sees to. `feeds` are all that can change it, through those audiences too.
     """
 
     key: str
+    id: str
     rank: int
     holds: Holds
     claimed: bool
+    claim: str
+    claims_from: int
     enabled: bool
     created: int
     include_anonymous: bool
@@ -39,6 +48,16 @@ class CompiledAudience:
     destinations: tuple[str, ...]
     told: Listeners
     rows: RowSource | None
+    # Of the destinations that are sent something else than what is found by default.
+    mappings: Mapping[str, RowMapping] = field(default_factory=dict)
+
+    @property
+    def sent_to(self) -> tuple[str, ...]:
+        """Each destination that hears of who enters, with what tells its mapping from others."""
+        return tuple(
+            f"{item}#{self.mappings[item].digest}" if item in self.mappings else item
+            for item in self.told.entries
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +108,7 @@ class Plan:
 
     `initial` are the audiences that may have a profile of which nothing but its existence is known; whether some do
     is `has_new_users` and `has_new_anonymous`. `watched` are the audiences that dates of traits can change,
-    `watches_of_traits` say when; `watches_of_feed` do so for dates of events, where the audiences are those of the
+    `watches_of_trait` say when; `watches_of_feed` do so for dates of events, where the audiences are those of the
     feed. `computed` are the computed traits in order of rank; which of them an event or a trait can change is
     `computed_of_feed` and `computed_of_trait`. `births` are the instants at which audiences are created, in order; every profile is looked at then, and
     these audiences are `watched` too. `since` is the received time from which on the events of a feed count, for the
@@ -109,7 +128,7 @@ class Plan:
     has_new_users: bool
     has_new_anonymous: bool
     watches_of_feed: Mapping[str, tuple[Due, ...]]
-    watches_of_traits: tuple[Due, ...]
+    watches_of_trait: Mapping[str, tuple[Due, ...]]
     watched: tuple[CompiledAudience, ...]
     computed: Mapping[str, ComputedTrait]
     computed_of_feed: Mapping[str, tuple[ComputedTrait, ...]]
@@ -120,8 +139,21 @@ class Plan:
     # Audiences created when they are first applied; until `applied` says when, they are as if they had always been.
     unapplied: tuple[str, ...]
     _apply: Callable[[Mapping[str, int]], Plan] = field(repr=False, compare=False)
+    # What mappings take of calls, None: nothing, and the audiences that have any mapping.
+    call_fields: CallFields | None = None
+    mapped: frozenset[str] = frozenset()
     # What is asked of accounts; None: nothing.
     accounts: AccountPlan | None = None
+    # The same audiences by what stands for them in states, and the same traits by the name that calls have.
+    by_id: Mapping[str, CompiledAudience] = field(init=False, repr=False, compare=False)
+    traits_named: Mapping[str, tuple[TraitUse, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_id", {one.id: one for one in self.audiences.values()})
+        named: dict[str, tuple[TraitUse, ...]] = {}
+        for use in self.traits:
+            named[use.name] = (*named.get(use.name, ()), use)
+        object.__setattr__(self, "traits_named", named)
 
     def applied(self, instants: Mapping[str, int]) -> Plan:
         """The same plan for a place where the `unapplied` audiences were first applied at these instants."""
@@ -136,6 +168,38 @@ class Plan:
             for trait in groups.get(name, ())
         }
         return sorted(found.values(), key=lambda trait: trait.rank)
+
+    def concerning(self, state: ProfileState) -> tuple[CompiledAudience, ...]:
+        """All that can have the profile as a member, had it as one, or are told that it is none: what every other one
+        makes of it is what it makes of a profile of which nothing is known, and that is no member.
+        """
+        if len(self.audiences) <= _FEW:
+            return tuple(self.audiences.values())
+        groups = [self.initial]
+        groups += [self.of_feed.get(feed, ()) for feed in state.feeds]
+        groups += [self.of_trait.get(path, ()) for path in state.traits]
+        groups += [self.of_audience.get(key, ()) for key in state.claims]
+        if state.ties is not None and self.accounts is not None:
+            groups += [self.of_audience.get(key, ()) for key in self.accounts.asked_by]
+        found = {audience.key: audience for group in groups for audience in group}
+        for short in state.memberships:
+            audience = self.by_id.get(short)
+            if audience is not None:
+                found[audience.key] = audience
+        return tuple(sorted(found.values(), key=_rank))
+
+    def defined(self, audiences: Iterable[CompiledAudience]) -> set[str]:
+        """The keys under which these stand in definitions: what is asked of users is asked for audiences of accounts."""
+        keys = {audience.key for audience in audiences}
+        accounts = self.accounts
+        return keys if accounts is None else {asker for key in keys for asker in accounts.askers(key)}
+
+    def asking(self, key: str) -> set[str]:
+        """The keys of the audiences that ask for the membership of this one, of accounts too; its own is among them."""
+        found = self.defined(self.of_audience.get(key, ()))
+        if self.accounts is not None:
+            found |= {audience.key for audience in self.accounts.plan.of_audience.get(key, ())}
+        return found
 
     def holds_for_new(self, *, anonymous: bool) -> bool:
         """Whether a profile can be a member before anything but its existence is known."""

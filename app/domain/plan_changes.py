@@ -1,8 +1,8 @@
 """What a new version of the definitions asks of the past.
 
-Only what the version before asks for has been taken from calls. An audience that needs more of the past is filled:
-the source topic is read again for it (app.pipeline.backfill), and it has feeds of its own, so that nothing is counted
-twice. What cannot be had in this way is refused by name, never half accepted.
+Only what the version before asks for has been taken from calls. An audience or a computed trait that needs more of the
+past is filled: the source topic is read again for it (app.pipeline.backfill), and it has feeds and claims of its own, so
+that nothing is counted twice. What cannot be had in this way is refused by name, never half accepted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from app.domain.conditions import compile_audiences, filled_by
+from app.domain.conditions import compile_audiences
+from app.domain.filling import traits_of, using
+from app.domain.trait_sources import TRAIT, name_of
 from app.errors import InvalidInputError
 from schemas.audience import OnDelete
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from app.domain.definitions import DefinitionSet
-    from app.domain.feeds import Feed
-    from app.domain.plan import Plan
+    from app.domain.event_conditions import Need
+    from app.domain.plan import CompiledAudience
     from schemas.audience import AudienceDefinition
 
 # Until then at least every worker projects for the new version.
@@ -29,23 +31,31 @@ AHEAD_MS: Final = 60_000
 def generations_after(
     before: DefinitionSet, after: DefinitionSet, known: Mapping[str, int], number: int, now_ms: int
 ) -> dict[str, int]:
-    """The version that fills each audience from history, where there is one; `number` for those it is needed for now.
+    """The version that fills each audience, and each computed trait under `traits.KEY`, from history, where there is
+    one; `number` for those it is needed for now.
 
     `known` are those of the version before. Raises InvalidInputError with a line for each thing that cannot be done.
     """
-    generations = {audience.key: known[audience.key] for audience in after.audiences if audience.key in known}
-    first = _Changes(before, after, known, generations, now_ms)
-    generations |= dict.fromkeys(first.to_be_filled(), number)
-    filled = {key for key, generation in generations.items() if generation == number}
-    changes = _Changes(before, after, known, generations, now_ms)
-    problems = [*_changed_elsewhere(before, after), *changes.problems(filled, number)]
+    problems = list(_changed_elsewhere(before, after))
     if problems:
         raise InvalidInputError("\n".join(problems))
-    return generations
+    generations = _kept(before, after, known)
+    traits = _Changes(before, after, known, generations, now_ms).traits_to_fill()
+    generations |= {f"{TRAIT}{key}": number for key in traits}
+    audiences = _Changes(before, after, known, generations, now_ms).audiences_to_fill()
+    return generations | dict.fromkeys(audiences, number)
+
+
+def _kept(before: DefinitionSet, after: DefinitionSet, known: Mapping[str, int]) -> dict[str, int]:
+    """Of those that were filled before. What is taken with and without history is never the same."""
+    with_history = {definition.key: definition.include_history for definition in before.audiences}
+    kept = [item.key for item in after.audiences if with_history.get(item.key) is item.include_history]
+    kept += [f"{TRAIT}{trait.key}" for trait in after.traits]
+    return {key: known[key] for key in kept if key in known}
 
 
 class _Changes:
-    """Both sets compiled, and which audiences are not as they were."""
+    """Both sets compiled, and which audiences and traits are not as they were."""
 
     def __init__(
         self,
@@ -57,113 +67,118 @@ class _Changes:
     ) -> None:
         self.old = compile_audiences(before.audiences, before.traits, known)
         self.new = compile_audiences(after.audiences, after.traits, generations)
+        self._generations = generations
         self._now_ms = now_ms
-        definitions = {definition.key: definition for definition in before.audiences}
+        self._before = {definition.key: definition for definition in before.audiences}
         self._after = {definition.key: definition for definition in after.audiences}
-        self._edited = {key for key, value in self._after.items() if definitions.get(key) != value}
+        self._edited = {key for key, value in self._after.items() if self._before.get(key) != value}
+        self._traits = {trait.key: trait for trait in after.traits}
+        traits = {trait.key: trait for trait in before.traits}
+        other = {key for key in traits.keys() | self._traits if traits.get(key) != self._traits.get(key)}
+        # Traits that may have other values, and the audiences that use one of them or are edited themselves.
+        self._touched_traits = using(after.traits, other)
+        self._touched = self._edited | {
+            key for key, definition in self._after.items() if traits_of(definition) & self._touched_traits
+        }
 
-    def to_be_filled(self) -> set[str]:
-        """Edited audiences with history that need something which is not kept."""
-        lacking = {key for _, keys, _ in self._lacking() for key in keys}
-        return {key for key in lacking if self._after[key].include_history}
+    def traits_to_fill(self) -> set[str]:
+        """The computed traits that need something which is not kept."""
+        return {key for key in self._traits.keys() & self._touched_traits if self._is_trait_lacking(key)}
 
-    def problems(self, filled: set[str], number: int) -> Iterator[str]:
-        """What is still lacking when these audiences are filled by this version."""
-        own = {filled_by(key, number) for key in filled}
-        for what, keys, feed in self._lacking():
-            if feed is not None and feed.since is not None and feed.since.whose in own:
-                continue
-            if feed is None and keys and set(keys) <= filled:
-                continue
-            whose = f"audience {', '.join(keys)}" if keys else "a computed trait"
-            yield f"{whose}: needs {what}, of which not enough is kept{_hint(feed)}"
+    def _is_trait_lacking(self, key: str) -> bool:
+        alone = compile_audiences((), (self._traits[key],), self._generations)
+        return any(self._is_lacking(feed, need) for feed, need in alone.needs.items()) or any(
+            key in {trait.key for trait in self.new.computed_of_trait.get(path, ())}
+            for path in self.new.of_trait.keys() - self.old.of_trait.keys()
+        )
 
-    def _lacking(self) -> Iterator[tuple[str, list[str], Feed | None]]:
-        """What, the edited audiences that need it, and the feed where it is one."""
-        old, new = self.old, self.new
-        for feed_id, need in new.needs.items():
-            feed, known = new.feeds[feed_id], old.needs.get(feed_id)
-            # The room there is for events is no part of what is kept.
-            if known is not None and replace(need.and_of(known), most=known.most) == known:
-                continue
-            if known is None and _begins_later(feed, old, self._now_ms):
-                continue
-            keys = _askers(new, [audience.key for audience in new.of_feed[feed_id]])
-            yield f"past events {feed.event}", self._of(keys), feed
-        for path in sorted(new.of_trait.keys() - old.of_trait.keys()):
-            keys = _askers(new, [audience.key for audience in new.of_trait[path]])
-            made = path in new.computed_of_trait
-            yield f"the trait {path} of past calls", [] if made else self._of(keys), None
-        for key in sorted(self._edited):
-            audience, before = new.audiences[key], old.audiences.get(key)
-            if audience.claimed and self._after[key].include_history and not (before and before.claimed):
-                yield "past calls that say who is in it", [key], None
+    def audiences_to_fill(self) -> set[str]:
+        """The audiences that need something which is not kept, apart from that of filled traits."""
+        found: set[str] = set()
+        for feed, need in self.new.needs.items():
+            if self._is_lacking(feed, need) and not self._is_of_filled_trait(feed):
+                users = self.new.defined(self.new.of_feed[feed]) & self._edited
+                found |= {key for key in users if not self._begins_now(key)}
+        for path in self.new.of_trait.keys() - self.old.of_trait.keys():
+            # Whoever reads it through a computed trait waits for that.
+            users = self.new.defined(self.new.of_trait[path]) & self._touched
+            found |= {key for key in users if name_of(path) in traits_of(self._after[key])}
+        found |= {key for key in self._edited if self._is_claim_lacking(key) and not self._begins_now(key)}
         for anonymous in (False, True):
-            if new.holds_for_new(anonymous=anonymous) and not old.holds_for_new(anonymous=anonymous):
-                keys = _askers(new, [audience.key for audience in new.initial])
-                yield "all profiles that have ever called", self._of(keys), None
-        yield from self._lacking_of_accounts()
+            if self.new.holds_for_new(anonymous=anonymous) and not self.old.holds_for_new(
+                anonymous=anonymous
+            ):
+                initial = self.new.defined(self.new.initial)
+                # An audience that asks for another one's membership may be such a one by the other's change alone.
+                found |= initial & self._touched or initial
+        return found | self._accounts_to_fill()
 
-    def _lacking_of_accounts(self) -> Iterator[tuple[str, list[str], Feed | None]]:
+    def _accounts_to_fill(self) -> set[str]:
+        """The audiences of accounts that need group calls, or a trait of them, which nothing was taken of."""
         old, new = self.old.accounts, self.new.accounts
         if new is None:
-            return
-        if old is None:
-            yield "past group calls", self._of(list(new.asked_by)), None
+            return set()
+        found = set(new.asked_by) if old is None else set()
         known = {} if old is None else old.plan.of_trait
-        for path in sorted(new.plan.of_trait.keys() - known.keys()):
-            keys = [audience.key for audience in new.plan.of_trait[path]]
-            yield f"the trait {path} of past group calls", self._of(keys), None
+        for path in new.plan.of_trait.keys() - known.keys():
+            found |= {item.key for item in new.plan.of_trait[path]}
+        return found & self._edited
 
-    def _of(self, keys: list[str]) -> list[str]:
-        return [key for key in keys if key in self._edited]
+    def _is_lacking(self, feed: str, need: Need) -> bool:
+        known = self.old.needs.get(feed)
+        # The room there is for events is no part of what is kept.
+        return known is None or replace(need.and_of(known), most=known.most) != known
+
+    def _is_of_filled_trait(self, feed: str) -> bool:
+        since = self.new.feeds[feed].since
+        return since is not None and since.whose.startswith(TRAIT)
+
+    def _is_claim_lacking(self, key: str) -> bool:
+        audience, was = self.new.audiences[key], self.old.audiences.get(key)
+        if not audience.claimed:
+            return False
+        before = self._before.get(key)
+        return (
+            was is None
+            or before is None
+            or was.claim != audience.claim
+            or before.source is not self._after[key].source
+            or before.rows != self._after[key].rows
+            or _taken_rows(was) != _taken_rows(audience)
+        )
+
+    def _begins_now(self, key: str) -> bool:
+        """Whether nothing that was received before this version is in use counts. An audience that began when it was
+        first applied keeps that beginning when it is edited.
+        """
+        definition = self._after[key]
+        if definition.include_history:
+            return False
+        if definition.created_at is None:
+            return key not in self.old.unapplied
+        return definition.created_at >= self._now_ms + AHEAD_MS
 
 
-def _askers(plan: Plan, keys: list[str]) -> list[str]:
-    """Of the keys of audiences, those that stand in definitions: what is asked of users is asked for one of accounts."""
-    if plan.accounts is None:
-        return keys
-    return list(dict.fromkeys(asker for key in keys for asker in plan.accounts.askers(key)))
-
-
-def _begins_later(feed: Feed, old: Plan, now_ms: int) -> bool:
-    """Whether no event that was received before this version is in use counts. An audience that began when it was
-    first applied keeps that beginning when it is edited.
-    """
-    since = feed.since
-    if since is None or "#" in since.whose:
-        return False
-    return since.whose not in old.unapplied if since.given is None else since.given >= now_ms + AHEAD_MS
-
-
-def _hint(feed: Feed | None) -> str:
-    if feed is None:
-        return " and which cannot be filled from history yet: give another audience or trait another key"
-    if feed.since is None:
-        return "; a computed trait is not filled from history yet: give one with another key to an audience of its own"
-    if feed.since.given is None:
-        return f": define another audience with another key in place of {feed.since.whose}"
-    return ": give a `created_at` that is at least a minute ahead, or none"
+def _taken_rows(audience: CompiledAudience) -> Mapping[str, bool] | None:
+    return None if audience.rows is None else audience.rows.memberships
 
 
 def _changed_elsewhere(before: DefinitionSet, after: DefinitionSet) -> Iterator[str]:
-    """Changes of who decides, or of who is told of what, which would leave Facebook with what was true before."""
+    """Changes of where an audience is delivered to that would leave Facebook with what was true before."""
     known = {definition.key: definition for definition in before.audiences}
     for definition in after.audiences:
         other = known.get(definition.key)
         if other is None:
             continue
-        for name, changed in (
-            ("source", definition.source != other.source),
-            ("entity", definition.entity != other.entity),
-            ("rows", definition.rows != other.rows),
-            ("facebook.sync_mode", _modes_differ(other, definition)),
-        ):
-            if changed:
-                yield (
-                    f"audience {definition.key}: changing `{name}` is not supported yet: define another audience "
-                    "with another key"
-                )
+        if definition.entity is not other.entity:
+            yield (
+                f"audience {definition.key}: changing `entity` is not supported: define another audience with another key"
+            )
+        if _values_differ(other, definition):
+            yield (
+                f"audience {definition.key}: changing `facebook.value_based` is not supported: define another audience "
+                "with another key"
+            )
         yield from _destinations_differ(other, definition)
 
 
@@ -183,6 +198,7 @@ def _destinations_differ(before: AudienceDefinition, after: AudienceDefinition) 
             )
 
 
-def _modes_differ(before: AudienceDefinition, after: AudienceDefinition) -> bool:
-    modes: Mapping[str, object] = {item.id: item.sync_mode for item in before.destinations}
-    return any(modes.get(item.id, item.sync_mode) != item.sync_mode for item in after.destinations)
+def _values_differ(before: AudienceDefinition, after: AudienceDefinition) -> bool:
+    """A Facebook audience is value-based for all its life."""
+    known = {item.id: item.value_based for item in before.destinations}
+    return any(known.get(item.id, item.value_based) != item.value_based for item in after.destinations)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.compact import audience_id
 from app.domain.computed_traits import refresh
 from app.domain.evaluation import Instant, evaluate, next_due
 from app.domain.explanation import explain, verdicts
@@ -67,7 +68,7 @@ def report(
     profile: str, state: ProfileState, plan: Plan, explainer: Explainer, now: int, early_ms: int
 ) -> ProfileReport:
     """`state` is a copy, which is changed. Of audiences that only one of `plan` and `explainer` knows nothing is said."""
-    written = {key: known.member for key, known in state.memberships.items()}
+    written = {short: known.member for short, known in state.memberships.items()}
     nodes = {
         key: explainer.node(key, audience.created)
         for key, audience in plan.audiences.items()
@@ -82,7 +83,7 @@ def report(
         if key not in nodes:
             continue
         condition = explain(nodes[key], state, instant.now, instant.horizon, future.verdicts[key])
-        member = written.get(key, False)
+        member = written.get(audience_id(key), False)
         reason = _reason(plan.audiences[key], definition.source, profile, state, holds=condition.holds)
         if member is not _is_member(state, key):
             reason += "; the change is not written yet"
@@ -109,7 +110,7 @@ def _bring_to(instant: Instant, profile: str, state: ProfileState, plan: Plan) -
 
 
 def _is_member(state: ProfileState, audience: str) -> bool:
-    known = state.memberships.get(audience)
+    known = state.memberships.get(audience_id(audience))
     return known is not None and known.member
 
 
@@ -137,7 +138,7 @@ def _reason(
     if not audience.enabled:
         return "the audience is not enabled"
     if audience.claimed:
-        claim = state.claims.get(audience.key)
+        claim = state.claims.get(audience.claim)
         if claim is None:
             return f"{_TELLS[source]} has said nothing of this profile"
         if not claim.member:

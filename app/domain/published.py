@@ -11,10 +11,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.definitions import DefinitionSet, published_form, published_forms
+from app.domain.engage_defaults import DEFAULTS, PLAIN, created_audiences
 from app.domain.plan_changes import generations_after
 from app.errors import InvalidInputError
 from schemas.audience import AudienceDefinition, ComputedTraitDefinition, OnDelete, SyncMode
-from schemas.control import DEFINITIONS, RUNNING, DefinitionsRecord, RunningRecord
+from schemas.control import (
+    DEFINITIONS,
+    DESIRED,
+    RUNNING,
+    WANTED,
+    DefinitionsRecord,
+    DesiredRecord,
+    RunningRecord,
+    WantedRecord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +40,17 @@ MAX_BYTES: Final = 900_000
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What audience.control holds: the versions that are kept by number, and the version of each partition."""
+    """What audience.control holds: the versions that are kept by number, the version of each partition, and what people
+    want of audiences and destinations.
+    """
 
     versions: Mapping[int, DefinitionsRecord] = field(default_factory=dict)
     running: Mapping[int, int] = field(default_factory=dict)
     # Partitions in which audiences wait for their past.
     filling: frozenset[int] = frozenset()
+    # Keys of audiences that calls of Engage have named.
+    wanted: frozenset[str] = frozenset()
+    desired: Mapping[str, DesiredRecord] = field(default_factory=dict)
 
     @property
     def newest(self) -> DefinitionsRecord | None:
@@ -69,7 +84,7 @@ class Published:
 
 def read_published(records: Mapping[bytes, bytes]) -> Published:
     """Of the newest values by key; kinds of records that are not known here are passed over."""
-    versions, running, filling = {}, {}, set()
+    versions, running, filling, named, desired = {}, {}, set(), set(), {}
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
@@ -80,7 +95,12 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
             running[state.partition] = state.number
             if state.filling:
                 filling.add(state.partition)
-    return Published(versions, running, frozenset(filling))
+        elif kind == WANTED:
+            named.add(WantedRecord.model_validate_json(value).audience)
+        elif kind == DESIRED:
+            wanted = DesiredRecord.model_validate_json(value)
+            desired[wanted.target] = wanted
+    return Published(versions, running, frozenset(filling), frozenset(named), desired)
 
 
 def content_digest(forms: Forms) -> str:
@@ -89,14 +109,17 @@ def content_digest(forms: Forms) -> str:
 
 
 def definitions_of(record: DefinitionsRecord) -> DefinitionSet:
-    """The definitions of a version, without the audiences that are being cleared."""
-    audiences, traits = [], []
+    """The definitions of a version, with those that Engage named and without those that are being cleared."""
+    audiences, traits, defaults = [], [], PLAIN
     for key, form in record.definitions.items():
         if key.startswith(_TRAIT):
             traits.append(ComputedTraitDefinition.model_validate(form))
+        elif key == DEFAULTS:
+            defaults = AudienceDefinition.model_validate(form)
         else:
             audiences.append(AudienceDefinition.model_validate(form))
-    return DefinitionSet(tuple(audiences), (), tuple(traits))
+    audiences += created_audiences(defaults, record.created)
+    return DefinitionSet(tuple(audiences), (), tuple(traits), defaults)
 
 
 def cleared_by(record: DefinitionsRecord) -> tuple[AudienceDefinition, ...]:
@@ -117,10 +140,12 @@ def changes(before: DefinitionsRecord | None, forms: Forms) -> Changes:
     """From one version to a set that may follow it."""
     known: Forms = before.definitions if before else {}
     both = known.keys() & forms.keys()
+    # Of defaults there are always some.
+    changed = {key for key in {*both, DEFAULTS} if known.get(key) != forms.get(key)}
     return Changes(
-        added=tuple(sorted(forms.keys() - known.keys())),
-        changed=tuple(sorted(key for key in both if known[key] != forms[key])),
-        removed=tuple(sorted(known.keys() - forms.keys())),
+        added=tuple(sorted(forms.keys() - known.keys() - {DEFAULTS})),
+        changed=tuple(sorted(changed)) if before else (),
+        removed=tuple(sorted(known.keys() - forms.keys() - {DEFAULTS})),
     )
 
 
@@ -143,6 +168,7 @@ def next_version(
         digest=content_digest(forms),
         definitions=forms,
         cleared=_cleared(before, forms),
+        created=_created(before, forms),
         earlier=earlier,
         generations=dict(generations or {}),
         published_at=now_ms,
@@ -152,6 +178,11 @@ def next_version(
             f"the definitions are larger than {MAX_BYTES:,} bytes together: more are not supported yet"
         )
     return record
+
+
+def _created(before: DefinitionsRecord | None, forms: Forms) -> tuple[str, ...]:
+    """They stay until somebody defines them."""
+    return () if before is None else tuple(key for key in before.created if key not in forms)
 
 
 def _cleared(before: DefinitionsRecord | None, forms: Forms) -> dict[str, dict[str, Any]]:
@@ -184,6 +215,15 @@ def _emptied(definition: AudienceDefinition) -> AudienceDefinition:
         enabled=False,
         destinations=destinations,
     )
+
+
+def still_noted(published: Published, record: DefinitionsRecord) -> set[str]:
+    """The keys that are wanted though they are defined, or have been until this version."""
+    newest = published.newest
+    known = {*record.definitions, *record.created}
+    if newest is not None:
+        known |= {*newest.definitions, *newest.created}
+    return known & published.wanted
 
 
 # --- who may publish what ---
@@ -250,7 +290,8 @@ def _following(
 ) -> DefinitionsRecord:
     if newest is None:
         return next_version(None, definitions, now_ms)
+    record = next_version(newest, definitions, now_ms)
     generations = generations_after(
-        definitions_of(newest), definitions, newest.generations, newest.number + 1, now_ms
+        definitions_of(newest), definitions_of(record), newest.generations, record.number, now_ms
     )
     return next_version(newest, definitions, now_ms, generations)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from app.domain.blocked import BlockedIdentifiers
 from app.domain.call_times import received_of_refused, times_of
 from app.domain.callers import NOTHING, Callers, Named, named_pair
 from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object, read_whole
@@ -27,7 +28,7 @@ from app.domain.engage import (
 from app.domain.group_calls import GroupCalls
 from app.domain.normalization import NormalizationOptions
 from app.domain.person import identifiers_in, identifiers_of_claim, identifiers_of_row
-from app.domain.profile_ids import ANONYMOUS, account_profile
+from app.domain.profile_ids import ANONYMOUS, account_profile, user_profile
 from app.domain.reverse_etl import ROW_EVENTS
 from app.domain.sights import Sights
 from schemas.dead_letter import DropReason, Reason
@@ -58,11 +59,13 @@ class ResolveOptions:
     """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country.
 
     `legacy_journeys`: a call of a journey's step that has no boolean says that the profile has entered.
+    `blocked` are identifiers that identify no one.
     """
 
     default_country: str | None = None
     max_event_bytes: int = 32_768
     legacy_journeys: bool = False
+    blocked: tuple[str, ...] = ()
 
 
 class Resolution(msgspec.Struct, gc=False, frozen=True):
@@ -107,7 +110,9 @@ class Resolver:
         self._options = options
         self._events = plan.events
         self._rows = tuple(
-            (audience.key, audience.rows) for audience in plan.audiences.values() if audience.rows is not None
+            (audience.claim, audience.rows)
+            for audience in plan.audiences.values()
+            if audience.rows is not None
         )
         # The track calls that are more than a profile's existence.
         self._tracked = plan.events.keys() | ROW_EVENTS if self._rows else plan.events
@@ -115,9 +120,20 @@ class Resolver:
         self._sees_users = plan.holds_for_new(anonymous=False)
         self._sees_anonymous = plan.holds_for_new(anonymous=True)
         self._sees = self._sees_users or self._sees_anonymous
+        self._mapped = plan.call_fields
+        # Whether a track call that no feed needs may say something all the same.
+        self._looks_at_all = self._sees or (self._mapped is not None and self._mapped.reads_tracks)
         self._sights = Sights()
-        self._callers = Callers(options.default_country)
+        self._blocked = BlockedIdentifiers(options.blocked) if options.blocked else None
+        self._callers = Callers(options.default_country, self._blocked)
         self._groups = None if plan.accounts is None else GroupCalls(plan.accounts)
+
+    def take_blocked(self) -> int:
+        """How many blocked identifiers came since this was last asked."""
+        if self._blocked is None:
+            return 0
+        seen, self._blocked.seen = self._blocked.seen, 0
+        return seen
 
     def resolve(
         self, raw: bytes | None, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
@@ -150,22 +166,25 @@ class Resolver:
             detail = f"the record has more than {self._options.max_event_bytes:,} bytes"
             raise RefusedError(Reason.TOO_LARGE, detail)
         call = read_call(raw)
+        if self._blocked is not None:
+            call = self._blocked.without(call)
         call_type = call.type
         if call_type is None or call_type not in TYPES:
             raise RefusedError(Reason.UNKNOWN_TYPE, "type is none of " + ", ".join(sorted(TYPES)))
         received, timestamp = times_of(call, record_time_ms, wall_ms)
         context = call.context
-        if call_type == "track" and not self._sees and call.event not in self._tracked:
+        # Whose context says nothing new of the person.
+        known = context is None or (
+            context.personas is ABSENT
+            and context.device is ABSENT
+            and (context.traits is ABSENT or self._callers.have_said(call, context.traits))
+        )
+        named_track = known and call_type == "track" and call.event and not call.event.isspace()
+        if named_track and not self._looks_at_all and call.event not in self._tracked and _has_id(call):
             # Most calls end here.
-            plain = context is None or (
-                context.personas is ABSENT
-                and context.device is ABSENT
-                and (context.traits is ABSENT or self._callers.have_said(call, context.traits))
-            )
-            if plain and call.event and not call.event.isspace() and _has_id(call):
-                if (context is None or context.traits is ABSENT) and self._callers.are_new_pair(call):
-                    return self._only_links(call, _Source(raw, lane, offset, received, timestamp))
-                return Resolution(received, (), _NOT_NEEDED)
+            if (context is None or context.traits is ABSENT) and self._callers.are_new_pair(call):
+                return self._only_links(call, _Source(raw, lane, offset, received, timestamp))
+            return Resolution(received, (), _NOT_NEEDED)
         if call_type == "alias":
             return Resolution(received, (), DropReason.ALIAS)
         if self._rows and call_type == "track" and call.event in ROW_EVENTS:
@@ -173,6 +192,12 @@ class Resolver:
             if row is not None:
                 return row
         source = _Source(raw, lane, offset, received, timestamp)
+        if known and call_type != "identify" and context is not None and context.traits is not ABSENT:
+            profile = user_profile(call.user_id)
+            if profile is not None:
+                hits, group = self._hits_of(call, raw), self._group_of(call)
+                made = self._finish(call, Named(profile, None), source, hits, None, None)
+                return made if group is None else self._with_account(made, call, profile, group, source)
         beside = self._callers.beside(call)
         if context is not None and context.personas is not ABSENT:
             personas = read_object(context.personas)
@@ -180,15 +205,15 @@ class Resolver:
                 return self._resolve_engage(call, personas, source)
         if call_type == "identify":
             return self._resolve_identify(call, source, beside)
+        # What is forwarded counts as known from then on, so nothing may be refused behind it.
+        hits, group = self._hits_of(call, raw), self._group_of(call)
         if beside is NOTHING:
             named, news = self._callers.named_by_ids(call), None
         else:
             named = self._callers.named(call, beside.contacts, beside.device)
             news = self._callers.news(named.profile, beside)
-        made = self._finish(call, named, source, self._hits_of(call, raw), None, news)
-        if call_type == "group" and self._groups is not None:
-            return self._with_account(made, call, named.profile, source)
-        return made
+        made = self._finish(call, named, source, hits, None, news)
+        return made if group is None else self._with_account(made, call, named.profile, group, source)
 
     # --- what a call gives ---
 
@@ -235,12 +260,18 @@ class Resolver:
             identifiers = {**(identifiers or {}), **news, **own}
         return self._finish(call, named, source, [], self._used_traits(traits, None), identifiers)
 
+    def _group_of(self, call: SegmentEvent) -> tuple[str, Any] | None:
+        """The account of a group call, and its traits; None where none is asked for."""
+        if self._groups is None or call.type != "group":
+            return None
+        account = account_profile(call.group_id)
+        return None if account is None else (account, read_object(call.traits))
+
     def _with_account(
-        self, made: Resolution, call: SegmentEvent, profile: str, source: _Source
+        self, made: Resolution, call: SegmentEvent, profile: str, group: tuple[str, Any], source: _Source
     ) -> Resolution:
         """Of a group call, with what it says to the account and of it; `made` is what it is beside that."""
-        account = account_profile(call.group_id)
-        if self._groups is None or account is None:
+        if self._groups is None:
             return made
         event = ProfileEvent(
             VERSION,
@@ -252,7 +283,7 @@ class Resolver:
             source.received,
             _message_id(call.message_id),
         )
-        further = self._groups.records(profile, account, read_object(call.traits), event)
+        further = self._groups.records(profile, *group, event)
         return Resolution(source.received, (*made.records, *further)) if further else made
 
     def _resolve_engage(self, call: SegmentEvent, personas: dict[str, Any], source: _Source) -> Resolution:
@@ -260,8 +291,8 @@ class Resolver:
         traits, properties = read_object(call.traits), read_object(call.properties)
         context = read_context(source.raw)
         identifiers = identifiers_of_claim(traits, properties, context, self._normalization(source))
-        named = self._callers.named(call, identifiers)
         claim = self._claim(call, personas, properties, traits)
+        named = self._callers.named(call, identifiers)
         used = self._used_traits(traits, claim.key) if call.type == "identify" else None
         return self._finish(call, named, source, [], used, identifiers, claim)
 
@@ -279,6 +310,8 @@ class Resolver:
         claims: dict[str, dict[str, bool]] = {}
         for key, rows in taking:
             profile = rows.profile(whole)
+            if self._blocked is not None:
+                profile = self._blocked.profile(profile)
             if profile is None and not let_through:
                 continue
             if profile is None:
@@ -334,16 +367,18 @@ class Resolver:
                 else "only identify and track claim one"
             )
             raise RefusedError(Reason.INVALID_AUDIENCE_MEMBERSHIP, detail)
-        return _Claims(key, {key: member})
+        return _Claims(key, {audience.claim: member})
 
     def _used_traits(self, traits: Any, leave_out: str | None) -> dict[str, Any] | None:
         """The traits that definitions use, as far as the call says something of them."""
         if type(traits) is not dict or not traits:
             return None
+        named = self._plan.traits_named
         used = {
             use.path: use.take(traits)
-            for use in self._plan.traits
-            if use.name in traits and use.name != leave_out
+            for name in traits
+            if name in named and name != leave_out
+            for use in named[name]
         }
         return used or None
 
@@ -365,6 +400,8 @@ class Resolver:
         index: int = 0,
     ) -> Resolution:
         claims = claim.claims if claim else None
+        if self._mapped is not None and self._mapped.may_be_in(call):
+            identifiers = self._with_mapped(source, identifiers, claim)
         profile, links = named
         first = self._is_first_sight(profile)
         if not (hits or traits or identifiers or claims or first or links):
@@ -389,6 +426,15 @@ class Resolver:
         if claim is None:
             return Resolution(source.received, ((profile, event),))
         return Resolution(source.received, ((profile, event),), claim.dropped, None, claim.unknown_audience)
+
+    def _with_mapped(
+        self, source: _Source, identifiers: Identifiers | None, claim: _Claims | None
+    ) -> Identifiers | None:
+        """With what mapped fields take of the call; a row of a warehouse that is dropped says nothing."""
+        if self._mapped is None or (claim is not None and claim.dropped is not None and not claim.key):
+            return identifiers
+        mapped = self._mapped.take(read_whole(source.raw), self._normalization(source))
+        return {**(identifiers or {}), **mapped} or None
 
     def _only_links(self, call: SegmentEvent, source: _Source) -> Resolution:
         """Of a call that no definition needs, that its two ids are one person's."""

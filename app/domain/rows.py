@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.fold import SEVERAL
 from app.domain.normalization import MetaKey
+from app.domain.person_state import is_eligible
 from app.domain.profile_ids import external_id_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from app.domain.plan import CompiledAudience
     from app.domain.state import ProfileState
 
     Row = dict[str, str | float]
 
 _COLUMNS: Final = tuple(key.value for key in MetaKey if key is not MetaKey.EXTERN_ID)
 _SEVERAL: Final = tuple(column for column in _COLUMNS if column in SEVERAL)
-
-# Either of them makes a profile without a user id eligible for an audience that leaves anonymous ones out.
-_ELIGIBLE: Final = ("EMAIL", "MADID")
 
 
 def rows_of(profile: str, state: ProfileState) -> list[Row]:
@@ -41,6 +42,16 @@ def rows_of(profile: str, state: ProfileState) -> list[Row]:
     return [row, *further]
 
 
+def rows_by_destination(
+    audience: CompiledAudience, told: Iterable[str], profile: str, state: ProfileState, rows: list[Row]
+) -> dict[str, list[Row]]:
+    """What is sent to each of these destinations; `rows` are those of what is found by default."""
+    mappings = audience.mappings
+    if not mappings:
+        return dict.fromkeys(told, rows)
+    return {item: mappings[item].rows(profile, state) if item in mappings else rows for item in told}
+
+
 def is_identified(profile: str, state: ProfileState) -> bool:
     """Whether the profile has a user id, an e-mail address or a mobile advertising id."""
-    return external_id_of(profile) is not None or any(column in state.identifiers for column in _ELIGIBLE)
+    return external_id_of(profile) is not None or is_eligible(state.person)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.clock import ClockRecord
+from app.domain.person_state import IdentifierState, IdentityState, PersonState, pack, unpack
 
 VERSION: Final = 1
 
@@ -56,14 +57,8 @@ class TraitState(msgspec.Struct, array_like=True, gc=False):
 
     value: Any
     timestamp: int
-    message_id: str
-
-
-class IdentifierState(msgspec.Struct, array_like=True, gc=False):
-    """The value to send, and the timestamp of the call it came from."""
-
-    value: str | float | None
-    timestamp: int
+    # In its compact form (see app.domain.compact).
+    message_id: bytes
 
 
 class ClaimState(msgspec.Struct, array_like=True, gc=False):
@@ -81,20 +76,19 @@ class MembershipState(msgspec.Struct, array_like=True, gc=False):
     sequence: int
 
 
-class IdentityState(msgspec.Struct, array_like=True, gc=False):
-    """What a profile knows of its identifiers; see app.domain.linking.
+class ToldTrait(msgspec.Struct, array_like=True, gc=False):
+    """What was last said of a computed trait: a digest of the value, how many calls there were, and the timestamp."""
 
-    `owner`: the profile that this one has become part of; nothing else is kept then. `aliases`: all identifiers of the
-    person, its own included, as profile ids with the received time of the first call that named them. `links`: chains
-    of identifiers that are still to be linked; `asking`: one has been asked for, and has not answered. `inherited`:
-    audiences that a profile which has ended here was a member of, while that has not been looked at yet.
-    """
+    digest: int
+    number: int
+    timestamp: int
 
-    owner: str | None = None
-    aliases: dict[str, int] = {}
-    links: list[list[str]] = []
-    asking: bool = False
-    inherited: list[str] = []
+
+class CallsState(msgspec.Struct, array_like=True, gc=False):
+    """What has been said in engage.calls. `newest` are timestamps by audience, while the next call could be before."""
+
+    traits: dict[str, ToldTrait] = {}
+    newest: dict[str, int] = {}
 
 
 class Tie(msgspec.Struct, array_like=True, gc=False):
@@ -122,8 +116,8 @@ class Ties(msgspec.Struct, array_like=True, gc=False):
 
     `users`: where in `stands` each of them is; places without users are free. `ended`: users that have become part of
     somebody who has not said so yet. `replaced`: the other way round, those who have not said that they ended.
-    `sequence`: of what was last said to the users. `at`: the instant that the account was last known to be true at. `id_bytes`: of
-    the ids of all users.
+    `sequence`: of what was last said to the users. `id_bytes`: of the ids of all users. `at`, of both: nothing that they
+    say to each other from now on makes a change before that instant.
     """
 
     accounts: dict[str, Tie] = {}
@@ -140,11 +134,13 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     """One profile; it exists from its first accepted call on.
 
     `wake` is the instant it is armed for in the timers, at or before its next due change. `settled` is the clock
-    up to which events have gone into totals. `further` are the values of identifiers that a person may have
-    several of, other than the current one. `recent_ids` and `recent_at` are digests of message ids and the clock
-    at which they were applied, oldest first. `computed` are the values of computed traits, without those that are
-    what they are without any event. `since`, of profiles without a user id, is the received time of the first call.
-    `identity`: None while no second identifier is known. `ties`: None while there is no account, or no user of it.
+    up to which events have gone into totals. `memberships` are by audience, as `app.domain.compact.audience_id` names
+    it. `recent_ids` are digests of message ids, one behind the other, and `recent_at` the seconds of the clock at which
+    they were applied, oldest first (see app.domain.fold). `computed` are the values of computed
+    traits, without those that are what they are without any event. `since`, of profiles without a user id, is the
+    received time of the first call.
+    `person` is packed until somebody asks for what it holds. `calls`: None while nothing is said in engage.calls.
+    `ties`: None while there is no account, or no user of it.
     """
 
     version: int = VERSION
@@ -152,33 +148,75 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     settled: int = 0
     feeds: dict[str, FeedState] = {}
     traits: dict[str, TraitState] = {}
-    identifiers: dict[str, IdentifierState] = {}
-    further: dict[str, list[str | float]] = {}
     claims: dict[str, ClaimState] = {}
     memberships: dict[str, MembershipState] = {}
-    recent_ids: list[int] = []
+    recent_ids: bytes = b""
     recent_at: list[int] = []
     computed: dict[str, Any] = {}
     since: int = 0
-    identity: IdentityState | None = None
+    person: bytes | PersonState = b""
+    calls: CallsState | None = None
     ties: Ties | None = None
+
+    @property
+    def _known(self) -> PersonState:
+        person = self.person
+        if isinstance(person, bytes):
+            person = self.person = unpack(person)
+        return person
+
+    @property
+    def identifiers(self) -> dict[str, IdentifierState]:
+        """To be changed in place."""
+        return self._known.identifiers
+
+    @property
+    def further(self) -> dict[str, list[str | float]]:
+        """To be changed in place."""
+        return self._known.further
+
+    @property
+    def identity(self) -> IdentityState | None:
+        """None while no second identifier is known."""
+        return self._known.identity
+
+    @identity.setter
+    def identity(self, identity: IdentityState | None) -> None:
+        self._known.identity = identity
+
+    @property
+    def owner(self) -> str | None:
+        """The profile that this one has become part of; nothing else is kept then."""
+        person = self.person
+        return None if isinstance(person, bytes) else person.owner
+
+
+def forwarder(owner: str) -> ProfileState:
+    """The state of a profile that has become part of another one."""
+    return ProfileState(person=PersonState(owner=owner))
+
+
+class ForwarderRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """All that is kept of a profile that has become part of another one, in place of its state."""
+
+    version: int
+    owner: str
 
 
 # Of an encoded state: half of what a record of the changelog may have (topics.spec.MAX_RECORD_BYTES).
 MAX_STATE_BYTES: Final = 8 * 1024 * 1024
 
-# Key of the partition's own record; profile ids never begin with NUL.
+# Keys of the partition's own records; profile ids never begin with NUL.
 CLOCK_KEY: Final = b"\x00clock"
+AUDIENCES_KEY: Final = b"\x00audiences"
 
 
 class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Where the partition stands, by which plan, and how many members each audience has in it.
 
-    `applied` is when audiences that need to know it were first applied here, by key. `fired` is the instant up to
-    which everything due has fired; the clock is ahead of it in the midst of a long step. `plan` is "" while some states
-    are still those of another plan. `definitions` is the version that the partition runs by, `told` the destinations
-    of each audience by the plan that all states were made by. `boundary` and `filled`: see
-    `app.domain.plan_switch.PlanSwitch`.
+    `fired` is the instant up to which everything due has fired; the clock is ahead of it in the midst of a long step.
+    `plan` is "" while some states are still those of another plan. `definitions` is the version that the partition runs
+    by. `boundary` and `filled`: see `app.domain.plan_switch.PlanSwitch`.
     `sent`: position of the newest record that this partition has sent to another one.
     """
 
@@ -186,13 +224,25 @@ class PartitionRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     clock: ClockRecord
     plan: str
     members: dict[str, int]
-    applied: dict[str, int] = {}
     fired: int | None = None
     sent: int = 0
     definitions: int = 0
-    told: dict[str, list[str]] = {}
     boundary: dict[str, int] | None = None
     filled: list[str] = []
+
+
+class AudiencesRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What a partition remembers of each audience, by key; a record of its own, as it grows with what is defined and
+    hardly ever changes.
+
+    `applied` is when audiences that need to know it were first applied here. `told` and `told_exits` are the destinations
+    of each audience that hear of who enters and who leaves, by the plan that all states were made by.
+    """
+
+    version: int = 1
+    applied: dict[str, int] = {}
+    told: dict[str, list[str]] = {}
+    told_exits: dict[str, list[str]] = {}
 
 
 class _Wake(msgspec.Struct, array_like=True, gc=False):
@@ -201,16 +251,43 @@ class _Wake(msgspec.Struct, array_like=True, gc=False):
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(ProfileState)
+_decode_state: Final = msgspec.msgpack.Decoder(ProfileState).decode
+_decode_forwarder: Final = msgspec.msgpack.Decoder(ForwarderRecord).decode
 _wake_decoder: Final = msgspec.msgpack.Decoder(_Wake)
 
-encode_state = _encoder.encode
-encode_feed = _encoder.encode
-decode_state = _decoder.decode
-encode_record = _encoder.encode
+# The first byte of an encoded ForwarderRecord: MessagePack's array of two.
+_FORWARDER: Final = b"\x92"
+
+_encode = _encoder.encode
+encode_feed = _encode
+encode_value = _encode
+encode_record = _encode
 decode_record = msgspec.msgpack.Decoder(PartitionRecord).decode
+decode_audiences = msgspec.msgpack.Decoder(AudiencesRecord).decode
+
+
+def encode_state(state: ProfileState) -> bytes:
+    """Packs the state's person; of a profile that has become part of another one no more than that is written."""
+    person = state.person
+    if isinstance(person, PersonState):
+        if person.owner is not None:
+            return _encode(ForwarderRecord(VERSION, person.owner))
+        state.person = pack(person)
+    return _encode(state)
+
+
+def decode_state(encoded: bytes) -> ProfileState:
+    """The inverse of `encode_state`."""
+    if encoded[:1] == _FORWARDER:
+        return forwarder(_decode_forwarder(encoded).owner)
+    return _decode_state(encoded)
+
+
+def owner_in(encoded: bytes) -> str | None:
+    """The owner, of an encoded state of a profile that has become part of another one; None: it has not."""
+    return _decode_forwarder(encoded).owner if encoded[:1] == _FORWARDER else None
 
 
 def wake_of(state: bytes) -> int:
-    """The `wake` of an encoded state, without decoding the rest."""
+    """The `wake` of an encoded state that is no forwarder's, without decoding the rest."""
     return _wake_decoder.decode(state).wake

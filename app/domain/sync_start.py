@@ -34,12 +34,16 @@ def starting_state(
     """
     marker = marker_of(installation, mapping.id)
     if known is None:
-        return SyncState(destination=mapping.id, audience=audience, marker=marker, updated_at=now_ms)
+        return SyncState(
+            destination=mapping.id, audience=audience, marker=marker, updated_at=now_ms, dry_run=dry_run
+        )
+    was_dry = known.dry_run or known.state is DestinationState.DRY_RUN
+    known = known.model_copy(update={"dry_run": dry_run})
     if _is_other_audience(known, mapping, account):
         # Not the first audience of this destination: one may be there from an earlier time, so look before creating.
         changes = {"facebook_id": None, "creating": True, "cursor": 0, "unconfirmed": (), "marker": marker}
         return known.model_copy(update=changes)
-    if known.cursor > live_offset or (known.state is DestinationState.DRY_RUN and not dry_run):
+    if known.cursor > live_offset or (was_dry and not dry_run):
         return known.model_copy(update={"cursor": 0, "unconfirmed": ()})
     return known
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.computed_traits import compile_trait, reader
+from app.domain.feeds import NO_GENERATIONS, Since, filled_by
 from app.domain.paths import parse_path
 from app.domain.plan import ComputedTrait
 from app.domain.references import ranks_of
@@ -12,7 +13,7 @@ from app.domain.values import restored
 from schemas.audience import TraitReference
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from app.domain.comparing import Read
     from app.domain.date_edges import Watches
@@ -21,13 +22,23 @@ if TYPE_CHECKING:
     from schemas.audience import Comparison, ComputedTraitDefinition
 
 
+# Before the key of a computed trait, where it stands among audiences, whose keys have no point.
+TRAIT: Final = "traits."
+
+
 class TraitSources:
     """The computed traits of a set of definitions, compiled, and how any trait is read.
 
-    Raises InvalidInputError for a trait that would be computed from itself.
+    `generations` are the versions that filled traits from history, under `traits.KEY`: such a trait shares no events
+    with others, or with what it was before. Raises InvalidInputError for a trait that would be computed from itself.
     """
 
-    def __init__(self, definitions: Sequence[ComputedTraitDefinition]) -> None:
+    def __init__(
+        self,
+        definitions: Sequence[ComputedTraitDefinition],
+        generations: Mapping[str, int] = NO_GENERATIONS,
+    ) -> None:
+        self._generations = generations
         self.computed: dict[str, ComputedTrait] = {}
         self.uses: list[FeedUse] = []
         self.watches: Watches = {}
@@ -49,8 +60,11 @@ class TraitSources:
             paths.add(path)
             return self.reader(path)
 
-        compiled = compile_trait(definition, read)
         key = definition.key
+        published = f"{TRAIT}{key}"
+        generation = self._generations.get(published)
+        since = None if generation is None else Since(filled_by(published, generation), None, None)
+        compiled = compile_trait(definition, read, since)
         self.computed[key] = ComputedTrait(key, rank, compiled.value, compiled.empty)
         self.uses += compiled.uses
         self.watches |= compiled.watches

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from app.domain.filling import as_past, of_the_past, past_lane
 from app.errors import UnreachableError
@@ -95,11 +96,13 @@ class Backfill:
         end = await self.in_thread(self.end_offset, partition)
         progress = self.progress[partition] = Progress(0, end)
         batches = self.batches(partition, end)
+        # As resolve does: no call is received before what came before it.
+        stands_at = 0
         while (batch := await self.in_thread(next, batches, None)) is not None:
             if not self._owns(partition, lane):
                 return False
             for record in batch:
-                self._write(resolver, record, past_lane(number, lane))
+                stands_at = self._write(resolver, record, past_lane(number, lane), stands_at)
             await self.in_thread(self.writer.flush)
             progress.read = batch[-1].offset() + 1
             await asyncio.sleep(PAUSE_SECONDS)
@@ -115,11 +118,15 @@ class Backfill:
     def _owns(self, partition: int, lane: str) -> bool:
         return partition in self.lanes.partitions and self.lanes.lane(partition) == lane
 
-    def _write(self, resolver: Resolver, record: Any, lane: str) -> None:
+    def _write(self, resolver: Resolver, record: Any, lane: str, stands_at: int) -> int:
+        """The instant at which the lane stands behind the record."""
         outcome = resolver.resolve(
             record.value(), record.timestamp()[1], self.clock.now_ms(), lane, record.offset()
         )
+        stands_at = max(stands_at, outcome.received or 0)
         for profile, event in outcome.records:
             past = as_past(event)
             if past is not None:
+                past = replace(past, received=stands_at)
                 self.writer.produce(self.output, _encode(past), profile.encode())
+        return stands_at

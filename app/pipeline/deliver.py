@@ -12,11 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from app.domain.counters import Counters
+from app.domain.pausing import desired_of
 from app.pipeline.delivery_options import DeliveryOptions, DestinationView, Shared
 from app.pipeline.destination import Destination
 from app.pipeline.permits import Permits
 from app.ports import DeadLetterSink, GraphApi, Liveness, MembershipLog, SyncLedger, Timer
 from schemas.audience import AudienceDefinition, FacebookDestination
+from schemas.control import DesiredRecord
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
 
@@ -74,6 +76,7 @@ class Delivery:
             permits=Permits(options.in_flight, options.in_flight_per_account),
             draw=draw,
         )
+        self._desired: Mapping[str, DesiredRecord] = {}
         self._owned: dict[int, _Owned] = {}
         # Of each partition: its destinations begin and end one change after another.
         self._changing: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -101,11 +104,23 @@ class Delivery:
         mapping: FacebookDestination,
         state: SyncState | None,
     ) -> None:
-        destination = Destination(self._shared, definition, mapping, partition, state, owned.live_offset)
+        desired = desired_of(self._desired, definition.key, mapping.id)
+        destination = Destination(
+            self._shared, definition, mapping, partition, state, owned.live_offset, desired
+        )
         owned.destinations.setdefault(definition.key, []).append(destination)
         task = asyncio.create_task(destination.run(), name=f"deliver {destination.id}")
         owned.tasks[task] = destination
         task.add_done_callback(self._ended)
+
+    def desire(self, desired: Mapping[str, DesiredRecord]) -> None:
+        """What people want of audiences and destinations from now on, by target."""
+        if desired == self._desired:
+            return
+        self._desired = desired
+        for owned in self._owned.values():
+            for destination in owned.all():
+                destination.desire(desired_of(desired, destination.audience, destination.id))
 
     async def update(
         self, definitions: Sequence[AudienceDefinition], states: Mapping[str, SyncState]
@@ -144,8 +159,16 @@ class Delivery:
                 if id_ not in running or id_ in known:
                     self._begin(partition, owned, definition, mapping, known.get(id_) or states.get(id_))
 
-    def offer(self, partition: int, records: Sequence[tuple[int, MembershipDelta]], end_offset: int) -> None:
+    def offer(
+        self,
+        partition: int,
+        records: Sequence[tuple[int, MembershipDelta]],
+        end_offset: int,
+        written: Sequence[int] | None = None,
+    ) -> None:
         """One live batch of the partition, by offset; `end_offset` is the offset behind it.
+
+        `written` are the times of the records, when each was written; None: all just now.
 
         Never blocks. Deltas of unknown audiences, and of partitions that are not owned, are passed over.
         """
@@ -153,14 +176,19 @@ class Delivery:
         if owned is None:
             return
         owned.live_offset = end_offset
-        by_audience: dict[str, list[tuple[int, MembershipDelta]]] = {key: [] for key in owned.destinations}
-        for record in records:
+        if written is None:
+            written = [self._shared.clock.now_ms()] * len(records)
+        by_audience: dict[str, tuple[list[tuple[int, MembershipDelta]], list[int]]] = {
+            key: ([], []) for key in owned.destinations
+        }
+        for record, written_at in zip(records, written, strict=True):
             group = by_audience.get(record[1].audience)
             if group is not None:
-                group.append(record)
+                group[0].append(record)
+                group[1].append(written_at)
         for key, destinations in owned.destinations.items():
             for destination in destinations:
-                destination.offer(by_audience[key], end_offset)
+                destination.offer(*by_audience[key], end_offset)
 
     async def revoke(self, partition: int) -> None:
         """The partition may be another worker's in a moment: stop, and forget what is only in memory.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.domain.batching import BatchPolicy
+from app.domain.brake import BrakePolicy
 from app.domain.counters import Counters
 from app.domain.scope_gates import ScopeGates
 from app.pipeline.permits import Permits
@@ -52,6 +54,7 @@ class DeliveryOptions:
     status_after_sync_seconds: float = 60.0
     liveness_poll_seconds: float = 0.5
     revoke_grace_seconds: float = 2.0
+    brake: BrakePolicy = field(default_factory=BrakePolicy)
 
     @property
     def policy(self) -> BatchPolicy:
@@ -95,4 +98,6 @@ class Shared:
     topic: str
     permits: Permits
     gates: ScopeGates = field(default_factory=ScopeGates)
+    # Held while a brake looks through what was there before it.
+    looking_through: asyncio.Lock = field(default_factory=asyncio.Lock)
     draw: Callable[[], float] = random.random

@@ -15,15 +15,19 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from app.domain.batching import Batch, Batcher
+from app.domain.bisection import Bisection
 from app.domain.delivery import GraphRefusal, Refusal, UsageMeter, back_off, classify, reason
 from app.domain.delivery_errors import BACK_OFF, Reaction, Wait
+from app.domain.pausing import Desired
 from app.domain.scope_gates import Closed
 from app.domain.sync_start import ad_account_of, starting_state
 from app.domain.users_requests import UsersRequest, build_requests
 from app.errors import NeedsPersonError, UnreachableError
 from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
+from app.pipeline.pausing import Pausing
 from app.pipeline.provision import Postponed, Provisioner
+from app.pipeline.resync import Resync
 from app.pipeline.row_outcomes import RowOutcomes
 from app.pipeline.sync_record import SyncRecord
 from schemas.audience import AudienceDefinition, DeliveryMode, FacebookDestination
@@ -43,7 +47,7 @@ class _StoppedError(Exception):
 
 
 class _ClosedError(Exception):
-    """A scope was closed between two requests of this destination."""
+    """A scope was closed, or the destination paused, between two requests."""
 
 
 class Destination:
@@ -57,6 +61,7 @@ class Destination:
         partition: int,
         state: SyncState | None,
         live_offset: int,
+        desired: Desired,
     ) -> None:
         self._shared = shared
         self._options = shared.options
@@ -77,12 +82,15 @@ class Destination:
             self._dry,
             self._clock.now_ms(),
         )
-        self._record = SyncRecord(shared, start)
+        self._pausing = Pausing(shared, mapping.id, definition.key, partition, start, live_offset, desired)
+        self._record = SyncRecord(shared, start, self._pausing.record)
+        self._resync = Resync(shared, mapping.id, definition.key, partition, start, desired.resync_at)
         self._limits = Limits(shared, mapping.id, self._account)
         self._outcomes = RowOutcomes(shared, mapping.id, partition)
-        self._batcher = Batcher(
-            mapping.id, shared.options.policy, start.cursor, live_offset, self._record.unconfirmed_end
-        )
+        unconfirmed_end = self._record.unconfirmed_end
+        # Of what is sent again nothing goes out that is superseded below the resync's end.
+        settle_end = unconfirmed_end if unconfirmed_end > self._resync.end else 0
+        self._batcher = Batcher(mapping.id, shared.options.policy, start.cursor, live_offset, settle_end)
         now = self._clock.monotonic()
         # What a predecessor had under way may reach Facebook until then.
         quiet_until = now + shared.options.request_timeout_seconds
@@ -106,6 +114,7 @@ class Destination:
         self._rejected_in_a_row = 0
         self._batch: Batch | None = None
         self._done_requests = 0
+        self._bisection: Bisection | None = None
         self._refused_removal: GraphRefusal | None = None
         self._wake = asyncio.Event()
         self._stopping = False
@@ -155,8 +164,19 @@ class Destination:
             last_sync_at=self._record.state.last_sync_at,
         )
 
-    def offer(self, records: Sequence[tuple[int, MembershipDelta]], end: int) -> None:
-        """Live deltas of this audience; the stream stands at `end` behind them. Never blocks."""
+    def desire(self, desired: Desired) -> None:
+        """What people want of the destination from now on."""
+        self._resync.asked_at = desired.resync_at
+        if self._pausing.desire(desired) or self._resync.is_wanted(self._record.state):
+            self._wake.set()
+
+    def offer(self, records: Sequence[tuple[int, MembershipDelta]], written: Sequence[int], end: int) -> None:
+        """Live deltas of this audience and when they were written; the stream stands at `end` behind them.
+
+        Never blocks.
+        """
+        if self._pausing.offer(records, written, end):
+            self._wake.set()
         due = self._batcher.wake_at()
         kept = self._batcher.offer(records, end, self._clock.monotonic())
         self._shared.counters.stages["batch"].records_in += kept
@@ -180,8 +200,18 @@ class Destination:
     # -- one step ----------------------------------------------------------------------------------------------
 
     async def _step(self) -> None:
+        await self._pausing.catch_up()
+        if self._pausing.reason is not None:
+            await self._stay_paused()
+            return
+        if self._record.state.state is DestinationState.PAUSED:
+            await self._record.write(self._shown)
+        if self._resync.is_wanted(self._record.state):
+            await self._begin_resync()
         await self._catch_up()
         await self._record.progress(self._batcher.cursor, self._shown)
+        if self._pausing.reason is not None or self._resync.is_wanted(self._record.state):
+            return  # somebody wants something else since
         now = self._clock.monotonic()
         if self._not_before > now:
             await self._pause(self._not_before - now)
@@ -195,6 +225,27 @@ class Destination:
             await self._guarded(self._read_status)
         else:
             await self._pause(self._until_next(now))
+
+    async def _stay_paused(self) -> None:
+        """Nothing is sent, and nothing kept but the cursor."""
+        self._suspend()
+        if self._record.state.state is not DestinationState.PAUSED:
+            await self._record.write(self._shown)
+        await self._record.progress(self._batcher.cursor, self._shown)
+        if self._pausing.reason is not None:
+            await self._pause(self._options.progress_seconds)
+
+    async def _begin_resync(self) -> None:
+        self._suspend()
+        end = max(self._batcher.cursor, self._record.unconfirmed_end, self._resync.end)
+        await self._record.write(self._shown, **self._resync.begin(end))
+        self._batcher.rewind()
+
+    def _suspend(self) -> None:
+        self._give_back()
+        self._resync.forget()
+        unconfirmed_end = self._record.unconfirmed_end
+        self._batcher.suspend(unconfirmed_end if unconfirmed_end > self._resync.end else 0)
 
     def _batch_due(self, now: float) -> bool:
         due = self._batcher.wake_at()
@@ -225,9 +276,12 @@ class Destination:
         while (span := self._batcher.begin_read()) is not None:
             first, end = span
             if first < end:
+                await self._resync.prepare(first)
                 deltas = self._shared.log.read(self._partition, first, end, self._audience)
                 try:
                     async for offset, delta in deltas:
+                        if self._resync.is_superseded(offset, delta):
+                            continue
                         if not self._batcher.read(offset, delta, self._clock.monotonic()):
                             return
                         counter.records_in += 1
@@ -271,7 +325,7 @@ class Destination:
             await self._pause(self._options.liveness_poll_seconds)
         if self._stopping:
             raise _StoppedError
-        if self._limits.closed() is not None:
+        if self._pausing.reason is not None or self._limits.closed() is not None:
             raise _ClosedError
         self._sending = True
 
@@ -335,7 +389,9 @@ class Destination:
         for place, request in enumerate(build_requests(batch.changes, self.id)):
             if place < self._done_requests or (request.remove and self._refused_removal is not None):
                 continue
-            await self._send_request(request)
+            self._bisection = self._bisection or Bisection(request)
+            await self._send_parts(self._bisection)
+            self._bisection = None
             self._done_requests = place + 1
         if self._refused_removal is not None:
             raise self._refused_removal
@@ -363,9 +419,23 @@ class Destination:
     def _forget_batch(self) -> None:
         self._batch = None
         self._done_requests = 0
+        self._bisection = None
         self._refused_removal = None
 
-    async def _send_request(self, request: UsersRequest) -> None:
+    async def _send_parts(self, parts: Bisection) -> None:
+        """The request, in as many parts as it takes to tell the rows that cannot be sent from the others."""
+        while (part := parts.part) is not None:
+            await self._send_request(part, parts)
+            if self._refused_removal is not None:
+                return
+        if parts.refused:
+            if not parts.accepted:
+                self._rejected_in_a_row += 1
+            rows = sum(len(part.data) for part, _ in parts.refused)
+            log.warning("destination %s: %d rows to dead letters: %s", self.id, rows, parts.refused[0][1])
+            await self._outcomes.rejected(parts, self._failures + 1)
+
+    async def _send_request(self, request: UsersRequest, parts: Bisection) -> None:
         await self._ready()
         graph = self._shared.graph
         call = graph.remove_users if request.remove else graph.add_users
@@ -377,16 +447,13 @@ class Destination:
                 # The audience may have to grow before it can shrink: the additions still go out.
                 self._refused_removal = error
                 return
-            if (
-                reaction is Reaction.REQUEST_ERROR
-                and self._rejected_in_a_row < self._options.rejected_requests
-            ):
-                self._rejected_in_a_row += 1
+            hopeless = parts.is_whole and self._rejected_in_a_row >= self._options.rejected_requests
+            if reaction is Reaction.REQUEST_ERROR and not hopeless:
                 self._limits.heed(error.refusal.usage)
-                log.warning("destination %s: %d rows to dead letters: %s", self.id, len(request.data), error)
-                await self._outcomes.rejected(request, error.refusal, self._failures + 1)
+                parts.refuse(error.refusal)
                 return
             raise
+        parts.accept()
         await self._outcomes.accepted(request, answer, self._failures + 1)
         self._rejected_in_a_row = 0
         if self._refused_removal is None:
@@ -434,6 +501,8 @@ class Destination:
 
     @property
     def _shown(self) -> tuple[DestinationState, str | None]:
+        if self._pausing.reason is not None:
+            return DestinationState.PAUSED, self._pausing.reason
         if self._dry:
             return DestinationState.DRY_RUN, None
         if self._trouble is not None:

@@ -1,8 +1,9 @@
 """profile.events → audience.memberships: fold, evaluate, and commit all of it at once.
 
-Deltas, profile states, what profiles say to those of other partitions (in profile.events again), lane positions and
-input offsets of everything folded since the last commit go into one Kafka transaction. While it is under way the next
-batches are folded already; should it fail, the process ends and recovery starts from what the last successful one left.
+Deltas, the Engage calls that they stand for where these are asked for, profile states, what profiles say to those of
+other partitions (in profile.events again), lane positions and input offsets of everything folded since the last commit
+go into one Kafka transaction. While it is under way the next batches are folded already; should it fail, the process
+ends and recovery starts from what the last successful one left.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import msgspec
 import orjson
 
 from app.domain.identity import holds_a_profile
+from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.ports import GroupOffset, Record
 from schemas.control import RunningRecord
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
-from schemas.profile import MARKER, MERGE, MOVED, PAST_END, ProfileEvent
+from schemas.profile import MARKER, MERGE, MOVED, REPEAT, ProfileEvent
 from topics.partitioning import membership_key, partition_for
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ _BY_KEY = -1
 
 _decode = msgspec.msgpack.Decoder(ProfileEvent).decode
 _encode = msgspec.msgpack.Encoder().encode
-_encode_delta = msgspec.json.Encoder().encode
+_encode_delta = _encode_call = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class GroupCommit:
     offsets: list[GroupOffset]
 
 
-def _fits(event: ProfileEvent, feeds: Mapping[str, Feed]) -> bool:
+def fits(event: ProfileEvent, feeds: Mapping[str, Feed]) -> bool:
     """Whether its values are those that the feeds keep; of a feed that is no longer there they are anything."""
     for hit in event.hits:
         feed = feeds.get(hit.feed)
@@ -76,6 +78,7 @@ class EvaluateStage:
         counters: Counters,
         catalog: Catalog,
         partitions: int,
+        limits: LetterLimits | None = None,
     ) -> None:
         self.partitions: dict[int, AudiencePartition] = {}
         self._new_partition = new_partition
@@ -87,6 +90,7 @@ class EvaluateStage:
         self._audience_partitions: dict[str, int] = {}
         self._uncommitted = 0
         self._letters: list[DeadLetter] = []
+        self._limits = limits or LetterLimits(LetterPolicy())
         self._offsets: dict[int, int] = {}
         # Offset behind the last folded record, per partition; for the lag.
         self.folded: dict[int, int] = {}
@@ -98,6 +102,8 @@ class EvaluateStage:
         self._room.set()
         self._committing = asyncio.Lock()
         self._committed_at = clock.monotonic()
+        # The wall when the monotonic clock was zero, in epoch milliseconds.
+        self._began = clock.now_ms() - round(clock.monotonic() * 1_000)
 
     # -- ownership ---------------------------------------------------------------------------------------------
 
@@ -137,9 +143,12 @@ class EvaluateStage:
 
     async def _fold(self, number: int, records: Sequence[RawRecord]) -> int:
         partition = self.partitions[number]
-        partition.set_wall(self._clock.now_ms())
+        steady = self._began + round(self._clock.monotonic() * 1_000)
+        partition.set_wall(self._clock.now_ms(), steady)
         feeds = partition.plan.feeds
         calls = 0
+        # Places of what could not be read among all that are no markers.
+        buried: list[int] = []
         for record in records:
             event: ProfileEvent | None
             try:
@@ -148,8 +157,9 @@ class EvaluateStage:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 event = None
             # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
-            if event is None or not _fits(event, feeds):
+            if event is None or not fits(event, feeds):
                 self._bury(number, record)
+                buried.append(calls + len(buried))
                 continue
             if partition.may_fire(event):
                 while not partition.foresee(event, MAX_FIRED):
@@ -158,12 +168,18 @@ class EvaluateStage:
                 feeds = partition.plan.feeds
             if event.kind == MARKER:
                 partition.apply_marker(event)
-            elif event.kind <= MOVED or event.kind > PAST_END:
+            elif event.kind <= MOVED or event.kind > REPEAT:
                 partition.apply(profile, event)
+                calls += 1
+            elif event.kind == REPEAT:
+                partition.apply_repeat(profile, event)
                 calls += 1
             else:
                 partition.apply_past(profile, event)
                 calls += 1
+        if calls or buried:
+            topic = self._catalog.profile_events.name
+            self._limits.note(topic, number, calls + len(buried), buried)
         return calls
 
     def _bury(self, number: int, record: RawRecord) -> None:
@@ -215,7 +231,7 @@ class EvaluateStage:
         changelog = self._catalog.profiles_changelog.name
         memberships = self._catalog.memberships.name
         offsets, self._offsets = self._offsets, {}
-        events = self._catalog.profile_events.name
+        events, calls = self._catalog.profile_events.name, self._catalog.engage_calls.name
         for number in offsets:
             outcome = self.partitions[number].drain()
             for delta in outcome.deltas:
@@ -226,6 +242,10 @@ class EvaluateStage:
             records += [Record(changelog, number, key, value) for key, value in outcome.states]
             for profile, event in outcome.records:
                 records.append(Record(events, _BY_KEY, profile.encode(), _encode(event)))
+            records += [
+                Record(calls, _BY_KEY, profile.encode(), _encode_call(call))
+                for profile, call in outcome.calls
+            ]
             records += self._running_record(number)
         for letter in self._letters:
             key = letter.id.encode()

@@ -32,11 +32,22 @@ class LaneProgress:
     """
 
     def __init__(self) -> None:
-        # The version of the definitions that all these lanes are projected for from now on.
-        self.definitions = 0
+        self._definitions = 0
         self._topic_id = ""
         self._progress: dict[int, int] = {}
         self._done: dict[int, int] = {}
+        # The offset from which on this worker has projected each lane for that version.
+        self._since: dict[int, int] = {}
+
+    @property
+    def definitions(self) -> int:
+        """The version of the definitions that all these lanes are projected for."""
+        return self._definitions
+
+    def project_for(self, definitions: int) -> None:
+        """From the next record on."""
+        self._definitions = definitions
+        self._since |= self._done
 
     def lane(self, partition: int) -> str:
         return lane_name(self._topic_id, partition)
@@ -46,6 +57,7 @@ class LaneProgress:
         self._topic_id = topic_id
         self._progress = dict.fromkeys(partitions, 0)
         self._done = {}
+        self._since = {}
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -59,13 +71,17 @@ class LaneProgress:
         """The instant the lane stands at; 0 before the first."""
         return self._progress.get(partition, 0)
 
-    def processed(self, partition: int, next_offset: int, received: int) -> None:
-        """Everything below `next_offset` has been written on, the newest of it received at `received`."""
+    def processed(self, partition: int, first: int, next_offset: int, received: int) -> None:
+        """The records from `first` on and below `next_offset` have been written on, the newest of them received at
+        `received`; what is before `first` has been before.
+        """
+        self._since.setdefault(partition, first)
         self._done[partition] = next_offset
         self._move(partition, received)
 
-    def caught_up(self, partition: int, asked_at: int) -> None:
-        """Everything that was in the partition at wall time `asked_at` has been processed."""
+    def caught_up(self, partition: int, end: int, asked_at: int) -> None:
+        """Everything that was in the partition at wall time `asked_at`, all below `end`, has been processed."""
+        self._since.setdefault(partition, end)
         self._move(partition, asked_at)
 
     def _move(self, partition: int, instant: int) -> None:
@@ -75,6 +91,7 @@ class LaneProgress:
     def marker(self, wall: int) -> bytes | None:
         """The record to put behind everything written so far, in every partition; None when no lane has moved yet."""
         progress = {self.lane(p): instant for p, instant in self._progress.items() if instant}
+        since = {self.lane(p): offset for p, offset in self._since.items()}
         if not progress:
             return None
         return _encode(
@@ -88,5 +105,6 @@ class LaneProgress:
                 received=wall,
                 progress=progress,
                 definitions=self.definitions,
+                since=since,
             )
         )

@@ -19,13 +19,13 @@ from app.domain.published import Published, cleared_by, definitions_of
 from app.errors import UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from app.domain.definitions import DefinitionSet
     from app.domain.plan import Plan
     from app.ports import ControlLog
     from schemas.audience import AudienceDefinition
-    from schemas.control import DefinitionsRecord
+    from schemas.control import DefinitionsRecord, DesiredRecord
 
 FOLLOW_SECONDS = 1.0
 UNREACHABLE_PAUSE_SECONDS = 0.5
@@ -45,20 +45,28 @@ class InForce:
         return (*self.definitions.audiences, *self.cleared)
 
 
+def _nobody_listens(desired: Mapping[str, DesiredRecord]) -> None:
+    del desired
+
+
 @dataclass(slots=True)
 class Follower:
     """One worker's view of audience.control; `use` is called at each change, in order, and never twice at once.
 
-    `in_thread` awaits a blocking call in a thread.
+    `in_thread` awaits a blocking call in a thread. `desire` is told, whenever something has been read and before `use`,
+    what people want of audiences and destinations.
     """
 
     control: ControlLog
     partitions: int
     in_thread: Callable[..., Awaitable[Published]]
     use: Callable[[InForce], Awaitable[None]]
+    # See `app.domain.condition_tests.Scope`.
+    funnel_events: int | None = None
     versions: PlanVersions = field(default_factory=PlanVersions)
     current: InForce | None = None
     published: Published = field(default_factory=Published)
+    desire: Callable[[Mapping[str, DesiredRecord]], None] = _nobody_listens
     _numbers: tuple[int, ...] = ()
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -81,9 +89,17 @@ class Follower:
             else:
                 return
 
+    async def publish(self, decide: Callable[[Published], DefinitionsRecord | None]) -> None:
+        """See `ControlLog.publish`; what is published is in use when this returns."""
+        async with self._reading:
+            changed = self._take(await self.in_thread(lambda: self.control.publish(decide)))
+            if changed is not None:
+                await self.use(changed)
+
     async def _read(self, *, settled: bool) -> None:
         async with self._reading:
             published = await self.in_thread(lambda: self.control.refresh(settled=settled))
+            self.desire(published.desired)
             changed = self._take(published)
             if changed is not None:
                 await self.use(changed)
@@ -100,7 +116,10 @@ class Follower:
                 record = published.versions[number]
                 defined = definitions_of(record)
                 plan = compile_audiences(
-                    (*defined.audiences, *cleared_by(record)), defined.traits, record.generations
+                    (*defined.audiences, *cleared_by(record)),
+                    defined.traits,
+                    record.generations,
+                    self.funnel_events,
                 )
                 self.versions.take(number, plan, _held(published, record, plan))
         self.versions.keep(numbers)
@@ -118,4 +137,4 @@ def _held(published: Published, record: DefinitionsRecord, plan: Plan) -> frozen
         return frozenset()
     earlier = published.versions.get(record.number - 1)
     before = () if earlier is None else definitions_of(earlier).audiences
-    return held_back(definitions_of(record).audiences, before, filled, plan)
+    return held_back(definitions_of(record), before, filled, plan)

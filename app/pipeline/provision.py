@@ -103,7 +103,11 @@ class Provisioner:
         started = self._clock.monotonic()
         try:
             return await self._graph.create_audience(
-                account, name, f"{human} {marker}".strip(), self._mapping.customer_file_source
+                account,
+                name,
+                f"{human} {marker}".strip(),
+                self._mapping.customer_file_source,
+                value_based=self._mapping.value_based,
             )
         except NotSentError:
             raise

@@ -13,10 +13,12 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
+from app.domain.dead_letters import shape_of, with_raw
+from app.domain.letter_limits import LetterLimits, LetterPolicy
 from schemas.dead_letter import DeadLetter, DropReason, Origin, dead_letter_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from app.domain.calls import Refusal
     from app.domain.counters import Counters
@@ -39,7 +41,12 @@ class ResolveStage:
         clock: Clock,
         counters: Counters,
         catalog: Catalog,
+        limits: LetterLimits | None = None,
+        *,
+        keep_raw: bool = False,
     ) -> None:
+        # Is told of each audience that an Engage call names and nobody has defined.
+        self.want: Callable[[str], None] | None = None
         self._resolver = resolver
         self._writer = writer
         self._lanes = lanes
@@ -48,14 +55,19 @@ class ResolveStage:
         self._source = catalog.source.name
         self._output = catalog.profile_events.name
         self._dead_letters = catalog.dead_letters.name
+        self._limits = limits or LetterLimits(LetterPolicy())
+        self._keep_raw = keep_raw
 
     def project_for(self, resolver: Resolver, definitions: int) -> None:
         """From the next record on; the markers of all lanes say so behind what has been written before."""
         self._resolver = resolver
-        self._lanes.definitions = definitions
+        self._lanes.project_for(definitions)
 
     def process(self, partition: int, records: Sequence[RawRecord]) -> None:
-        """Queue what the records of one source partition become; durable after the next flush."""
+        """Queue what the records of one source partition become; durable after the next flush.
+
+        Raises FatalError when too many of them could not be used.
+        """
         wall = self._clock.now_ms()
         lane = self._lanes.lane(partition)
         resolve = self._resolver.resolve
@@ -65,6 +77,7 @@ class ResolveStage:
         # depend on which other profiles share its partition of the output.
         stands_at = self._lanes.progress(partition)
         forwarded = not_needed = 0
+        buried: list[int] = []
         for record in records:
             outcome = resolve(record.value, record.timestamp, wall, lane, record.offset)
             if outcome.received is not None and outcome.received > stands_at:
@@ -80,16 +93,24 @@ class ResolveStage:
                 counters.dropped[outcome.dropped] += 1
             if outcome.refused is not None:
                 self._bury(partition, record, outcome.refused, wall)
+                buried.append(record.offset)
             if outcome.unknown_audience is not None:
                 self._counters.count_unknown_audience(outcome.unknown_audience)
+                if self.want is not None:
+                    self.want(outcome.unknown_audience)
         counters.dropped[DropReason.NOT_NEEDED] += not_needed
+        self._counters.blocked_identifiers += self._resolver.take_blocked()
         counters.records_in += len(records)
         counters.records_out += forwarded
-        self._lanes.processed(partition, records[-1].offset + 1, stands_at)
+        self._limits.note(self._source, partition, len(records), _places(buried, records) if buried else ())
+        self._lanes.processed(partition, records[0].offset, records[-1].offset + 1, stands_at)
 
     def _bury(self, partition: int, record: RawRecord, refusal: Refusal, wall: int) -> None:
         key = hashlib.sha256(record.key).hexdigest() if record.key is not None else None
         origin = Origin(topic=self._source, partition=partition, offset=record.offset, key=key)
+        shape = shape_of(record.value)
+        if self._keep_raw:
+            shape = with_raw(shape, record.value, record.timestamp)
         letter = DeadLetter(
             id=dead_letter_id("resolve", origin),
             stage="resolve",
@@ -98,10 +119,16 @@ class ResolveStage:
             origin=origin,
             first_failed_at=wall,
             last_failed_at=wall,
-            record={"bytes": len(record.value or b"")},
+            record=shape,
         )
         self._writer.produce(
             self._dead_letters, orjson.dumps(letter.model_dump(mode="json")), letter.id.encode()
         )
         self._counters.stages["resolve"].dead += 1
         self._counters.dead_letters[refusal.reason] += 1
+
+
+def _places(offsets: Sequence[int], records: Sequence[RawRecord]) -> list[int]:
+    """Where in a batch the records with these offsets stand."""
+    wanted = set(offsets)
+    return [place for place, record in enumerate(records) if record.offset in wanted]

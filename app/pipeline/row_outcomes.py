@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from app.domain.bisection import Bisection
 from app.domain.counters import DestinationCounters
-from app.domain.delivery import Refusal
-from app.domain.delivery_letters import LetterContext, rejected_request, rejected_row
+from app.domain.delivery_letters import LetterContext, rejected_alone, rejected_request, rejected_row
 from app.domain.users_requests import UsersRequest, refused_rows
 from app.pipeline.delivery_options import Shared
 from app.ports import UsersAnswer
@@ -33,10 +33,14 @@ class RowOutcomes:
         # Facebook names at most 100 refused rows; its count tells of the others.
         self._count(len(request.data), min(len(request.data), max(answer.invalid_count, len(refused))))
 
-    async def rejected(self, request: UsersRequest, refusal: Refusal, attempts: int) -> None:
-        """The request was refused for good."""
-        await self._put(rejected_request(self._context(attempts), request, refusal))
-        self._count(len(request.data), len(request.data))
+    async def rejected(self, parts: Bisection, attempts: int) -> None:
+        """What was refused for good of a request."""
+        context = self._context(attempts)
+        for part, refusal in parts.refused:
+            alone = parts.accepted and len(part.data) == 1
+            letters = rejected_alone if alone else rejected_request
+            await self._put(letters(context, part, refusal))
+            self._count(len(part.data), len(part.data))
 
     def _context(self, attempts: int) -> LetterContext:
         now = self._shared.clock.now_ms()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from app.domain.batching import Batch
 from app.pipeline.delivery_options import Shared
 from schemas.sync import DestinationState, OffsetRange, SyncState
@@ -10,10 +12,14 @@ Shown = tuple[DestinationState, str | None]
 
 
 class SyncRecord:
-    """`shown`, wherever it is asked for, is the state and reason to write. Every write is durable when it returns."""
+    """`shown`, wherever it is asked for, is the state and reason to write. Every write is durable when it returns.
 
-    def __init__(self, shared: Shared, state: SyncState) -> None:
+    `always` gives what every write carries besides.
+    """
+
+    def __init__(self, shared: Shared, state: SyncState, always: Callable[[], dict[str, object]]) -> None:
         self._shared = shared
+        self._always = always
         self._state = state
         self._written_at = shared.clock.monotonic()
 
@@ -29,7 +35,7 @@ class SyncRecord:
     async def write(self, shown: Shown, **changes: object) -> None:
         """What `changes` leave alone stays as it is."""
         now = self._shared.clock.now_ms()
-        update = {"state": shown[0], "reason": shown[1], "updated_at": now, **changes}
+        update = {"state": shown[0], "reason": shown[1], "updated_at": now, **self._always(), **changes}
         state = self._state.model_copy(update=update)
         await self._shared.ledger.record(state)
         self._state = state
@@ -53,6 +59,8 @@ class SyncRecord:
     async def progress(self, cursor: int, shown: Shown) -> None:
         """Now and then also without a batch: offsets that held nothing for this destination, and its state."""
         age = self._shared.clock.monotonic() - self._written_at
-        written = (self._state.cursor, self._state.state, self._state.reason)
-        if age >= self._shared.options.progress_seconds and (cursor, *shown) != written:
+        if age < self._shared.options.progress_seconds:
+            return
+        update = {"cursor": cursor, "state": shown[0], "reason": shown[1], **self._always()}
+        if any(getattr(self._state, name) != value for name, value in update.items()):
             await self.write(shown, cursor=cursor)

@@ -118,15 +118,16 @@ class Pipeline:
         self, partition: int, records: Sequence[RawRecord], done: Callable[[], None]
     ) -> None:
         """Offer one batch of deltas to their destinations."""
-        deltas = []
+        deltas, written = [], []
         for record in records:
             try:
                 deltas.append((record.offset, _decode_delta(record.value or b"")))
+                written.append(record.timestamp)
             except msgspec.DecodeError:
                 # A tombstone is a forgotten person's; anything else was not written by evaluate.
                 if record.value is not None:
                     await self.bury_delta(partition, record.offset)
-        self.stages.delivery.offer(partition, deltas, records[-1].offset + 1)
+        self.stages.delivery.offer(partition, deltas, records[-1].offset + 1, written)
         self.offered[partition] = records[-1].offset + 1
         done()
 
@@ -289,4 +290,4 @@ class Pipeline:
             return  # the lanes stand where their records have brought them
         for number in set(numbers) & set(lanes.partitions):
             if self.caught_up(number, ends[number], lanes.done_offset(number)):
-                lanes.caught_up(number, asked_at)
+                lanes.caught_up(number, ends[number], asked_at)

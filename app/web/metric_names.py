@@ -134,6 +134,24 @@ class MetricName(Enum):
         (),
         "Computation keys of Engage calls that no definition knows, 1,000 at most; /stats lists the most frequent ones.",
     )
+    BLOCKED_IDENTIFIERS = Definition(
+        "audience_sync_blocked_identifiers_total",
+        "counter",
+        (),
+        "Identifiers in calls that identify no one, as AUDIENCE_SYNC_BLOCKED_IDENTIFIERS says.",
+    )
+    FORGOTTEN_MESSAGE_IDS = Definition(
+        "audience_sync_forgotten_message_ids_total",
+        "counter",
+        (),
+        "Message ids that a profile had no more room for, before their 24 hours: a repetition may count again.",
+    )
+    FORGOTTEN_EVENTS = Definition(
+        "audience_sync_forgotten_events_total",
+        "counter",
+        (),
+        "Events that a condition asks for and a profile had no more room for: a membership may be wrong.",
+    )
     READY = Definition(
         "audience_sync_ready", "gauge", (), "1 while the worker processes, 0 while it starts or rebalances."
     )

@@ -99,6 +99,10 @@ class WorkerMetrics(Collector):
         yield _family(MetricName.CLOCK_LAG, [] if behind is None else [((), behind)])
         unknown = len(self._worker.counters.unknown_audiences)
         yield _family(MetricName.UNKNOWN_AUDIENCES, [((), unknown)])
+        counters = self._worker.counters
+        yield _family(MetricName.BLOCKED_IDENTIFIERS, [((), counters.blocked_identifiers)])
+        yield _family(MetricName.FORGOTTEN_MESSAGE_IDS, [((), counters.forgotten_ids)])
+        yield _family(MetricName.FORGOTTEN_EVENTS, [((), counters.forgotten_events)])
         yield _family(MetricName.READY, [((), float(self._ready()))])
         yield _family(MetricName.BUILD_INFO, [((self._version,), 1.0)])
 

@@ -78,6 +78,7 @@ class Stats:
             "dead_letters": _by_name(worker.counters.dead_letters),
             "clock_lag_seconds": worker.seconds_since(clock),
             "unknown_audiences": self._unknown_audiences(),
+            "blocked_identifiers": worker.counters.blocked_identifiers,
             "forgotten": {
                 "message_ids": worker.counters.forgotten_ids,
                 "events": worker.counters.forgotten_events,

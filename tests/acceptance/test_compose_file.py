@@ -14,7 +14,7 @@ from pydantic import AliasChoices
 
 from app.adapters.kafka_distribution import KAFKA_VERSION
 from app.commands import COMMANDS
-from app.settings import SETTINGS_FILE, Settings
+from app.settings import FROM_FILES, SETTINGS_FILE, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +46,10 @@ def compose() -> list[str] | None:
 
 def variables_of_the_settings() -> set[str]:
     """Every environment variable that the application reads."""
-    names = {SETTINGS_FILE}
+    names = {SETTINGS_FILE, *(f"{name}_FILE" for name in FROM_FILES)}
     for name, field in Settings.model_fields.items():
         if isinstance(field.validation_alias, AliasChoices):
-            variable = str(field.validation_alias.choices[0])
-            names |= {variable, f"{variable}_FILE"}
+            names.add(str(field.validation_alias.choices[0]))
         else:
             names.add(f"AUDIENCE_SYNC_{name.upper()}")
     return names
@@ -107,7 +106,10 @@ def test_only_settings_that_exist_are_set(services: dict[str, Any]) -> None:
         assert environment["KAFKA_BOOTSTRAP_SERVERS"] in advertised(services["kafka"])
         # A token in the environment would be shown by `docker inspect`.
         assert environment["FACEBOOK_ACCESS_TOKEN_FILE"] == "/run/secrets/facebook_access_token"
-        assert services[name]["secrets"] == ["facebook_access_token"]
+        assert "facebook_access_token" in services[name]["secrets"]
+    # The image listens for other containers.
+    assert services["worker"]["environment"]["AUDIENCE_SYNC_WEB_TOKEN_FILE"] == "/run/secrets/web_token"
+    assert services["worker"]["secrets"] == ["facebook_access_token", "web_token"]
 
 
 def advertised(kafka: dict[str, Any]) -> set[str]:

@@ -21,6 +21,8 @@ audiences:
   - {name: Pro, include_anonymous: true, when: {trait: plan, equals: pro}}
   - {name: VIPs, source: engage}
   - {name: Accounts, entity: account, when: {any: [{trait: plan, exists: true}, {users: {any: {trait: plan, equals: pro}}}]}}
+traits:
+  spent: {event: Order Completed, sum: revenue}
 """
 TOKEN, SECRET = "EAAzq7tokencanary0123456789", "zq7appsecretcanary"
 USER = "customer-zq7"
@@ -156,7 +158,12 @@ def installation(bootstrap_servers: str) -> Iterator[Installation]:
         bootstrap_servers,
         f"test-{uuid.uuid4().hex[:12]}.",
         AUDIENCES,
-        settings={"FACEBOOK_ACCESS_TOKEN": TOKEN, "FACEBOOK_APP_SECRET": SECRET, **PROBE_SOON},
+        settings={
+            "FACEBOOK_ACCESS_TOKEN": TOKEN,
+            "FACEBOOK_APP_SECRET": SECRET,
+            "AUDIENCE_SYNC_ENGAGE_CALLS": "both",
+            **PROBE_SOON,
+        },
     )
     try:
         yield made
@@ -211,6 +218,7 @@ def test_the_search_would_find_it(installation: Installation, worker: WorkerProc
     for topic in (catalog.profile_events, catalog.profiles_changelog, catalog.memberships):
         assert USER.encode() in topics[topic.name], topic.name
         assert hashed in topics[topic.name], topic.name
+    assert USER.encode() in topics[catalog.engage_calls.name]
     reasons = {letter["reason"] for letter in installation.dead_letters()}
     assert reasons == {
         "unknown_type",

@@ -20,12 +20,15 @@ from app.adapters.kafka_client import kafka_reason
 from app.adapters.kafka_embedded import EmbeddedKafka
 from app.errors import AudienceSyncError
 from tests.bench import report
+from tests.bench.audiences import measure_audiences
 from tests.bench.cluster import Cluster
+from tests.bench.due import measure_due
 from tests.bench.latency import measure_latency
+from tests.bench.memory import PEOPLE, measure_memory
 from tests.bench.recovery import measure_recovery
 from tests.bench.throughput import ThroughputBench
 
-PARTS = ("throughput", "latency", "recovery")
+PARTS = ("throughput", "latency", "recovery", "audiences", "due", "memory")
 USERS = 50_000
 EVENTS = 400_000
 # Stock Faust gets a tenth of the events: with all of them one round would take it minutes.
@@ -47,7 +50,14 @@ class Bench:
         self._console = Console(width=110, highlight=False)
 
     def run(self, part: str, *, as_json: bool) -> dict[str, Any]:
-        measure = {"throughput": self._throughput, "latency": self._latency, "recovery": self._recovery}
+        measure = {
+            "throughput": self._throughput,
+            "latency": self._latency,
+            "recovery": self._recovery,
+            "audiences": self._audiences,
+            "due": self._due,
+            "memory": self._memory,
+        }
         return measure[part](as_json)
 
     def _throughput(self, as_json: bool) -> dict[str, Any]:
@@ -74,6 +84,24 @@ class Bench:
             report.print_recovery(self._console, result)
         return report.recovery_json(result)
 
+    def _audiences(self, as_json: bool) -> dict[str, Any]:
+        result = measure_audiences(self._rounds, say)
+        if not as_json:
+            report.print_audiences(self._console, result)
+        return report.audiences_json(result)
+
+    def _due(self, as_json: bool) -> dict[str, Any]:
+        result = measure_due(self._cluster, self._folder, say)
+        if not as_json:
+            report.print_due(self._console, result)
+        return report.due_json(result)
+
+    def _memory(self, as_json: bool) -> dict[str, Any]:
+        result = measure_memory(self._folder, PEOPLE, say)
+        if not as_json:
+            report.print_memory(self._console, result)
+        return report.memory_json(result)
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -83,7 +111,7 @@ class Bench:
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout in place of the tables.")
 def command(parts: tuple[str, ...], events: int | None, rounds: int, as_json: bool) -> None:
-    """Measure throughput, latency and recovery against an Apache Kafka of its own; takes a few minutes."""
+    """Measure against an Apache Kafka of its own; all parts take some ten minutes."""
     with (
         tempfile.TemporaryDirectory(prefix="audience-sync-bench-") as folder,
         EmbeddedKafka(report=say) as kafka,

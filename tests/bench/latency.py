@@ -19,7 +19,7 @@ from tests.bench.processes import PARTITIONS, worker
 from topics.catalog import Catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tests.bench.cluster import Cluster
@@ -42,9 +42,13 @@ class Latency:
     milliseconds: list[float]
 
     def percentile(self, percent: float) -> float:
-        """The nearest rank: the least value that at least so many percent of all do not exceed."""
-        ranked = sorted(self.milliseconds)
-        return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)]
+        return nearest_rank(self.milliseconds, percent)
+
+
+def nearest_rank(values: Sequence[float], percent: float) -> float:
+    """The least value that at least so many percent of all do not exceed."""
+    ranked = sorted(values)
+    return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)]
 
 
 class _Watch:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
 AUDIENCES = HERE / "audiences.yaml"
 PARTITIONS = 8
 
@@ -86,13 +87,15 @@ def running(
 
 
 @contextmanager
-def worker(folder: Path, bootstrap: str, prefix: str, source: str, name: str) -> Iterator[Process]:
+def worker(
+    folder: Path, bootstrap: str, prefix: str, source: str, name: str, audiences: Path = AUDIENCES
+) -> Iterator[Process]:
     """A real worker in dry run: everything but the requests to Facebook."""
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
         "FACEBOOK_ACCESS_TOKEN": "none-is-needed-in-dry-run",
         "AUDIENCE_SYNC_FACEBOOK_MODE": "dry_run",
-        "AUDIENCE_SYNC_AUDIENCES": str(AUDIENCES),
+        "AUDIENCE_SYNC_AUDIENCES": str(audiences),
         "AUDIENCE_SYNC_SOURCE_TOPIC": source,
         "AUDIENCE_SYNC_TOPIC_PREFIX": prefix,
         "AUDIENCE_SYNC_PARTITIONS": str(PARTITIONS),

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 _SAMPLE_SECONDS = 0.04
 _STALLED_SECONDS = 120.0
-# Each round lasts until everything written before it is committed; a question and its answer take a few commits.
-_ROUNDS_OF_TALK = 3
+# Each round lasts until everything written before it is committed: the call, and then a question and its answer for
+# each of the identifiers beside the user id that it names.
+_ROUNDS_OF_TALK = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,4 +93,5 @@ def _time_load(cluster: Cluster, catalog: Catalog) -> tuple[float, int, int]:
     for partition in partitions:
         partition.finish_recovery()
     seconds = time.perf_counter() - started
-    return seconds, sum(len(partition.states) for partition in partitions), records
+    profiles = sum(len(partition.states) + len(partition.forwarders) for partition in partitions)
+    return seconds, profiles, records

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.audiences import FEW, MANY, TARGET_RATIO
+from tests.bench.due import TARGET_MS
 from tests.bench.latency import TARGET_P50_MS
 from tests.bench.throughput import FAUST, LOOP, TARGET_OF_FAUST, TARGET_OF_LOOP, WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tests.bench.audiences import Audiences
+    from tests.bench.due import Due
     from tests.bench.latency import Latency
+    from tests.bench.memory import Memory
     from tests.bench.recovery import Recovery
     from tests.bench.throughput import Throughput
 
@@ -80,6 +85,42 @@ def recovery_json(result: Recovery) -> dict[str, Any]:
     }
 
 
+def audiences_json(result: Audiences) -> dict[str, Any]:
+    return {
+        "events": result.events,
+        f"cpu_seconds_with_{FEW}": [round(seconds, 3) for seconds in result.few_seconds],
+        f"cpu_seconds_with_{MANY}": [round(seconds, 3) for seconds in result.many_seconds],
+        "ratio": {
+            "value": round(result.ratio, 3),
+            "target": TARGET_RATIO,
+            "met": result.ratio >= TARGET_RATIO,
+        },
+    }
+
+
+def due_json(result: Due) -> dict[str, Any]:
+    return {
+        "people": len(result.milliseconds),
+        **{f"p{percent:.0f}_ms": round(result.percentile(percent), 1) for percent in (50, 99)},
+        "max_ms": round(max(result.milliseconds), 1),
+        "target_max_ms": TARGET_MS,
+        "met": result.met,
+    }
+
+
+def memory_json(result: Memory) -> dict[str, Any]:
+    return {
+        "people": result.people,
+        "profiles": result.profiles,
+        "rss_before_bytes": result.rss_before_bytes,
+        "rss_after_bytes": result.rss_after_bytes,
+        "bytes_per_person": round(result.bytes_per_person),
+        "encoded_bytes_per_person": round(result.encoded_bytes / result.people),
+        "target_rss_bytes": round(result.target_bytes),
+        "met": result.met,
+    }
+
+
 def print_throughput(console: Console, result: Throughput) -> None:
     table = Table(title="Throughput: from the first record to everything durable", title_justify="left")
     table.add_column("system")
@@ -120,6 +161,35 @@ def print_recovery(console: Console, result: Recovery) -> None:
         f"ready {median(result.ready_seconds):.2f} s after the start of the process, "
         f"{median(result.empty_seconds):.2f} s with nothing to load; "
         f"loading alone {result.records_per_second:,.0f} records/s"
+    )
+
+
+def print_audiences(console: Console, result: Audiences) -> None:
+    met = verdict(met=result.ratio >= TARGET_RATIO)
+    few, many = (
+        median(seconds) / result.events * 1e6 for seconds in (result.few_seconds, result.many_seconds)
+    )
+    console.print(
+        f"\nAudiences: {few:.1f} µs of CPU for a call with {FEW} defined, {many:.1f} µs with {MANY:,}: "
+        f"{result.ratio:.2f} of the throughput (target: at least {TARGET_RATIO:g}): {met}"
+    )
+
+
+def print_due(console: Console, result: Due) -> None:
+    console.print(
+        f"\nFrom the end of a window to the visible exit, {len(result.milliseconds):,} people: "
+        f"p50 {result.percentile(50):.0f} ms, p99 {result.percentile(99):.0f} ms, "
+        f"at most {max(result.milliseconds):.0f} ms (target: at most {TARGET_MS:,.0f} ms): "
+        f"{verdict(met=result.met)}"
+    )
+
+
+def print_memory(console: Console, result: Memory) -> None:
+    console.print(
+        f"\nMemory of {result.people:,} people, {result.profiles:,} profiles: "
+        f"{result.rss_after_bytes / 1e6:.0f} MB resident, {result.rss_before_bytes / 1e6:.0f} MB of them the code; "
+        f"{result.bytes_per_person:.0f} bytes for each person "
+        f"(target: at most {result.target_bytes / 1e6:.0f} MB): {verdict(met=result.met)}"
     )
 
 

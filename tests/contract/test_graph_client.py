@@ -114,6 +114,13 @@ async def test_people_are_added_and_removed(graph: GraphApi) -> None:
     assert (await graph.read_audience(audience)).id == audience
 
 
+async def test_a_value_based_audience_takes_what_people_are_worth(graph: GraphApi) -> None:
+    audience = await graph.create_audience(ACCOUNT, "Worth", "", SOURCE, value_based=True)
+    answer = await graph.add_users(audience, ["EXTERN_ID", "LOOKALIKE_VALUE"], [["u1", 44.5], ["u2", 0]])
+    assert (answer.received, answer.invalid) == (2, {})
+    assert (await graph.remove_users(audience, ["EXTERN_ID"], [["u1"]])).received == 1
+
+
 @pytest.mark.parametrize("call", ["read", "add", "remove"])
 async def test_an_audience_that_does_not_exist_is_gone(graph: GraphApi, call: str) -> None:
     calls: dict[str, Callable[[], Awaitable[object]]] = {

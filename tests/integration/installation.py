@@ -38,11 +38,15 @@ class WorkerProcess:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    # Of its pages.
+    token: str = ""
 
     def stats(self) -> dict[str, Any] | None:
         """Its /stats, None while it does not answer."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/stats", headers=headers)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=2) as answer:
+            with urllib.request.urlopen(request, timeout=2) as answer:
                 document: dict[str, Any] = json.load(answer)
                 return document
         except (urllib.error.URLError, OSError):
@@ -181,6 +185,16 @@ class Installation:
             timeout=PATIENCE_SECONDS,
         )
 
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """A command of the installation that is under way; it is waited for, or killed, by whoever asked."""
+        return subprocess.Popen(
+            [*AUDIENCE_SYNC, *arguments],
+            cwd=ROOT,
+            env=self.environment(0, None),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     # -- workers -----------------------------------------------------------------------------------------------
 
     def environment(self, port: int, instance: str | None) -> dict[str, str]:
@@ -223,15 +237,16 @@ class Installation:
             command = [sys.executable, str(HERE / "crashing_worker.py"), at[0], str(at[1]), at[2].name]
         port = free_port()
         log = Path(self.folder.name, f"worker-{len(self.workers)}.log")
+        environment = {**self.environment(port, instance), **(settings or {})}
         with log.open("wb") as stderr:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**self.environment(port, instance), **(settings or {})},
+                env=environment,
                 stdout=stderr,
                 stderr=stderr,
             )
-        worker = WorkerProcess(process, port, log)
+        worker = WorkerProcess(process, port, log, environment.get("AUDIENCE_SYNC_WEB_TOKEN", ""))
         self.workers.append(worker)
         return worker
 

@@ -6,8 +6,12 @@ import time
 from collections.abc import Callable
 
 from app.adapters.kafka_embedded import EmbeddedKafka
+from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_topics import TopicAdmin
+from app.errors import UnreachableError
 from tests.integration.installation import Installation, assert_unbroken, members_of, wait_until
 from tests.integration.purchases import AUDIENCES, NAMES, as_events, expected_members, make_orders
+from topics.catalog import Catalog
 
 # Longer than the session, the transaction timeout and the clients' own patience for one request.
 OUTAGE_SECONDS = 15
@@ -42,3 +46,24 @@ def test_an_outage_in_the_middle_of_the_work(
         assert installation.facebook_members() == {NAMES[key]: members for key, members in expected.items()}
     finally:
         installation.close()
+
+
+def test_offsets_are_known_again_when_a_broker_has_come_back_as_leader_of_another_epoch(
+    embedded_kafka_factory: Callable[..., EmbeddedKafka], topic_prefix: str
+) -> None:
+    """librdkafka remembers the epoch of a leader for five minutes, and asks by it."""
+    kafka = embedded_kafka_factory()
+    catalog = Catalog(topic_prefix)
+    TopicAdmin(kafka.bootstrap_servers, 1, 1).ensure((catalog.control,))
+    reader = LogReader(kafka.bootstrap_servers)
+    assert reader.end_offsets(catalog.control.name, (0,)) == {0: 0}
+    kafka.kill()
+    kafka.start()
+
+    def answers() -> bool:
+        try:
+            return reader.end_offsets(catalog.control.name, (0,)) == {0: 0}
+        except UnreachableError:
+            return False
+
+    wait_until(answers, lambda: "no offsets")

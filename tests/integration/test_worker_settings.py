@@ -111,11 +111,9 @@ def test_refuses_unusable_definitions(
 
 
 OTHER = {
-    "audience recent: changing `source` is not supported yet": AUDIENCES.replace(
-        "{name: Recent, when: {event: Order Completed, within: 30d}}", "{name: Recent, source: engage}"
+    "audience recent: going from one ad account to a list of several": AUDIENCES.replace(
+        "{name: Recent,", "{name: Recent, facebook: [{ad_account_id: act_1}, {ad_account_id: act_2}],"
     ),
-    "a computed trait: needs past events Order Refunded": AUDIENCES
-    + "traits: {refunds: {event: Order Refunded, count: true}}\n",
 }
 """What is refused of definitions that are not the published ones."""
 
@@ -179,6 +177,10 @@ SETTINGS = {
     "no ad account": (
         {"AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID": "act_x"},
         ("AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID", "act_1234567890"),
+    ),
+    "pages for everybody": (
+        {"AUDIENCE_SYNC_WEB_HOST": "0.0.0.0"},  # noqa: S104 - what is refused
+        ("0.0.0.0", "AUDIENCE_SYNC_WEB_TOKEN_FILE"),  # noqa: S104 - as above
     ),
     "a settings file that is not there": (
         {"AUDIENCE_SYNC_SETTINGS": "/nowhere.toml"},

@@ -86,9 +86,14 @@ def test_an_ad_account_id_gets_its_prefix(monkeypatch: pytest.MonkeyPatch) -> No
     assert load_settings().facebook_ad_account_id == "act_123"
 
 
-def test_creating_the_audiences_that_engage_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUDIENCE_SYNC_ENGAGE_AUTO_CREATE", "false")
+def test_engage_creates_audiences_only_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().engage_auto_create is False
     monkeypatch.setenv("AUDIENCE_SYNC_ENGAGE_AUTO_CREATE", "true")
-    with pytest.raises(InvalidInputError, match=r"AUDIENCE_SYNC_ENGAGE_AUTO_CREATE: .* is not supported yet"):
+    monkeypatch.setenv("AUDIENCE_SYNC_ENGAGE_AUTO_CREATE_MAX", "0")
+    with pytest.raises(
+        InvalidInputError, match=r"AUDIENCE_SYNC_ENGAGE_AUTO_CREATE_MAX: .* greater than or equal to 1"
+    ):
         load_settings()
+    monkeypatch.setenv("AUDIENCE_SYNC_ENGAGE_AUTO_CREATE_MAX", "7")
+    settings = load_settings()
+    assert (settings.engage_auto_create, settings.engage_auto_create_max) == (True, 7)

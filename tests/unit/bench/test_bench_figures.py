@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import orjson
 import pytest
 
 from app.adapters.definition_files import read_definitions
 from app.domain.conditions import compile_audiences
 from app.domain.simulation import Transition, simulate
+from app.errors import PermanentError
+from tests.bench.audiences import MANY, Audiences, plan_of
+from tests.bench.audiences import calls as audience_calls
 from tests.bench.backlog import Expectation, Transitions, calls
 from tests.bench.cluster import describe_difference
+from tests.bench.due import Due
 from tests.bench.latency import Latency
+from tests.bench.memory import Memory, write_templates
+from tests.bench.memory_process import check, empty_partitions, load, read_templates
 from tests.bench.processes import AUDIENCES
 from tests.bench.throughput import FAUST, LOOP, WORKER, Run, Throughput
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LAST_MS = 1_700_000_000_000
 
@@ -79,3 +91,59 @@ def test_ratios_compare_runs_of_one_round() -> None:
     runs = [run(WORKER, 2), run(LOOP, 1), run(LOOP, 10), run(WORKER, 20), run(WORKER, 2), run(LOOP, 4)]
     assert Throughput(runs).ratio(LOOP) == 0.5
     assert Throughput(runs).rates(FAUST) == []
+
+
+def test_a_thousand_audiences_are_about_other_events_but_three() -> None:
+    plan = plan_of(MANY)
+    assert len(plan.audiences) == MANY
+    assert {audience.key for audience in plan.of_feed[plan.events["Order Completed"].feeds[0].id]} <= {
+        "audience_0",
+        "audience_1",
+        "audience_2",
+    }
+    names = {event for event in plan.events if event != "Order Completed"}
+    assert len(names) > 200
+    for _, line in audience_calls(200):
+        assert orjson.loads(line)["event"] == "Order Completed"
+    assert not {use.name for use in plan.traits} & {"email", "plan", "logins"}
+
+
+def test_what_is_left_with_many_audiences_is_the_median_of_the_rounds() -> None:
+    # The second round met another process on the machine.
+    assert Audiences(1, [1.0, 1.0, 2.0], [1.25, 4.0, 2.0]).ratio == 0.8
+
+
+def test_people_of_the_memory_benchmark_are_there_as_if_their_calls_had_come(tmp_path: Path) -> None:
+    """More of them than there are templates: whoever is a copy is somebody of their own."""
+    file = tmp_path / "templates"
+    write_templates(file, 3)
+    templates = read_templates(file)
+    partitions = empty_partitions()
+    load(partitions, templates, 20)
+    check(partitions, 20)
+    assert sum(len(partition.states) for partition in partitions) == 20
+    assert sum(len(partition.forwarders) for partition in partitions) == 60
+    # Five events, each counted by some audience.
+    state = partitions[7].find("user_00000007")
+    assert state is not None
+    assert len({at for feed in state.feeds.values() for at in feed.instants}) == 5
+
+
+def test_a_person_who_is_not_whole_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "templates"
+    write_templates(file, 1)
+    [(person, records)] = read_templates(file)
+    partitions = empty_partitions()
+    load(partitions, [(person, [*records[:3], records[0]])], 2)
+    with pytest.raises(PermanentError):
+        check(partitions, 2)
+
+
+@pytest.mark.parametrize(("after", "met"), [(700_000_000, True), (700_000_001, False)])
+def test_the_code_counts_as_memory_too(after: int, met: bool) -> None:
+    assert Memory(1_000_000, 4_000_000, 80_000_000, after, 0).met is met
+
+
+@pytest.mark.parametrize(("worst", "met"), [(1_000.0, True), (1_000.5, False)])
+def test_nobody_may_leave_later_than_a_second(worst: float, met: bool) -> None:
+    assert Due([1.0] * 999 + [worst]).met is met

@@ -97,12 +97,16 @@ REPORT: dict[str, Any] = {
 
 @dataclass
 class FakeWorker:
-    """Answers with what `answers` has by profile id, else with `otherwise`; `asked` are the ids, in order."""
+    """Answers with what `answers` has by profile id, else with `otherwise`; `asked` are the ids, in order, `shown` what
+    stood in the header for a token. `location` is where it redirects to.
+    """
 
     otherwise: tuple[int, dict[str, Any]] = (404, {"error": "there is no such profile"})
     answers: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     url: str = ""
+    location: str = ""
+    shown: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -114,8 +118,11 @@ def start() -> Iterator[Callable[[FakeWorker], FakeWorker]]:
             def do_GET(self) -> None:
                 profile = unquote(self.path.removeprefix("/profiles/"))
                 worker.asked.append(profile)
+                worker.shown.append(self.headers.get("Authorization"))
                 status, document = worker.answers.get(profile, worker.otherwise)
                 self.send_response(status)
+                if worker.location:
+                    self.send_header("Location", f"{worker.location}{self.path}")
                 self.end_headers()
                 self.wfile.write(json.dumps(document).encode())
 
@@ -251,3 +258,42 @@ def test_no_pages(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     monkeypatch.setenv("AUDIENCE_SYNC_WEB_PORT", "0")
     assert run("ann") == 2
     assert "--url" in capsys.readouterr().err
+
+
+TOKEN = "zq7-token-of-the-pages"
+
+
+def test_the_token_is_shown_to_every_worker_that_is_asked(
+    start: Start, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUDIENCE_SYNC_WEB_TOKEN", TOKEN)
+    owner = start(FakeWorker(answers={"ann": (200, REPORT)}))
+    asked = start(FakeWorker(otherwise=(421, {"error": "no", "owners": [owner.url], "workers": []})))
+    assert run("ann", "--url", asked.url) == 0
+    assert asked.shown == owner.shown == [f"Bearer {TOKEN}"]
+    said = capsys.readouterr()
+    assert TOKEN not in said.out + said.err
+
+
+def test_no_token_no_header(start: Start, run: Run) -> None:
+    worker = start(FakeWorker(answers={"ann": (200, REPORT)}))
+    assert run("ann", "--url", worker.url) == 0
+    assert worker.shown == [None]
+
+
+def test_a_redirect_does_not_take_the_token_elsewhere(
+    start: Start, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIENCE_SYNC_WEB_TOKEN", TOKEN)
+    elsewhere = start(FakeWorker(answers={"ann": (200, REPORT)}))
+    worker = start(FakeWorker(otherwise=(302, {"error": "moved"}), location=elsewhere.url))
+    assert run("ann", "--url", worker.url) == 1
+    assert elsewhere.asked == []
+
+
+def test_a_worker_that_wants_another_token(
+    start: Start, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = start(FakeWorker(otherwise=(401, {"error": "this page asks for the token"})))
+    assert run("ann", "--url", worker.url) == 2
+    assert "asks for the token" in capsys.readouterr().err

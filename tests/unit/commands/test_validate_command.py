@@ -19,7 +19,7 @@ audiences:
     source: engage
     enabled: false
     include_anonymous: true
-    facebook: [{ad_account_id: act_1}, {ad_account_id: act_2, mode: dry_run}]
+    facebook: [{ad_account_id: act_1}, {ad_account_id: act_2, mode: dry_run, fields: {city: $.a}}]
   - {name: Counted, when: {trait: email, exists: true}, facebook: []}
 traits:
   orders_30d: {event: Order Completed, count: true, within: 30d}
@@ -58,7 +58,8 @@ def test_reads_definitions_out(good: Path, tmp_path: Path) -> None:
         ),
         (
             "vips (VIPs), engage: computed by Segment Engage; required: opt_in is true "
-            "[not enabled; with anonymous people; vips@act_1, vips@act_2 as a dry run]"
+            "[not enabled; with anonymous people; vips@act_1, vips@act_2 as a dry run with city as mapped, "
+            "of calls from now on]"
         ),
         "counted (Counted), computed: email has a value; required: opt_in is true [delivered nowhere]",
         "orders_30d, computed trait: the number of Order Completed within 30d",

@@ -6,17 +6,20 @@ which order is the caller's to choose.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from app.domain.counters import Counters
+from app.domain.engage_calls import EngageCalls
 from app.domain.linking import owner_of
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.plan import Plan
 from app.domain.resolution import ResolveOptions, Resolver
-from app.domain.state import CLOCK_KEY, decode_state
+from app.domain.state import decode_state
+from schemas.engage_call import EngageCall
 from schemas.membership import Change, MembershipDelta
 from schemas.profile import MARKER, VERSION, ProfileEvent
 from topics.partitioning import partition_for
@@ -36,13 +39,15 @@ class _Node:
     read: int = 0
     committed: int = 0
     changelog: dict[bytes, bytes] = field(default_factory=dict)
+    calls: list[tuple[str, EngageCall]] = field(default_factory=list)
 
 
 class Cluster:
-    """`lanes` source partitions, each with its own resolver, and `partitions` of profile.events."""
+    """`lanes` source partitions, each with its own resolver, and `partitions` of profile.events. `told`: types of the Engage calls."""
 
-    def __init__(self, plan: Plan, partitions: int, lanes: int) -> None:
+    def __init__(self, plan: Plan, partitions: int, lanes: int, told: Sequence[str] = ()) -> None:
         self.plan = plan
+        self._told = told
         self.lanes = [f"topic/{number}" for number in range(lanes)]
         self.deltas: list[MembershipDelta] = []
         self._counters = [Counters() for _ in range(partitions)]
@@ -53,7 +58,8 @@ class Cluster:
     def _engine(self, number: int, changelog: dict[bytes, bytes]) -> AudiencePartition:
         place = Place(number, self.partition_of)
         self._counters[number] = Counters()
-        engine = AudiencePartition(self.plan, EARLY, self._counters[number], place=place)
+        calls = EngageCalls("shop", self._told, EARLY) if self._told else None
+        engine = AudiencePartition(self.plan, EARLY, self._counters[number], place=place, calls=calls)
         for key, value in changelog.items():
             engine.load(key, value)
         engine.finish_recovery()
@@ -107,6 +113,7 @@ class Cluster:
         outcome = node.engine.drain()
         self.deltas += outcome.deltas
         node.changelog.update(outcome.states)
+        node.calls += outcome.calls
         node.committed = node.read
         self._write(outcome.records)
 
@@ -151,12 +158,12 @@ class Cluster:
             known[key] = (delta.sequence, member)
         members = {key for key, (_, member) in known.items() if member}
         states = {
-            (audience, key.decode())
+            (self.plan.by_id[short].key, key.decode())
             for node in self.nodes
             for key, value in node.changelog.items()
-            if key != CLOCK_KEY
-            for audience, membership in decode_state(value).memberships.items()
-            if membership.member and "/" not in audience  # what accounts ask of users
+            if not key.startswith(b"\x00")
+            for short, membership in decode_state(value).memberships.items()
+            if membership.member and not short.startswith("/")  # what accounts ask of users
         }
         assert members == states
         for audience in self.plan.audiences:

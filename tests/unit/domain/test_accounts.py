@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.domain import accounts as module
+from app.domain.compact import audience_id
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet, Document, parse_definitions
@@ -326,11 +327,13 @@ def test_who_is_new_in_an_account_hears_what_it_is_in_and_a_redelivery_says_noth
     outcome = account.hear(STANDING, "u1", holds=True)
     [(profile, event)] = outcome.records
     assert (profile, event.kind) == ("u1", ENTRY)
-    assert event.standing == Standing(account="group_id:g1", audiences=["audience_0"], sequence=1)
+    assert event.standing == Standing(
+        account="group_id:g1", audiences=[audience_id("audience_0")], sequence=1
+    )
     [(profile, event)] = account.hear(STANDING, "u2").records
     assert (profile, event.standing) == (
         "u2",
-        Standing(account="group_id:g1", audiences=["audience_0"], sequence=1),
+        Standing(account="group_id:g1", audiences=[audience_id("audience_0")], sequence=1),
     )
     account.offset -= 1
     again = account.hear(STANDING, "u2", holds=True)
@@ -382,7 +385,7 @@ def test_an_older_word_of_an_account_takes_nothing_back() -> None:
     partition.apply_marker(ProfileEvent(VERSION, MARKER, "", 0, 0, START, START, progress={"lane": START}))
     joined = Standing(account="group_id:g1")
     partition.apply("u1", ProfileEvent(VERSION, JOIN, "lane", 1, 1, START, START, standing=joined))
-    for offset, sequence, audiences in ((1, 2, ["audience_0"]), (2, 1, [])):
+    for offset, sequence, audiences in ((1, 2, [audience_id("audience_0")]), (2, 1, [])):
         said = Standing(account="group_id:g1", audiences=audiences, sequence=sequence)
         partition.apply(
             "u1", ProfileEvent(VERSION, ENTRY, "profiles/7", offset, 0, START, START, standing=said)

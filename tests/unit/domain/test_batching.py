@@ -387,3 +387,67 @@ def send_one(machine: Batcher, told: dict[str, int], now: float, give_back: bool
         told[change.profile] = offset
     machine.confirm(batch)
     assert machine.cursor >= batch.end
+
+
+# -- paused ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_suspended_keeps_nothing_and_reads_from_its_cursor() -> None:
+    one = batcher()
+    offer(one, 0, "ab")
+    sent = one.take(30.0)
+    assert sent is not None
+    one.confirm(sent)
+    offer(one, 2, "cd", 31.0)
+    one.suspend(settle_end=0)
+    assert (one.cursor, one.pending, one.live, one.idle) == (2, 0, False, False)
+    assert offer(one, 4, "ef", 40.0) == 0
+    assert (one.pending, one.wake_at()) == (0, None)
+    assert one.begin_read() == (2, 6)
+    for offset, name in enumerate("cdef", 2):
+        assert one.read(offset, delta(name), 50.0)
+    one.end_read(6)
+    assert one.live
+    assert profiles(one.take(80.0)) == ["c", "d", "e", "f"]
+
+
+def test_what_nothing_waited_in_is_suspended_where_it_stands() -> None:
+    one = batcher()
+    one.offer([], 7, 0.0)
+    one.suspend(settle_end=0)
+    assert one.cursor == 7
+    assert one.begin_read() == (7, 7)
+    one.end_read(7)
+    assert one.live
+
+
+def test_what_is_suspended_while_it_reads_begins_again() -> None:
+    one = batcher(cursor=0, live_offset=4)
+    assert one.begin_read() == (0, 4)
+    one.read(0, delta("a"), 0.0)
+    offer(one, 4, "e")
+    one.suspend(settle_end=0)
+    assert one.pending == 0
+    assert one.begin_read() == (0, 5)
+
+
+def test_what_may_have_been_sent_before_is_read_to_its_end_first() -> None:
+    tight = batcher(policy=BatchPolicy(max_rows=1, period=30.0, max_pending=1))
+    offer(tight, 0, "a")
+    tight.suspend(settle_end=3)
+    tight.begin_read()
+    for offset in range(3):
+        assert tight.read(offset, delta("abc"[offset]), 0.0), "whatever the bound"
+    assert not tight.read(3, delta("d"), 0.0)
+
+
+def test_a_batch_that_is_out_is_given_back_before() -> None:
+    one = batcher()
+    offer(one, 0, "a")
+    batch = one.take(30.0)
+    with pytest.raises(ValueError, match="given back"):
+        one.suspend(settle_end=0)
+    assert batch is not None
+    one.give_back(batch)
+    one.suspend(settle_end=0)
+    assert (one.cursor, one.pending) == (0, 0)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.domain.conditions import compile_audiences
+from app.domain.definitions import Document, parse_definitions
 from app.domain.event_conditions import MAX_INSTANTS, Need
 from app.domain.funnels import MAX_MATCHED, MAX_MATCHED_ITEMS, MAX_PAIRED, MAX_PAIRED_ITEMS
 from app.domain.plan import Plan
@@ -76,9 +78,9 @@ def test_feed_ids_never_change() -> None:
             sum={"property": "revenue", "at_least": 5},
         )
     ).feeds
-    assert feed == "6b680bd791fa"
+    assert feed == "a2gL15"
     (plain,) = plan_of(event()).feeds
-    assert plain == "902ff7bd42c3"
+    assert plain == "kC_3vU"
 
 
 # The parent is one of its own children's feed, so both needs are one.
@@ -128,6 +130,15 @@ def test_a_funnel_keeps_what_is_younger_than_its_parents_and_few_where_all_are_c
     assert needs(at_least={"same_as": "a"}) == few(MAX_PAIRED)
     assert needs(path="a.$", same_as="a") == few(MAX_MATCHED_ITEMS)
     assert needs(path="a.$", not_equals={"same_as": "a"}) == few(MAX_PAIRED_ITEMS)
+
+
+def test_a_setting_says_how_many_events_funnels_keep() -> None:
+    then = {"event": "B", "where": {"a": {"at_least": {"same_as": "a"}}}}
+    defined = [{"name": "F", "when": {"event": "A", "then": then}}, {"name": "G", **event(within="9d")}]
+    audiences = parse_definitions([Document("audiences.yaml", json.dumps({"audiences": defined}))]).audiences
+    plan = compile_audiences(audiences, funnel_events=7)
+    most = {plan.feeds[feed].event: need.most for feed, need in plan.needs.items()}
+    assert most == {"A": 7, "B": 7, "Order Completed": MAX_INSTANTS}
 
 
 def test_a_shared_feed_keeps_what_all_its_conditions_need() -> None:

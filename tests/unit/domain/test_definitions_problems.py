@@ -165,16 +165,8 @@ def test_conditions(when: str, said: str) -> None:
     ("keys", "said"),
     [
         (
-            "facebook: {fields: {email: $.traits.mail}}",
-            "facebook.fields: `fields` (mapped fields) is not supported yet",
-        ),
-        (
             "facebook: {external_id: sha256}",
             "facebook.external_id: `external_id` (hashed external ids) is not",
-        ),
-        (
-            "facebook: {value_based: true}",
-            "facebook.value_based: `value_based` (value-based audiences) is not",
         ),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.domain.compact import audience_id
 from app.domain.computed_traits import refresh
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
@@ -134,8 +135,8 @@ def test_the_next_change_is_the_one_that_simulate_comes_to(kind: str, data: st.D
         for audience in shown.audiences:
             assert audience.member is (
                 (known := partition.copy_of(profile)) is not None
-                and audience.key in known.memberships
-                and known.memberships[audience.key].member
+                and audience_id(audience.key) in known.memberships
+                and known.memberships[audience_id(audience.key)].member
             )
             if audience.changes_at is not None and audience.changes_at <= now + LATER:
                 found[partition.display_name(profile), audience.key] = audience.changes_at
@@ -294,7 +295,7 @@ def test_reading_a_profile_changes_nothing() -> None:
         copy.memberships.clear()
         again = partition.copy_of(profile)
         assert again is not None
-        assert again.memberships["buyers"].member
+        assert again.memberships[audience_id("buyers")].member
     assert partition.copy_of("nobody") is None
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import parse_definitions
+from app.domain.identity import all_aliases
 from tests.unit.domain.brute_force import DAY, Call
 from tests.unit.domain.identity_calls import FEW, MANY, definitions, digest, histories, line_of
 from tests.unit.domain.identity_cluster import Cluster
@@ -219,3 +220,49 @@ def test_profiles_that_ask_each_other_at_once_become_one() -> None:
             cluster.call(number, line_of(NamedCall(call, list(pair))))
         cluster.settle()
         assert cluster.members() == {("audience", cluster.owner(key_of(("anon", "a1"))))}
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 5])
+def test_whoever_asks_knows_all_identifiers_that_were_found_on_the_way(partitions: int) -> None:
+    """The e-mail address and the device of the last calls are new: they ask on in the name of who named them."""
+    cluster = cluster_of(Defined({"audience": {"when": {"event": "A"}}}), partitions, 1)
+    calls: list[list[Identifier]] = [
+        [("user", "u1"), ("anon", "a1"), ("madid", "m1")],
+        [("user", "u2"), ("email", "e2"), ("anon", "a1")],  # u1's: refused
+        [("email", "e3"), ("anon", "a3"), ("madid", "m1")],  # u1 takes the matter over
+    ]
+    for number, names in enumerate(calls):
+        call = Call("page", "", START + number, START + number, f"m{number}")
+        cluster.call(0, line_of(NamedCall(call, names)))
+        cluster.settle()
+    keys = {name: key_of((kind, name)) for names in calls for kind, name in names}
+    assert {name: cluster.owner(key) for name, key in keys.items()} == {
+        name: "u2" if name in ("u2", "e2") else "u1" for name in keys
+    }
+    people = {"u1": ("u1", "a1", "m1", "e3", "a3"), "u2": ("u2", "e2")}
+    for user, known in people.items():
+        state = cluster.nodes[cluster.partition_of(user)].engine.find(user)
+        assert all_aliases(state).keys() == {keys[name] for name in known}
+        assert state is not None
+        assert state.identity is not None
+        assert (state.identity.asking, state.identity.links) == (False, [])
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 5])
+def test_what_is_found_on_the_way_takes_room(partitions: int) -> None:
+    """Every call brings a new e-mail address and behind it a new anonymous id; there is room for five of each."""
+    cluster = cluster_of(Defined({"audience": {"when": {"event": "A"}}}), partitions, 1)
+    for number in range(8):
+        call = Call("page", "", START + number, START + number, f"m{number}")
+        names: list[Identifier] = [
+            ("user", "u1"),
+            ("email", f"e{number}"),
+            ("anon", f"a{number}"),
+            ("madid", "m1"),
+        ]
+        cluster.call(0, line_of(NamedCall(call, names)))
+    cluster.settle()
+    assert cluster.owner(key_of(("madid", "m1"))) == "u1"
+    for kind in ("email", "anon"):
+        owned = [number for number in range(8) if cluster.owner(key_of((kind, f"{kind[0]}{number}"))) == "u1"]
+        assert owned == [0, 1, 2, 3, 4]

@@ -358,3 +358,28 @@ def test_ids_that_come_together_again_are_not_forwarded_again() -> None:
 def test_nothing_raw_is_written_of_an_email() -> None:
     (records,) = forwarded(plan_of(ORDERED), order(0, anon="jane@example.com", email="jane@example.com"))
     assert "example.com" not in repr(records)
+
+
+def test_ids_that_came_in_a_refused_call_are_forwarded_with_the_next() -> None:
+    plan = plan_of(ORDERED, {"key": "vips", "source": "engage"})
+    personas = {"computation_class": "audience", "computation_key": "vips"}
+    refused = [
+        line(0, "track", event=" ", user="u1", anon="a1", email="jane@example.com"),
+        line(0, "group", user="u2", anon="a2", madid="38400000-8cf0-11bd-b23e-10b96e40000d"),
+        identify(0, user="u3", anon="a3", traits={"vips": "maybe"}, context={"personas": personas}),
+    ]
+    good = [
+        order(1, user="u1", anon="a1", email="jane@example.com"),
+        order(1, user="u2", anon="a2", madid="38400000-8cf0-11bd-b23e-10b96e40000d"),
+        identify(1, user="u3", anon="a3", traits={"vips": True}, context={"personas": personas}),
+    ]
+    *none, first, second, third = forwarded(plan, *refused, *good)
+    assert none == [[], [], []]
+    assert [
+        event.linking and event.linking.links for records in (first, second, third) for _, event in records
+    ] == [
+        [f"email:{sha('jane@example.com')}", "anonymous_id:a1"],
+        ["anonymous_id:a2", "madid:38400000-8cf0-11bd-b23e-10b96e40000d"],
+        ["anonymous_id:a3"],
+    ]
+    assert [set(event.identifiers or {}) for _, event in (*first, *second)] == [{"EMAIL"}, {"MADID"}]

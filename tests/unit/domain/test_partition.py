@@ -10,7 +10,7 @@ from app.domain.counters import Counters
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED
 from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
-from app.domain.state import CLOCK_KEY, NEVER, decode_record, decode_state, wake_of
+from app.domain.state import AUDIENCES_KEY, CLOCK_KEY, NEVER, decode_audiences, decode_state, wake_of
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import CALL, MARKER, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, call, plan_of
@@ -89,6 +89,7 @@ def short(deltas: list[MembershipDelta]) -> list[tuple[str, str, int]]:
 
 def test_a_delta_says_what_when_why_and_what_to_send() -> None:
     engine = Engine()
+    engine.partition.set_wall(FAR_WALL, START)
     engine.order(START + 10)
     engine.marker(START + 31 * DAY)
     row: list[dict[str, str | float]] = [{"EXTERN_ID": "user_1"}]
@@ -204,6 +205,41 @@ def test_an_event_that_counts_for_ever_is_early_too() -> None:
     assert short(engine.deltas()) == [("user_1", "entered", START + EARLY + 1)]
 
 
+@pytest.mark.parametrize(
+    ("wall", "steady", "found"),
+    [
+        (START + 31 * DAY, None, START + 30 * DAY),
+        (START + 31 * DAY, START + 300_000, START + 31 * DAY),
+        (START + 31 * DAY, START + 300_000 + 1, START + 30 * DAY),
+        (START + 31 * DAY, START - DAY, START + 31 * DAY),
+    ],
+    ids=["catches up", "a wall that jumped", "behind before it jumped", "slept"],
+)
+def test_a_clock_that_catches_up_finds_what_time_does_at_its_own_instant(
+    wall: int, steady: int | None, found: int
+) -> None:
+    engine = Engine()
+    engine.order(START)
+    engine.deltas()
+    engine.partition.set_wall(wall, steady)
+    engine.marker(START + 31 * DAY)
+    (delta,) = engine.deltas()
+    assert (delta.change, delta.at, delta.cause) == (Change.EXITED, START + 30 * DAY, Cause.TIME)
+    assert delta.detected_at == found
+
+
+def test_what_other_definitions_do_says_so() -> None:
+    engine = Engine()
+    engine.order(START)
+    engine.marker(START + DAY)
+    engine.deltas()
+    engine.restart({**ORDERED, "when": {"event": "Order Completed", "within": "1h"}})
+    engine.marker(START + 2 * DAY)
+    (delta,) = engine.deltas()
+    assert (delta.change, delta.cause) == (Change.EXITED, Cause.DEFINITION)
+    assert delta.detected_at == START + 2 * DAY, "also by a partition that was away"
+
+
 def test_the_wall_holds_time_driven_changes_back() -> None:
     engine = Engine(started=False)
     engine.partition = AudiencePartition(engine.plan, 0, engine.counters)
@@ -299,7 +335,10 @@ def test_every_drain_has_the_partitions_own_record_and_each_state_once() -> None
     engine.order(START)
     engine.order(START + 1)
     states = [key for key, _ in engine.partition.drain().states]
-    assert states == [b"user_1", CLOCK_KEY]
+    # What is remembered of the audiences is written when it has changed.
+    assert states == [b"user_1", CLOCK_KEY, AUDIENCES_KEY]
+    engine.order(START + 2)
+    assert [key for key, _ in engine.partition.drain().states] == [b"user_1", CLOCK_KEY]
     assert engine.partition.drain().states == []
 
 
@@ -354,7 +393,7 @@ def test_an_audience_without_history_begins_where_it_is_first_applied_and_goes_o
     assert [(delta.audience, *short([delta])[0]) for delta in deltas] == [
         ("fresh", "user_2", "entered", START + HOUR)
     ]
-    assert decode_record(engine.log[CLOCK_KEY]).applied == {"fresh": START + HOUR}
+    assert decode_audiences(engine.log[AUDIENCES_KEY]).applied == {"fresh": START + HOUR}
 
 
 def test_a_new_audience_takes_its_members_in_when_it_is_first_applied() -> None:

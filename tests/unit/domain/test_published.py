@@ -18,7 +18,7 @@ from app.domain.published import (
 )
 from app.errors import InvalidInputError
 from schemas.audience import AudienceSource
-from schemas.control import DefinitionsRecord, RunningRecord
+from schemas.control import DefinitionsRecord, DesiredRecord, RunningRecord
 from tests.unit.domain.plans import HOUR, START
 
 ONE = "{name: One, when: {event: A, within: 30d}}"
@@ -143,26 +143,14 @@ def test_a_deleted_audience_is_cleared_where_it_says_so_until_it_is_back() -> No
 BASE = of(
     "{name: A, when: {event: A, within: 30d, count: {at_least: 3}}}",
     "{name: T, when: {trait: plan, equals: pro}}",
-    "{name: Engaged, source: engage}",
-    "{name: Later, when: {event: L}, include_history: false}",
+    "{name: Engaged, key: a_engaged, source: engage}",
+    "{name: Rows, key: a_rows, source: reverse_etl, rows: {where: {$.x: 1}}}",
+    "{name: Later, key: a_later, when: {event: L}, include_history: false}",
     "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: upsert}}",
     "{name: Emptied, when: {event: A, within: 9d}, facebook: {on_delete: clear}}",
 )
 KEPT = "{name: A, when: {event: A, within: 30d}}"
 REFUSED = {
-    "an edit of what began when it was applied": (
-        "{name: Later, when: {event: K}, include_history: false}",
-        "another key in place of later",
-    ),
-    "a beginning in the past": (
-        "{name: N, when: {event: B}, include_history: false, created_at: 2025-02-01T00:00:00Z}",
-        "at least a minute ahead",
-    ),
-    "a trait of the past, without history": (
-        "{name: N, when: {trait: city, equals: X}, include_history: false}",
-        "audience n: needs the trait city",
-    ),
-    "another source": ("{name: A, source: engage, include_history: false}", "audience a: changing `source`"),
     "several ad accounts in place of one": (
         "{name: A, when: {event: A, within: 9d}, facebook: [{ad_account_id: act_1}, {ad_account_id: act_2}]}",
         "audience a: going from one ad account to a list of several",
@@ -171,9 +159,12 @@ REFUSED = {
         "{name: Emptied, when: {event: A, within: 9d}, facebook: []}",
         "audience emptied: emptied is left out",
     ),
-    "another sync mode": (
-        "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: mirror}}",
-        "audience mode: changing `facebook.sync_mode`",
+    "what people are worth": (
+        (
+            "{name: Mode, when: {event: A, within: 9d}, "
+            "facebook: {sync_mode: upsert, value_based: true, fields: {value: $.a}}}"
+        ),
+        "audience mode: changing `facebook.value_based`",
     ),
 }
 
@@ -189,11 +180,50 @@ def test_refuses_by_name_what_cannot_be_had(audience: str, words: str) -> None:
         to_publish_at_start(before, DefinitionSet(tuple(merged.values()), ()), "f.yaml", 1, START)
 
 
-def test_refuses_a_computed_trait_that_needs_the_past() -> None:
-    with pytest.raises(InvalidInputError, match="a computed trait: needs past events B"):
-        to_apply(
-            published(of(ONE)), of(ONE, traits="{t: {event: B, count: true}}"), 1, START, allow_delete=True
-        )
+BOUGHT = "{bought: {event: B, count: true, within: 30d}}"
+BUYERS = "{name: Buyers, when: {trait: bought, at_least: 2}}"
+OF_TRAITS = {
+    "a new one": ("{}", BOUGHT, {"traits.bought"}),
+    "a longer window": (BOUGHT, BOUGHT.replace("30d", "31d"), {"traits.bought"}),
+    "another function": (BOUGHT, BOUGHT.replace("count: true", "sum: x"), {"traits.bought"}),
+    "compared with what an identify call says": (
+        BOUGHT,
+        BOUGHT.replace("within", "where: {x: {trait: size}}, within"),
+        {"traits.bought"},
+    ),
+    "less of the same": (BOUGHT, BOUGHT.replace("30d", "29d"), set()),
+    "what another one keeps already": (
+        BOUGHT,
+        BOUGHT.replace("}}", "}, lately: {event: B, count: true, within: 9d}}"),
+        set(),
+    ),
+    "gone, and read of identify calls from now on": (BOUGHT, "{}", {"buyers"}),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "filled"), OF_TRAITS.values(), ids=OF_TRAITS.keys())
+def test_fills_computed_traits_from_history(before: str, after: str, filled: set[str]) -> None:
+    known = published(of(ONE, BUYERS, traits=before))
+    record = to_apply(known, of(ONE, BUYERS, traits=after), 1, START, allow_delete=True)
+    assert record is not None
+    assert record.generations == dict.fromkeys(filled, 2)
+    assert Published({**known.versions, 2: record}, {0: 1}).is_filling(1) is bool(filled)
+
+
+def test_a_filled_trait_stays_as_it_is_until_it_needs_more() -> None:
+    longer, other = BOUGHT.replace("30d", "60d"), BOUGHT.replace("30d", "90d")
+    sets = [of(ONE, BUYERS, traits=BOUGHT), of(ONE, BUYERS, traits=longer)]
+    first = published(*sets[:1])
+    second = to_apply(first, sets[1], 1, START, allow_delete=True)
+    assert second is not None
+    known = Published({**first.versions, 2: second}, {0: 2})
+    third = to_apply(known, of(ONE, TWO, BUYERS, traits=longer), 1, START, allow_delete=True)
+    assert third is not None
+    assert third.generations == {"traits.bought": 2}
+    known = Published({**known.versions, 3: third}, {0: 3})
+    fourth = to_apply(known, of(ONE, TWO, BUYERS, traits=other), 1, START, allow_delete=True)
+    assert fourth is not None
+    assert fourth.generations == {"traits.bought": 4}
 
 
 FILLED = {
@@ -208,6 +238,21 @@ FILLED = {
     "another trait": "{name: A, when: {trait: city, equals: X}}",
     "everybody": "{name: A, when: {not: {event: A, within: 9d}}}",
     "calls of Engage": "{name: N, key: a2, source: engage}",
+    "calls of Engage in place of events": "{name: A, source: engage}",
+    "a beginning in the past": (
+        "{name: A, when: {event: B}, include_history: false, created_at: 2025-02-01T00:00:00Z}"
+    ),
+    "a trait of the past, without history": "{name: A, when: {trait: city, equals: X}, include_history: false}",
+    "other events of what began when it was applied": (
+        "{name: Later, key: a_later, when: {event: K}, include_history: false}"
+    ),
+    "other rows": "{name: Rows, key: a_rows, source: reverse_etl, rows: {where: {$.x: 2}}}",
+    "another mode of rows": (
+        "{name: Rows, key: a_rows, source: reverse_etl, rows: {where: {$.x: 1}}, facebook: {sync_mode: add}}"
+    ),
+    "rows in place of calls of Engage": (
+        "{name: Engaged, key: a_engaged, source: reverse_etl, rows: {where: {$.x: 1}}}"
+    ),
 }
 
 
@@ -235,6 +280,19 @@ def test_fills_from_history_what_needs_more_than_is_kept(audience: str) -> None:
     assert third.generations == {key: 2}, "what was filled stays as it is"
 
 
+def test_what_is_taken_with_and_without_history_is_never_the_same() -> None:
+    """An audience that was filled begins anew without history, and is filled again with it."""
+    with_history = "{name: N, when: {event: B}}"
+    without = "{name: N, when: {event: B}, include_history: false}"
+    known, generations = published(of(ONE)), []
+    for number, audience in enumerate((with_history, without, with_history), 2):
+        record = to_apply(known, of(ONE, audience), 1, START, allow_delete=True)
+        assert record is not None
+        generations.append(record.generations)
+        known = Published({**known.versions, number: record}, {0: number})
+    assert generations == [{"n": 2}, {}, {"n": 4}]
+
+
 TAKEN = {
     "less of the same": "{name: A, when: {event: A, within: 3d, count: {at_least: 2}}}",
     "as many within less": "{name: N, when: {event: A, within: 9d, count: {at_least: 3}}}",
@@ -242,6 +300,13 @@ TAKEN = {
     "membership of another": "{name: N, when: {audience: a}}",
     "what only comes later": "{name: N, when: {event: B}, include_history: false}",
     "Engage from now on": "{name: N, source: engage, include_history: false}",
+    "another sync mode of a computed audience": (
+        "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: mirror}}"
+    ),
+    "another destination of rows": (
+        "{name: Rows, key: a_rows, source: reverse_etl, rows: {where: {$.x: 1}}, facebook: {ad_account_id: act_9}}"
+    ),
+    "Engage in place of events, from now on": "{name: A, source: engage, include_history: false}",
     "not enabled": "{name: A, when: {event: A, within: 30d}, enabled: false}",
     "a name": "{name: Other, key: a, when: {event: A, within: 30d}}",
     "a beginning that is to come": (
@@ -255,7 +320,7 @@ def test_takes_what_the_kept_past_answers(audience: str) -> None:
     definitions = of(audience) if "audience: a" not in audience else of(KEPT, audience)
     record = to_apply(published(BASE), definitions, 1, START, allow_delete=True)
     assert record is not None
-    assert record.number == 2
+    assert (record.number, record.generations) == (2, {})
 
 
 # --- what runs where ---
@@ -264,15 +329,17 @@ def test_takes_what_the_kept_past_answers(audience: str) -> None:
 def test_reads_versions_and_partitions_and_passes_over_what_is_unknown() -> None:
     record = next_version(None, of(ONE), START + HOUR)
     running = RunningRecord(partition=3, number=1)
+    desired = DesiredRecord(target="one", number=1, paused=True, reason="r", written_at=START)
     found = read_published(
         {
             record.key.encode(): record.model_dump_json().encode(),
+            desired.key.encode(): desired.model_dump_json().encode(),
             running.key.encode(): running.model_dump_json().encode(),
             b"forget|someone": b"{}",
             b"\xff": b"",
         }
     )
-    assert found == Published({1: record}, {3: 1})
+    assert found == Published({1: record}, {3: 1}, desired={"one": desired})
 
 
 def test_versions_stay_in_force_while_a_partition_may_come_to_them() -> None:

@@ -31,9 +31,10 @@ class Message:
 
     number: int
     event: str
+    instant: str = "2026-01-01T00:00:00Z"
 
     def value(self) -> bytes:
-        instant = "2026-01-01T00:00:00Z"
+        instant = self.instant
         call = {
             "type": "track",
             "event": self.event,
@@ -88,7 +89,9 @@ class World:
         for first in range(0, end, 2):
             if first == self.lost_behind:
                 self.lanes.assign("topic", set())
-            yield [Message(first, "A"), Message(first + 1, "B")]
+            # The last ones were received first, as their sender says.
+            day = "2026-01-01T00:00:00Z" if first < 4 else "2025-12-01T00:00:00Z"
+            yield [Message(first, "A", day), Message(first + 1, "B", day)]
 
     def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1) -> None:
         assert topic == "profile.events"
@@ -136,6 +139,9 @@ async def test_writes_what_the_new_audience_needs_and_the_end_everywhere(world: 
     calls = [(key, event.offset) for _, key, event in written if event.kind == PAST]
     assert calls == [(b"user_1", 1), (b"user_3", 3), (b"user_5", 5)]
     assert {event.lane for _, _, event in written} == {"past/2/topic/0"}
+    assert {event.received for _, _, event in written if event.kind == PAST} == {1_767_225_600_000}, (
+        "at their lane's time, as resolve would have it"
+    )
     assert [(partition, event.offset) for partition, _, event in written if event.kind == PAST_END] == [
         (0, 6),
         (1, 6),

@@ -841,7 +841,8 @@ async def test_a_request_refused_for_good_becomes_one_letter_per_row_and_deliver
 ) -> None:
     world = worlds()
     await world.start()
-    world.graph.script("add", refused(100))
+    # The whole, and each half.
+    world.graph.script("add", refused(100), times=3)
     await world.live("ann", "bob")
     await world.pass_period()
     letters = sorted(world.letters.letters.values(), key=lambda letter: letter.profile or "")
@@ -860,6 +861,62 @@ async def test_a_request_refused_for_good_becomes_one_letter_per_row_and_deliver
     await world.pass_period()
     assert world.members() == {"cid"}
     assert (world.view().sent, world.view().rejected, world.view().state) == (1, 2, DestinationState.LIVE)
+
+
+async def test_rows_for_which_a_request_is_refused_are_found_and_the_others_arrive(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    names = [f"p{number}" for number in range(9)]
+    for poison in ("p2", "p7"):
+        world.graph.script("add", refused(100, 2_654), times=None, person=poison)
+    await world.live(*names)
+    await world.pass_period()
+    assert world.members() == set(names) - {"p2", "p7"}
+    assert [people(call) for call in world.graph.calls_of("add")] == [
+        names,
+        names[:4],
+        names[:2],
+        names[2:4],
+        ["p2"],
+        ["p3"],
+        names[4:],
+        names[4:6],
+        names[6:],
+        ["p6"],
+        names[7:],
+        ["p7"],
+        ["p8"],
+    ]
+    letters = {letter.profile: letter for letter in world.letters.letters.values()}
+    assert letters.keys() == {"p2", "p7"}
+    for letter in letters.values():
+        assert (letter.reason, letter.attempts) == (Reason.REJECTED_ROW, 1)
+        assert letter.facebook is not None
+        assert (letter.facebook.code, letter.facebook.subcode) == (100, 2_654)
+        assert letter.record == {"change": "entered", "row": {"EXTERN_ID": letter.profile}}
+    assert (world.view().sent, world.view().rejected, world.view().state) == (7, 2, DestinationState.LIVE)
+
+
+async def test_halves_of_a_refused_request_are_sent_on_after_an_outage(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    world.graph.script("add", refused(100), times=None, person="p1")
+    # Behind the poison's: it meets the second half.
+    world.graph.script("add", cut(), person="p3")
+    await world.live("p0", "p1", "p2", "p3")
+    await world.pass_period()
+    await world.clock.advance(300)
+    assert world.members() == {"p0", "p2", "p3"}
+    assert [people(call) for call in world.graph.calls_of("add")] == [
+        ["p0", "p1", "p2", "p3"],
+        ["p0", "p1"],
+        ["p0"],
+        ["p1"],
+        ["p2", "p3"],
+        ["p2", "p3"],
+    ]
+    assert [letter.profile for letter in world.letters.letters.values()] == ["p1"]
+    assert (world.view().sent, world.view().rejected) == (3, 1)
 
 
 async def test_a_run_of_refused_requests_holds_instead_of_draining_the_topic(worlds: Worlds) -> None:

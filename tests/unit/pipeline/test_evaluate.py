@@ -10,9 +10,9 @@ import pytest
 from app.domain.counters import Counters
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
-from app.domain.state import CLOCK_KEY
 from app.pipeline import evaluate
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
+from schemas.membership import MembershipDelta
 from schemas.profile import ASK, CALL, MARKER, MERGE, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, plan_of
 from topics.catalog import Catalog
@@ -33,17 +33,24 @@ class Arrived:
 
 
 class StillWall:
+    """Until somebody moves it: the time of day, the time that has passed, or both."""
+
+    def __init__(self, now: int = FAR_WALL) -> None:
+        self.now = now
+        self.passed = 0.0
+
     def now_ms(self) -> int:
-        return FAR_WALL
+        return self.now
 
     def monotonic(self) -> float:
-        return 0.0
+        return self.passed
 
 
 class Bench:
     """One partition in a stage, and the commits it made."""
 
-    def __init__(self, partitions: int = 1) -> None:
+    def __init__(self, partitions: int = 1, wall: int = FAR_WALL) -> None:
+        self.wall = StillWall(wall)
         plan = plan_of({"when": {"event": "Order Completed", "within": "30d"}, "facebook": FACEBOOK})
         self.feed = plan.events["Order Completed"].feeds[0]
         self.counters = Counters()
@@ -57,7 +64,7 @@ class Bench:
                 place=Place(number, lambda profile: partition_for(profile.encode(), partitions)),
             ),
             self._commit,
-            StillWall(),
+            self.wall,
             self.counters,
             CATALOG,
             partitions,
@@ -86,7 +93,11 @@ class Bench:
 
 def profiles_in(commit: GroupCommit) -> list[bytes]:
     changelog = CATALOG.profiles_changelog.name
-    return [record.key for record in commit.records if record.topic == changelog and record.key != CLOCK_KEY]
+    return [
+        record.key
+        for record in commit.records
+        if record.topic == changelog and not record.key.startswith(b"\x00")
+    ]
 
 
 async def test_a_clock_that_jumps_is_committed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +121,25 @@ async def test_a_clock_that_jumps_is_committed_in_pieces(monkeypatch: pytest.Mon
     assert sorted(profiles_in(bench.commits[-1])) == [b"late_comer", b"user_8", b"user_9"]
     assert [offset.next_offset for offset in bench.commits[-1].offsets] == [jump.offset + 1]
     assert acknowledged == [1, 2]
+
+
+@pytest.mark.parametrize(("passed", "found"), [(1, START + 40 * DAY), (40 * DAY, START + 30 * DAY)])
+async def test_a_wall_that_was_set_is_told_from_time_that_passed(passed: int, found: int) -> None:
+    bench = Bench(wall=START)
+    await bench.stage.process(0, [bench.marker(START), bench.order(START, "user_1")], lambda: None)
+    bench.wall.now, bench.wall.passed = START + 40 * DAY, passed / 1_000
+    await bench.stage.process(0, [bench.marker(START + 40 * DAY)], lambda: None)
+    await bench.stage.flush()
+    deltas = [
+        msgspec.json.decode(record.value or b"", type=MembershipDelta)
+        for commit in bench.commits
+        for record in commit.records
+        if record.topic == CATALOG.memberships.name
+    ]
+    assert [(delta.at, delta.detected_at) for delta in deltas] == [
+        (START, START),
+        (START + 30 * DAY, found),
+    ]
 
 
 async def test_what_profiles_say_to_other_partitions_is_part_of_the_commit() -> None:

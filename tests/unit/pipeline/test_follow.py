@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -12,6 +12,7 @@ from app.domain.definitions import DefinitionSet, Document, parse_definitions
 from app.domain.published import Published, next_version
 from app.pipeline import follow
 from app.pipeline.follow import Follower, InForce
+from schemas.control import DesiredRecord
 
 ONE = "{name: One, when: {event: A, within: 30d}, facebook: {on_delete: clear}}"
 TWO = "{name: Two, when: {event: B, within: 20d}}"
@@ -25,7 +26,8 @@ class World:
     def __init__(self) -> None:
         self.control = MemoryControl()
         self.used: list[InForce] = []
-        self.follower = Follower(self.control, 2, self._in_thread, self._use)
+        self.heard: list[str] = []
+        self.follower = Follower(self.control, 2, self._in_thread, self._use, desire=self._desire)
 
     async def _in_thread(self, call: Callable[[], Published]) -> Published:
         await asyncio.sleep(0)
@@ -34,6 +36,10 @@ class World:
     async def _use(self, in_force: InForce) -> None:
         await asyncio.sleep(0)
         self.used.append(in_force)
+        self.heard.append("definitions")
+
+    def _desire(self, desired: Mapping[str, DesiredRecord]) -> None:
+        self.heard.append(",".join(desired))
 
     def publish(self, *audiences: str) -> None:
         self.control.publish(lambda published: next_version(published.newest, of(*audiences), 0))
@@ -48,6 +54,17 @@ async def test_nothing_is_in_force_before_something_is_published() -> None:
     world = World()
     await world.follower.refresh()
     assert (world.used, world.follower.current) == ([], None)
+
+
+async def test_what_people_want_is_known_before_anything_is_delivered() -> None:
+    world = World()
+    world.publish(ONE)
+    world.control.publish(lambda _: DesiredRecord(target="one", number=1, paused=True, written_at=0))
+    await world.refresh()
+    assert world.heard == ["one", "definitions"]
+    world.control.publish(lambda _: DesiredRecord(target="two", number=2, paused=True, written_at=0))
+    await world.refresh()
+    assert world.heard[2:] == ["one,two"], "also without another version"
 
 
 async def test_projects_for_all_versions_that_a_partition_may_run_by() -> None:

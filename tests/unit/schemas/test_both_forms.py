@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from schemas.membership import Cause, Change, MembershipDelta, MembershipDeltaModel
-from schemas.profile import FeedHit, Linking, ProfileEvent, ProfileEventModel, Standing
+from schemas.membership import Cause, Change, MembershipDelta, MembershipDeltaModel, Repeated
+from schemas.profile import FeedHit, Linking, ProfileEvent, ProfileEventModel, Repeat, Standing
 from schemas.segment import CallContext, SegmentEvent, SegmentEventModel
 
 scalars = (
@@ -25,7 +25,7 @@ cells = texts | st.floats(0, 1e9)
 profile_events = st.builds(
     ProfileEvent,
     version=st.just(1),
-    kind=st.sampled_from(range(13)),
+    kind=st.sampled_from(range(14)),
     lane=texts,
     offset=instants,
     index=st.integers(0, 9),
@@ -46,6 +46,15 @@ profile_events = st.builds(
         aliases=st.dictionaries(texts, instants, max_size=2),
         state=st.none() | st.binary(max_size=9),
     ),
+    repeat=st.none()
+    | st.builds(
+        Repeat,
+        audience=texts,
+        expected=instants,
+        offset=instants,
+        sequence=instants,
+        failures=st.dictionaries(texts, st.tuples(instants, instants), max_size=2),
+    ),
     standing=st.none()
     | st.builds(
         Standing,
@@ -55,6 +64,7 @@ profile_events = st.builds(
         holds=st.dictionaries(texts, st.booleans(), max_size=2),
         audiences=st.lists(texts, max_size=2),
         sequence=st.integers(0, 2**31),
+        by_time=st.booleans(),
     ),
 )
 deltas = st.builds(
@@ -67,6 +77,13 @@ deltas = st.builds(
     at=instants,
     detected_at=instants,
     cause=st.sampled_from(Cause),
+    repeats=st.just(msgspec.UNSET)
+    | st.builds(
+        Repeated,
+        offset=instants,
+        sequence=instants,
+        failures=st.dictionaries(texts, st.tuples(instants, instants), max_size=2),
+    ),
 )
 
 
@@ -77,11 +94,17 @@ def test_profile_event(event: ProfileEvent) -> None:
     fields["hits"] = [tuple(hit) for hit in fields["hits"]]
     fields["linking"] = fields["linking"] and tuple(fields["linking"])
     fields["standing"] = fields["standing"] and tuple(fields["standing"])
+    if fields["repeat"] is not None:
+        *plain, failures = fields["repeat"]
+        fields["repeat"] = (*plain, {name: tuple(counted) for name, counted in failures.items()})
     model = ProfileEventModel.model_validate(fields)
     linking = None if model.linking is None else Linking(*model.linking)
     standing = None if model.standing is None else Standing(*model.standing)
     hits = [FeedHit(*hit) for hit in model.hits]
-    back = ProfileEvent(**{**dict(model), "hits": hits, "linking": linking, "standing": standing})
+    repeat = None if model.repeat is None else Repeat(*model.repeat)
+    back = ProfileEvent(
+        **{**dict(model), "hits": hits, "linking": linking, "repeat": repeat, "standing": standing}
+    )
     assert back == event == msgspec.msgpack.decode(encoded, type=ProfileEvent)
 
 
@@ -89,7 +112,9 @@ def test_profile_event(event: ProfileEvent) -> None:
 def test_membership_delta(delta: MembershipDelta) -> None:
     encoded = msgspec.json.encode(delta)
     model = MembershipDeltaModel.model_validate_json(encoded)
-    assert msgspec.json.decode(model.model_dump_json(), type=MembershipDelta) == delta
+    said = model.model_dump_json(exclude_none=True)
+    assert msgspec.json.decode(said, type=MembershipDelta) == delta
+    assert (b"repeats" in encoded) is (delta.repeats is not msgspec.UNSET)
 
 
 TEXT_FIELDS = [

@@ -1,0 +1,369 @@
+"""Mapped fields: what a destination is sent in place of what is found by default, and where it is taken from.
+
+What comes from calls is normalised and hashed where they come in, and is known of a profile under a name of its own,
+`COLUMN@SLOT`, beside what is found by default. A slot is a run of sources of one field in the order of their mapping,
+of which the first that is not blank counts in each call; two mappings that ask for the same have one slot. What comes
+from a computed trait or is a constant is not known before a row is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from app.domain.computed_traits import computed_value
+from app.domain.fold import MAPPED_SEVERAL, MAX_OF_ONE_KIND
+from app.domain.normalization import MetaKey, NormalizationOptions, Normalized, normalize_fields
+from app.domain.paths import ARRAY_ITEMS, parse_path
+from app.domain.person import default_country, is_blank
+from app.domain.profile_ids import external_id_of, holds_personal_data
+from app.domain.trait_sources import name_of
+from app.domain.values import extractor, goes_into_items
+from schemas.segment import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from app.domain.person import Identifiers
+    from app.domain.plan import ComputedTrait
+    from app.domain.rows import Row
+    from app.domain.state import ProfileState
+    from schemas.audience import FacebookDestination, FieldSource
+    from schemas.segment import SegmentEvent
+
+SEPARATOR: Final = "@"
+_BIRTH: Final = (MetaKey.DOBY, MetaKey.DOBM, MetaKey.DOBD)
+# What fills each column; of several fields that do, the one that stands first.
+COLUMNS_OF: Final[Mapping[str, tuple[MetaKey, ...]]] = {
+    "external_id": (MetaKey.EXTERN_ID,),
+    "email": (MetaKey.EMAIL,),
+    "phone": (MetaKey.PHONE,),
+    "gender": (MetaKey.GEN,),
+    "birth.year": (MetaKey.DOBY,),
+    "birth.month": (MetaKey.DOBM,),
+    "birth.day": (MetaKey.DOBD,),
+    "birth": _BIRTH,
+    "birthday": _BIRTH,
+    "name.last": (MetaKey.LN,),
+    "name.first": (MetaKey.FN,),
+    "name.first_initial": (MetaKey.FI,),
+    "name": (MetaKey.LN, MetaKey.FN, MetaKey.FI),
+    "city": (MetaKey.CT,),
+    "state": (MetaKey.ST,),
+    "zip": (MetaKey.ZIP,),
+    "country": (MetaKey.COUNTRY,),
+    "mobile_advertiser_id": (MetaKey.MADID,),
+    "value": (MetaKey.LOOKALIKE_VALUE,),
+}
+# Read differently in different countries.
+_GUIDED: Final = frozenset({"phone", "state", "zip"})
+_COLUMNS: Final = tuple(key.value for key in MetaKey if key is not MetaKey.EXTERN_ID)
+_EXTERNAL_ID: Final = MetaKey.EXTERN_ID.value
+_VALUE: Final = MetaKey.LOOKALIKE_VALUE.value
+# A row says nothing of the year in which it is made.
+_AT_ROWS: Final = NormalizationOptions(today_year=9999)
+_ID_DIGITS: Final = 12
+_IDENTIFY: Final = "identify"
+_GROUP: Final = "group"
+_TRAITS: Final = "traits."
+# Parts of a call that one may be without, and what stands for that.
+_ROOTS: Final = ("traits", "properties", "context")
+
+
+def normalized(
+    name: str, value: object, country: object, options: NormalizationOptions
+) -> dict[str, str | float]:
+    """Column -> what is sent of this value of the field `name`; nothing where it cannot be used."""
+    whole, _, part = name.partition(".")
+    given: dict[str, object] = {"country": country}
+    given[whole] = {part: value} if part else value
+    outcomes = normalize_fields(given, options)
+    found: dict[str, str | float] = {}
+    for column in COLUMNS_OF[name]:
+        outcome = outcomes.get(column)
+        if isinstance(outcome, Normalized):
+            found[column.value] = _sent(column, outcome.value)
+    return found
+
+
+def _sent(column: MetaKey, value: str | float) -> str | float:
+    """An external id that is an e-mail address or a phone number is not sent, or written, as it is."""
+    if column is MetaKey.EXTERN_ID and holds_personal_data(str(value)):
+        return hashlib.sha256(str(value).encode()).hexdigest()
+    return value
+
+
+# --- what is taken of calls -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A path of the call; of a trait, only in identify calls. The traits of a group call are the group's."""
+
+    path: str
+    of_identify: bool
+    extract: Callable[[Any], Any]
+
+    def read(self, whole: dict[str, Any]) -> tuple[bool, Any]:
+        """Whether it is there at all, and the value."""
+        call_type = whole.get("type")
+        if call_type == _GROUP and self.path.startswith(_TRAITS):
+            return False, None
+        if self.of_identify and call_type != _IDENTIFY:
+            return False, None
+        value = self.extract(whole)
+        return value is not None or _has(whole, self.path), value
+
+
+def _has(whole: Any, path: str) -> bool:
+    """Whether the place is there, with null in it."""
+    for name in parse_path(path):
+        if name is ARRAY_ITEMS or type(whole) is not dict or name not in whole:
+            return False
+        whole = whole[name]
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """`country`: what guides the reading, None: the call's country by default."""
+
+    id: str
+    name: str
+    places: tuple[_Place, ...]
+    country: Callable[[dict[str, Any]], Any] | None
+
+    def columns(self) -> Iterable[str]:
+        """The names under which its values are known of a profile."""
+        return (f"{column.value}{SEPARATOR}{self.id}" for column in COLUMNS_OF[self.name])
+
+    def take(self, whole: dict[str, Any], options: NormalizationOptions) -> Identifiers:
+        """What a call says of the field; None: that there is nothing which can be sent, as an identify call does."""
+        present, value = _first(self.places, whole)
+        if not present:
+            return {}
+        country = None
+        if self.name in _GUIDED:
+            country = default_country(whole) if self.country is None else self.country(whole)
+        values = value if type(value) is list else [value]
+        found: Identifiers = {}
+        columns = [column.value for column in COLUMNS_OF[self.name]]
+        if columns[0] in MAPPED_SEVERAL:
+            (column,) = columns
+            usable = [item for item in values if not is_blank(item)][:MAX_OF_ONE_KIND]
+            sent = (normalized(self.name, item, country, options).get(column) for item in usable)
+            several = list(dict.fromkeys(str(one) for one in sent if one is not None))
+            if several:
+                found[f"{column}{SEPARATOR}{self.id}"] = several
+            return found
+        made = {} if value is None else normalized(self.name, value, country, options)
+        for column in columns:
+            if column in made or whole.get("type") == _IDENTIFY:
+                found[f"{column}{SEPARATOR}{self.id}"] = made.get(column)
+        return found
+
+
+def _first(places: Sequence[_Place], whole: dict[str, Any]) -> tuple[bool, Any]:
+    """Whether any of the places is there, and the first value that is not blank."""
+    present = False
+    for place in places:
+        there, value = place.read(whole)
+        present = present or there
+        if there and not is_blank(value):
+            return True, value
+    return present, None
+
+
+class CallFields:
+    """All that the mappings of a plan take of calls."""
+
+    __slots__ = ("_everywhere", "_roots", "columns", "reads_tracks", "slots")
+
+    def __init__(self, slots: Iterable[Slot]) -> None:
+        self.slots = tuple(slots)
+        self.columns = frozenset(column for slot in self.slots for column in slot.columns())
+        roots = {name_of(place.path) for slot in self.slots for place in slot.places}
+        self._roots = [root for root in _ROOTS if root in roots]
+        self._everywhere = not roots <= set(_ROOTS)
+        # Whether calls without traits have anything of it.
+        self.reads_tracks = self._everywhere or bool(roots - {"traits"})
+
+    def may_be_in(self, call: SegmentEvent) -> bool:
+        """Whether the call has any of the parts that mappings look into."""
+        return self._everywhere or any(getattr(call, root) not in (None, ABSENT) for root in self._roots)
+
+    def take(self, whole: dict[str, Any], options: NormalizationOptions) -> Identifiers:
+        """What the whole call says, by the names under which it is known of a profile."""
+        found: Identifiers = {}
+        for slot in self.slots:
+            found.update(slot.take(whole, options))
+        return found
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RowMapping:
+    """How the rows of one destination are made. `digest` differs between mappings that may make other rows."""
+
+    digest: str
+    columns: Mapping[str, tuple[Callable[[ProfileState], list[str | float]], ...]]
+    value_based: bool
+    slots: tuple[Slot, ...] = field(repr=False)
+
+    def rows(self, profile: str, state: ProfileState) -> list[Row]:
+        """As `app.domain.rows.rows_of`, with the mapped columns in place of those found by default."""
+        ids = self._values(_EXTERNAL_ID, profile, state)
+        found: Row = {_EXTERNAL_ID: ids[0]} if ids else {}
+        row: Row = dict(found)
+        further: list[Row] = [{_EXTERNAL_ID: one} for one in ids[1:]]
+        finds = bool(ids)
+        for column in _COLUMNS:
+            values = self._values(column, profile, state)
+            if values:
+                row[column] = values[0]
+                finds = finds or column in MAPPED_SEVERAL
+                further += [{**found, column: value} for value in values[1:]]
+        if not finds:
+            return []
+        if self.value_based:
+            value = row.setdefault(_VALUE, 0)
+            further = [{**one, _VALUE: value} for one in further]
+        return [row, *further]
+
+    def _values(self, column: str, profile: str, state: ProfileState) -> list[str | float]:
+        """Of a column that a person may have several of, all of them, the newest first."""
+        takes = self.columns.get(column)
+        if takes is None:
+            if column == _EXTERNAL_ID:
+                external_id = external_id_of(profile)
+                return [] if external_id is None else [external_id]
+            return _known(state, column)
+        for take in takes:
+            values = take(state)
+            if values:
+                return values
+        return []
+
+
+def _known(state: ProfileState, column: str) -> list[str | float]:
+    known = state.identifiers.get(column)
+    if known is None or known.value is None:
+        return []
+    return [known.value, *state.further.get(column, ())]
+
+
+def compile_fields(
+    destination: FacebookDestination, computed: Mapping[str, ComputedTrait]
+) -> RowMapping | None:
+    """None for a destination that is sent what is found by default."""
+    if not destination.fields and not destination.value_based:
+        return None
+    country = destination.fields.get("country")
+    columns: dict[str, list[Callable[[ProfileState], list[str | float]]]] = {}
+    slots: list[Slot] = []
+    for name, keys in COLUMNS_OF.items():
+        for of_calls, run in groupby(
+            destination.fields.get(name, ()), lambda one: _is_of_calls(one, computed)
+        ):
+            sources = list(run)
+            if of_calls:
+                slot = _slot(name, sources, country if name in _GUIDED else None, computed)
+                slots.append(slot)
+                takes = [_of_slot(key.value, slot.id) for key in keys]
+            else:
+                takes = [_of_sources(name, key.value, sources, computed, _constant(country)) for key in keys]
+            for key, take in zip(keys, takes, strict=True):
+                columns.setdefault(key.value, []).append(take)
+        if name in destination.fields:
+            for key in keys:
+                columns.setdefault(key.value, [])
+    content = {
+        name: [[_is_of_calls(one, computed), one.model_dump(mode="json")] for one in sources]
+        for name, sources in destination.fields.items()
+    }
+    return RowMapping(
+        digest=_digest([content, destination.value_based]),
+        columns={column: tuple(takes) for column, takes in columns.items()},
+        value_based=destination.value_based,
+        slots=tuple(slots),
+    )
+
+
+def _is_of_calls(source: FieldSource, computed: Mapping[str, ComputedTrait]) -> bool:
+    return source.path is not None or (source.trait is not None and name_of(source.trait) not in computed)
+
+
+def _slot(
+    name: str,
+    sources: Sequence[FieldSource],
+    country: Sequence[FieldSource] | None,
+    computed: Mapping[str, ComputedTrait],
+) -> Slot:
+    places = tuple(_place(source) for source in sources)
+    guide = None
+    content: list[Any] = [name, [[place.path, place.of_identify] for place in places]]
+    if country is not None:
+        guides = tuple(_place(source) for source in country if _is_of_calls(source, computed))
+        constant = _constant(country)
+        content.append([[[place.path, place.of_identify] for place in guides], constant])
+
+        def guide(whole: dict[str, Any]) -> Any:
+            value = _first(guides, whole)[1]
+            return constant if value is None else value
+
+    return Slot(_digest(content), name, places, guide)
+
+
+def _place(source: FieldSource) -> _Place:
+    """A trait that is not computed is one of identify calls."""
+    path = f"traits.{source.trait}" if source.path is None else source.path
+    extract = extractor(path)
+    if goes_into_items(path):
+        return _Place(path, source.path is None, lambda whole: extract(whole) or None)
+    return _Place(path, source.path is None, extract)
+
+
+def _constant(country: Sequence[FieldSource] | None) -> Any:
+    return next((source.const for source in country or () if source.const is not None), None)
+
+
+def _of_slot(column: str, slot: str) -> Callable[[ProfileState], list[str | float]]:
+    name = f"{column}{SEPARATOR}{slot}"
+    return lambda state: _known(state, name)
+
+
+def _of_sources(
+    name: str,
+    column: str,
+    sources: Sequence[FieldSource],
+    computed: Mapping[str, ComputedTrait],
+    country: Any,
+) -> Callable[[ProfileState], list[str | float]]:
+    """Of constants and computed traits."""
+
+    def made(value: Any) -> list[str | float]:
+        values = value if type(value) is list else [value]
+        sent = (normalized(name, item, country, _AT_ROWS).get(column) for item in values)
+        found = list(dict.fromkeys(one for one in sent if one is not None))
+        return found[: MAX_OF_ONE_KIND if column in MAPPED_SEVERAL else 1]
+
+    constants = [None if source.const is None else made(source.const) for source in sources]
+    traits = [None if source.trait is None else computed[name_of(source.trait)] for source in sources]
+
+    def take(state: ProfileState) -> list[str | float]:
+        for constant, trait in zip(constants, traits, strict=True):
+            found = constant if trait is None else made(computed_value(state, trait))
+            if found:
+                return found
+        return []
+
+    return take
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_ID_DIGITS]

@@ -1,0 +1,69 @@
+"""Sending one destination everything once again: from the beginning of the log, through the cursor of all other days.
+
+Below the offset up to which changes may have been sent before, only the newest change of each profile is sent, so that
+nothing older follows it. Which ones those are is found out first, by reading that part of the log once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from app.pipeline.delivery_options import Shared
+from schemas.membership import MembershipDelta
+from schemas.sync import SyncState
+
+
+class Resync:
+    """One destination; `asked_at` as in `DesiredRecord.resync_at`. `end`: below it only the newest changes are sent."""
+
+    def __init__(
+        self, shared: Shared, destination: str, audience: str, partition: int, state: SyncState, asked_at: int
+    ) -> None:
+        self._shared = shared
+        self._destination = destination
+        self._audience = audience
+        self._partition = partition
+        self.asked_at = asked_at
+        self.end = state.resync_end if state.cursor < state.resync_end else 0
+        self._newest: dict[int, int] | None = None
+
+    def is_wanted(self, state: SyncState) -> bool:
+        """Whether somebody asked for one that has not begun."""
+        return self.asked_at > state.resynced_at
+
+    def begin(self, end: int) -> dict[str, object]:
+        """What to write to audience.syncs before the cursor is taken back."""
+        self.end = end
+        self._newest = None
+        return {"cursor": 0, "resynced_at": self.asked_at, "resync_end": end}
+
+    def forget(self) -> None:
+        """Nothing is read for now."""
+        self._newest = None
+
+    async def prepare(self, first: int) -> None:
+        """To be awaited before the log is read from that offset on."""
+        if first >= self.end:
+            self._newest = None
+        elif self._newest is None:
+            # One at a time, as the profiles of an audience have to find room, 100 bytes each.
+            async with self._shared.looking_through:
+                self._newest = await self._find_newest(first)
+
+    async def _find_newest(self, first: int) -> dict[int, int]:
+        newest: dict[int, int] = {}
+        deltas = self._shared.log.read(self._partition, first, self.end, self._audience)
+        try:
+            async for offset, delta in deltas:
+                if self._destination in delta.rows:
+                    newest[hash(delta.profile)] = offset
+        finally:
+            if isinstance(deltas, AsyncGenerator):
+                await deltas.aclose()
+        return newest
+
+    def is_superseded(self, offset: int, delta: MembershipDelta) -> bool:
+        """Whether a later change of the profile may have been sent before."""
+        if offset >= self.end or self._newest is None:
+            return False
+        return self._newest.get(hash(delta.profile), offset) != offset

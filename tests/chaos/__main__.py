@@ -1,0 +1,251 @@
+"""`make chaos`: a real Kafka, a Graph sandbox and two workers, to all of which things happen while calls come in.
+
+    python -m tests.chaos [--seconds 600] [--seed N]
+
+When it has calmed down, every Facebook audience must hold exactly the people that the calls make members, but for those
+whose rows were refused for good; they, and every record that was no call, must have a dead letter each. Exit status 0:
+so it was; 1: it was not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from app.adapters.kafka_client import DurableProducer
+from app.adapters.kafka_embedded import EmbeddedKafka
+from tests.chaos.faults import POISON
+from tests.chaos.nemesis import Nemesis
+from tests.chaos.stream import POISONED, Stream
+from tests.chaos.truth import definitions, members
+from tests.integration.installation import Installation
+
+CALLS_PER_SECOND = 80
+# The last part of a run, in which no window ends for anybody and nothing new goes wrong.
+QUIET_SHARE = 0.15
+CALM_SECONDS = 240.0
+MAX_WORKER_BYTES = 600 * 1024 * 1024
+TICK_SECONDS = 0.1
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(eq=False)
+class Producing(threading.Thread):
+    """Makes calls at a steady rate until it is told to stop; an unreachable broker only delays them."""
+
+    stream: Stream
+    producer: DurableProducer
+    topic: str
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+
+    def run(self) -> None:
+        started, made = time.monotonic(), 0
+        while not self.stopping.wait(TICK_SECONDS):
+            wanted = int((time.monotonic() - started) * CALLS_PER_SECOND)
+            for _ in range(wanted - made):
+                for record in self.stream.next(time.time_ns() // 1_000_000):
+                    self.producer.produce(self.topic, record.value, record.key)
+            made = wanted
+
+    def finish(self) -> None:
+        self.stopping.set()
+        self.join()
+        self.producer.flush()
+
+
+class Chaos:
+    """One run."""
+
+    def __init__(self, seconds: float, seed: int, kafka: EmbeddedKafka) -> None:
+        self._seconds = seconds
+        self._chance = random.Random(seed + 1)
+        self._installation = Installation(
+            kafka.bootstrap_servers,
+            f"chaos-{uuid.uuid4().hex[:8]}.",
+            definitions(3, hats=True),
+            settings={"AUDIENCE_SYNC_FACEBOOK_PROBE_SECONDS": "2"},
+        )
+        self._nemesis = Nemesis(seed, self._installation, kafka, say)
+        self._nemesis.on_sandbox_restart = self._poison  # type: ignore[method-assign]
+        edges_end = time.time_ns() // 1_000_000 + int(seconds * (1 - QUIET_SHARE) * 1_000)
+        self._stream = Stream(seed, edges_end)
+        self._peak = 0
+
+    def _poison(self) -> None:
+        for user in POISONED:
+            self._installation.fault(POISON, path="/users$", row={"EXTERN_ID": user})
+
+    def run(self) -> bool:
+        """Whether all is as it should be."""
+        installation, nemesis = self._installation, self._nemesis
+        try:
+            self._poison()
+            nemesis.start()
+            self._await_workers()
+            producing = Producing(
+                self._stream,
+                DurableProducer(installation.bootstrap_servers),
+                installation.catalog.source_topic,
+            )
+            producing.start()
+            started = time.monotonic()
+            acts_at = started + 5
+            while (now := time.monotonic()) < started + self._seconds * (1 - QUIET_SHARE):
+                if now >= acts_at:
+                    nemesis.act()
+                    acts_at = time.monotonic() + self._chance.uniform(0.5, 6)
+                self._tend()
+            say("calm: everybody is put right, calls still come in")
+            nemesis.calm()
+            while time.monotonic() < started + self._seconds:
+                self._tend()
+            producing.finish()
+            say("no more calls; waiting until the workers rest")
+            self._rest()
+            return self._judge()
+        except BaseException:
+            self._keep_logs()
+            raise
+        finally:
+            installation.close()
+
+    def _await_workers(self) -> None:
+        """A file that nobody has published before would be published in the midst of the edits."""
+        deadline = time.monotonic() + CALM_SECONDS
+        while not all(worker.ready() for worker in self._nemesis.workers):
+            self._tend()
+            assert time.monotonic() < deadline, "the workers have not started"
+
+    def _tend(self) -> None:
+        self._nemesis.tend()
+        self._watch_memory()
+        time.sleep(TICK_SECONDS)
+
+    def _watch_memory(self) -> None:
+        for worker in self._nemesis.workers:
+            try:
+                self._peak = max(self._peak, psutil.Process(worker.process.pid).memory_info().rss)
+            except psutil.Error:
+                continue
+
+    def _rest(self) -> None:
+        """Raises AssertionError when the workers do not come to rest."""
+        deadline, rested_since = time.monotonic() + CALM_SECONDS, None
+        while rested_since is None or time.monotonic() - rested_since < 3:
+            self._tend()
+            if not all(self._is_idle(worker) for worker in self._nemesis.workers):
+                rested_since = None
+            elif rested_since is None:
+                rested_since = time.monotonic()
+            if time.monotonic() > deadline:
+                stats = [worker.stats() for worker in self._nemesis.workers]
+                raise AssertionError(f"the workers have not come to rest: {stats}")
+
+    @staticmethod
+    def _is_idle(worker: Any) -> bool:
+        stats = worker.stats()
+        return bool(worker.idle() and stats is not None and not stats.get("backfill"))
+
+    # -- the judgement -----------------------------------------------------------------------------------------
+
+    def _judge(self) -> bool:
+        nemesis, stream = self._nemesis, self._stream
+        expected = members(stream.calls, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
+        found = self._installation.facebook_members()
+        letters: dict[str, dict[str, Any]] = {
+            letter["id"]: letter for letter in self._installation.dead_letters()
+        }
+        lost, wrong = 0, 0
+        for name, people in expected.items():
+            there = found.get(name, set())
+            missing, extra = people - set(POISONED) - there, there - people
+            lost, wrong = lost + len(missing), wrong + len(extra)
+            line = f"{name}: {len(people)} members, at Facebook {len(there)}"
+            if missing or extra:
+                line += f"; MISSING {sorted(missing)[:5]}, WRONG {sorted(extra)[:5]}"
+            say(line)
+        complaints = [*self._complaints(expected, letters)]
+        requests = self._installation.sandbox_get("requests")
+        say(
+            f"calls {len(stream.calls):,}, repeated {stream.repeated:,}, unusable {sum(stream.broken.values()):,}"
+        )
+        for name, times in sorted(nemesis.done.items()):
+            say(f"  {name}: {times}")
+        say(f"workers that ended by themselves: {len(nemesis.own_exits)}")
+        for line in nemesis.own_exits:
+            say(f"  {line}")
+        rows = sum(request["rows"] or 0 for request in requests)
+        say(f"requests since the sandbox's last start {len(requests):,}, with {rows:,} rows")
+        say(f"dead letters {len(letters)}: {dict(Counter(letter['reason'] for letter in letters.values()))}")
+        say(f"largest worker {self._peak / 2**20:.0f} MiB")
+        for complaint in complaints:
+            say(f"WRONG: {complaint}")
+        say(f"lost {lost}, wrong {wrong}")
+        good = not (lost or wrong or complaints)
+        if not good:
+            self._keep_logs()
+        return good
+
+    def _complaints(self, expected: dict[str, set[str]], letters: dict[str, dict[str, Any]]) -> list[str]:
+        complaints = []
+        unusable = Counter(letter["reason"] for letter in letters.values() if letter["stage"] == "resolve")
+        if unusable != self._stream.broken:
+            complaints.append(
+                f"dead letters of resolve {dict(unusable)}, should be {dict(self._stream.broken)}"
+            )
+        delivered = [letter for letter in letters.values() if letter["stage"] == "deliver"]
+        others = sorted({letter["profile"] for letter in delivered} - set(POISONED))
+        if others:
+            complaints.append(f"rows of {others[:5]} were refused, which nothing is wrong with")
+        refused = {(letter["audience"], letter["profile"]) for letter in delivered}
+        for name, people in expected.items():
+            key = name.lower().replace(" ", "_")
+            silent = [user for user in people & set(POISONED) if (key, user) not in refused]
+            if silent:
+                complaints.append(f"{silent} are missing in {name} without a dead letter")
+        if any(letter["stage"] == "evaluate" for letter in letters.values()):
+            complaints.append("evaluate has dead letters")
+        if self._peak > MAX_WORKER_BYTES:
+            complaints.append(f"a worker had {self._peak:,} bytes")
+        return complaints
+
+    def _keep_logs(self) -> None:
+        folder = Path("build", "chaos")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for log in Path(self._installation.folder.name).glob("*.log"):
+            shutil.copy(log, folder)
+        say(f"the workers' logs are in {folder}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    seconds = float(os.environ.get("CHAOS_SECONDS", "600"))
+    parser.add_argument("--seconds", type=float, default=seconds)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    arguments = parser.parse_args()
+    say(f"chaos for {arguments.seconds:.0f} s, seed {arguments.seed}")
+    with EmbeddedKafka(report=say) as kafka:
+        return 0 if Chaos(arguments.seconds, arguments.seed, kafka).run() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

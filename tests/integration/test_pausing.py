@@ -1,0 +1,246 @@
+"""Paused audiences and the safety brake: what Facebook has of them, while workers die and come back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.integration.installation import HERE, Installation, WorkerProcess, wait_until
+
+Make = Callable[..., Installation]
+
+AUDIENCES = """
+audiences:
+  - {name: Active, when: {trait: active, equals: true}}
+  - {name: Others, when: {trait: other, equals: true}}
+"""
+MONTH = "audiences: [{name: Recent, when: {event: Order Completed, within: 30d}}]"
+DAY = MONTH.replace("30d", "1d")
+
+
+@pytest.fixture
+def make(bootstrap_servers: str) -> Iterator[Make]:
+    made: list[Installation] = []
+
+    def installation(audiences: str, **settings: str) -> Installation:
+        prefix = f"test-{uuid.uuid4().hex[:12]}."
+        made.append(Installation(bootstrap_servers, prefix, audiences, settings=settings))
+        return made[-1]
+
+    yield installation
+    for each in made:
+        each.close()
+
+
+def destination(worker: WorkerProcess, key: str) -> dict[str, Any]:
+    stats = worker.stats()
+    found = (stats or {}).get("audiences", {}).get(key, {}).get("destinations") or [{"state": None}]
+    return dict(found[0])
+
+
+def wait_for(worker: WorkerProcess, condition: Callable[[], bool]) -> None:
+    def holds() -> bool:
+        assert worker.process.poll() is None, worker.said
+        return condition()
+
+    wait_until(holds, lambda: f"{worker.said}\n{json.dumps(worker.stats())}")
+
+
+def wait_until_paused(worker: WorkerProcess, key: str) -> dict[str, Any]:
+    wait_for(worker, lambda: destination(worker, key)["state"] == "paused")
+    return destination(worker, key)
+
+
+def wait_for_lags(worker: WorkerProcess) -> None:
+    """Everything has been read and evaluated, and offered to destinations."""
+
+    def read() -> bool:
+        stages = (worker.stats() or {"stages": {}})["stages"]
+        return bool(stages) and all(stages[name]["lag"] == 0 for name in ("resolve", "evaluate", "batch"))
+
+    quiet = 0
+
+    def at_rest() -> bool:
+        nonlocal quiet
+        quiet = quiet + 1 if read() else 0
+        return quiet >= 15
+
+    wait_for(worker, at_rest)
+
+
+def identify(trait: str, value: bool, users: set[str]) -> list[dict[str, Any]]:
+    return [{"type": "identify", "userId": user, "traits": {trait: value}} for user in sorted(users)]
+
+
+def orders(users: set[str], at: datetime) -> list[dict[str, Any]]:
+    instant = at.isoformat().replace("+00:00", "Z")
+    return [
+        {"type": "track", "event": "Order Completed", "userId": user, "timestamp": instant}
+        for user in sorted(users)
+    ]
+
+
+def users(first: int, end: int) -> set[str]:
+    return {f"user_{number}" for number in range(first, end)}
+
+
+def listed(installation: Installation, key: str) -> dict[str, Any]:
+    shown = json.loads(installation.command("audiences", "list", "--json").stdout)
+    [audience] = [each for each in shown["audiences"] if each["key"] == key]
+    return dict(audience["delivery"][key])
+
+
+def test_what_changes_while_an_audience_is_paused_arrives_when_it_is_resumed(make: Make) -> None:
+    installation = make(AUDIENCES)
+    worker = installation.start_worker(instance="slot")
+    installation.wait_until_idle(worker)
+    installation.produce(identify("active", True, users(0, 300)) + identify("other", True, users(0, 50)))
+    wait_for(worker, lambda: installation.facebook_members().get("Active") == users(0, 300))
+    paused = installation.command("audiences", "pause", "active", "--reason", "campaign over")
+    assert (paused.returncode, paused.stdout) == (0, "paused active [active]\n"), paused.stderr
+    assert wait_until_paused(worker, "active")["reason"] == "campaign over"
+
+    installation.produce(identify("active", False, users(0, 200)) + identify("active", True, users(300, 900)))
+    wait_for_lags(worker)
+    worker.process.kill()
+    worker.ended()
+    worker = installation.start_worker(instance="slot")
+    wait_until_paused(worker, "active")
+    installation.produce(identify("active", True, users(0, 20)) + identify("other", True, users(50, 80)))
+    wait_for(worker, lambda: installation.facebook_members()["Others"] == users(0, 80))
+    wait_for_lags(worker)
+    assert installation.facebook_members()["Active"] == users(0, 300)
+    assert destination(worker, "active")["pending"] == 0, "what is paused is kept in Kafka, not in memory"
+    assert listed(installation, "active") == {"state": "paused", "reason": "campaign over"}
+    shown = installation.command("audiences", "show", "active").stdout
+    assert "delivered to: active, paused: campaign over" in shown
+
+    resumed = installation.command("audiences", "resume", "active", "--json")
+    assert json.loads(resumed.stdout) == {
+        "target": "active",
+        "state": "resumed",
+        "destinations": ["active"],
+    }
+    expected = users(0, 20) | users(200, 900)
+    wait_for(worker, lambda: installation.facebook_members()["Active"] == expected)
+    installation.wait_until_idle(worker)
+    installation.produce(identify("active", False, users(0, 20)))
+    wait_for(worker, lambda: installation.facebook_members()["Active"] == users(200, 900))
+
+
+def remove_at_facebook(installation: Installation, name: str, gone: set[str]) -> None:
+    """By somebody else."""
+    [identifier] = [each["id"] for each in installation.sandbox_get("audiences") if each["name"] == name]
+    payload = {"schema": ["EXTERN_ID"], "data": [[user] for user in sorted(gone)]}
+    request = urllib.request.Request(
+        f"{installation.graph_url}/v25.0/{identifier}/users",
+        data=json.dumps({"payload": payload}).encode(),
+        headers={"Authorization": "Bearer token", "Content-Type": "application/json"},
+        method="DELETE",
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_a_resync_repairs_what_facebook_has_while_changes_come_in(make: Make) -> None:
+    installation = make(AUDIENCES, AUDIENCE_SYNC_BATCH_ROWS="50")
+    worker = installation.start_worker(instance="slot")
+    installation.wait_until_idle(worker)
+    installation.produce(identify("active", True, users(0, 400)))
+    wait_for(worker, lambda: installation.facebook_members().get("Active") == users(0, 400))
+    installation.produce(identify("active", False, users(0, 30)))
+    wait_for(worker, lambda: installation.facebook_members()["Active"] == users(30, 400))
+    remove_at_facebook(installation, "Active", users(100, 300))
+    assert installation.facebook_members()["Active"] == users(30, 100) | users(300, 400)
+    asked = installation.command("audiences", "resync", "active")
+    assert (asked.returncode, asked.stdout) == (0, "resync active [active]\n"), asked.stderr
+    installation.produce(
+        identify("active", True, users(400, 500)) + identify("active", False, users(390, 400))
+    )
+    worker.process.kill()
+    worker.ended()
+    worker = installation.start_worker(instance="slot")
+    expected = users(30, 390) | users(400, 500)
+    wait_for(worker, lambda: installation.facebook_members()["Active"] == expected)
+    installation.wait_until_idle(worker)
+    assert installation.facebook_members()["Active"] == expected
+
+
+def test_a_bad_edit_is_stopped_until_somebody_accepts_it(make: Make) -> None:
+    installation = make(MONTH)
+    worker = installation.start_worker(instance="slot")
+    installation.wait_until_idle(worker)
+    everybody = users(0, 2_000)
+    installation.produce(orders(everybody, datetime.now(UTC) - timedelta(days=2)))
+    wait_for(worker, lambda: installation.facebook_members()["Recent"] == everybody)
+    applied = installation.apply(DAY)
+    assert applied.returncode == 0, applied.stderr
+    reason = wait_until_paused(worker, "recent")["reason"]
+    assert reason.startswith("safety brake at ")
+    assert "audience-sync audiences resume recent --accept-shrink" in reason
+    wait_for_lags(worker)
+    wait_for(worker, lambda: "2,000 of 2,000 members" in destination(worker, "recent")["reason"])
+    left = installation.facebook_members()["Recent"]
+    assert len(left) >= 1_000, "more than the brake allows was removed"
+
+    worker.process.kill()
+    worker.ended()
+    worker = installation.start_worker(instance="slot")
+    wait_until_paused(worker, "recent")
+    plain = installation.command("audiences", "resume", "recent")
+    assert plain.returncode == 2
+    assert "--accept-shrink" in plain.stderr
+    wait_for_lags(worker)
+    assert installation.facebook_members()["Recent"] == left
+    accepted = installation.command("audiences", "resume", "recent", "--accept-shrink")
+    assert accepted.returncode == 0, accepted.stderr
+    wait_for(worker, lambda: installation.facebook_members()["Recent"] == set())
+    installation.wait_until_idle(worker)
+
+
+def test_a_wall_that_jumps_is_stopped_and_time_that_passes_is_not(make: Make) -> None:
+    audiences = f"{MONTH[:-1]}, {{name: Brief, when: {{event: Order Completed, within: 8s}}}}]"
+    installation = make(audiences, AUDIENCE_SYNC_BRAKE_MEMBERS="30")
+    worker = installation.start_worker()
+    worker.process.kill()
+    worker.ended()
+    with worker.log.open("wb") as stderr:
+        environment = installation.environment(worker.port, None)
+        command = [sys.executable, str(HERE / "jumping_worker.py")]
+        worker.process = subprocess.Popen(command, cwd=HERE.parent.parent, env=environment, stderr=stderr)
+    wait_for(worker, worker.ready)
+    everybody = users(0, 500)
+    installation.produce(orders(everybody, datetime.now(UTC)))
+    wait_for(worker, lambda: installation.facebook_members().get("Recent") == everybody)
+    # All of them leave at once, as was meant from the beginning.
+    wait_for(worker, lambda: (worker.stats() or {})["audiences"]["brief"]["exited"] == len(everybody))
+    installation.wait_until_idle(worker)
+    assert installation.facebook_members()["Brief"] == set()
+
+    worker.process.send_signal(signal.SIGUSR1)
+    assert wait_until_paused(worker, "recent")["reason"].startswith("safety brake")
+    wait_for(worker, lambda: "500 of 500 members" in destination(worker, "recent")["reason"])
+    assert len(installation.facebook_members()["Recent"]) >= 400
+    accepted = installation.command("audiences", "resume", "recent", "--accept-shrink")
+    assert accepted.returncode == 0, accepted.stderr
+    wait_for(worker, lambda: installation.facebook_members()["Recent"] == set())
+
+
+def test_what_cannot_be_paused_is_named(make: Make) -> None:
+    installation = make(AUDIENCES)
+    worker = installation.start_worker()
+    wait_for(worker, worker.ready)
+    for command in ("pause", "resume"):
+        refused = installation.command("audiences", command, "nobody")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "nobody" in refused.stderr
+    assert installation.command("audiences", "resume", "active").returncode == 0
