@@ -100,7 +100,6 @@ MISSING_COMMANDS = {
     "forget": "Nobody can be forgotten",
 }
 REFUSED_PARTS = {
-    ("audience", "entity"): "account audiences",
     ("facebook", "external_id"): "hashed external ids",
     ("fields", "app_id"): "app-scoped and page-scoped ids",
 }
