@@ -7,6 +7,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-ver
 # Suites that decide whether a change is good; chaos and bench take minutes and are run on their own.
 SUITES := $(wildcard tests/unit tests/contract tests/integration tests/acceptance)
 
+# Most tests wait for other processes most of the time.
+TEST_PROCESSES := 2
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-dev demo test bench chaos constraints clean
@@ -62,7 +65,7 @@ test: setup-dev
 	@echo "== layers"
 	@$(BIN)/lint-imports
 	@echo "== tests: $(SUITES)"
-	@$(BIN)/pytest $(SUITES)
+	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(SUITES)
 
 bench: setup
 	@$(BIN)/python -m tests.bench
