@@ -7,15 +7,19 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-ver
 # Suites that decide whether a change is good; chaos and bench take minutes and are run on their own.
 SUITES := $(wildcard tests/unit tests/contract tests/integration tests/acceptance)
 
+# Most tests wait for other processes most of the time.
+TEST_PROCESSES := 2
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev demo test bench constraints clean
+.PHONY: help setup setup-dev demo test bench chaos constraints clean
 
 help:
 	@echo "make setup        build .venv with what the application needs"
 	@echo "make demo         replay real purchases through a whole local system and check the result"
 	@echo "make test         format, lint, types, layers, and all tests but chaos and bench"
 	@echo "make bench        measure throughput, latency, recovery, audiences, exits and memory"
+	@echo "make chaos        break everything while calls come in, for CHAOS_SECONDS (600), and check the result"
 	@echo "make constraints  write the newest allowed versions of all dependencies to constraints.txt"
 	@echo "make clean        remove .venv and all caches of this folder"
 
@@ -61,10 +65,13 @@ test: setup-dev
 	@echo "== layers"
 	@$(BIN)/lint-imports
 	@echo "== tests: $(SUITES)"
-	@$(BIN)/pytest $(SUITES)
+	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(SUITES)
 
 bench: setup
 	@$(BIN)/python -m tests.bench
+
+chaos: setup-dev
+	@$(BIN)/python -m tests.chaos
 
 constraints: $(VENV)/bin/python
 	@echo "resolving the newest allowed versions in an environment of its own (takes a minute)"

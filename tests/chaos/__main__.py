@@ -120,7 +120,7 @@ class Chaos:
             producing.finish()
             say("no more calls; waiting until the workers rest")
             self._rest()
-            return self._judge()
+            return self._judge() and self._replay()
         except BaseException:
             self._keep_logs()
             raise
@@ -203,6 +203,28 @@ class Chaos:
         if not good:
             self._keep_logs()
         return good
+
+    def _replay(self) -> bool:
+        """With the cause removed, what was refused is sent again: nothing is missing any more."""
+        say("the rows of the poisoned are accepted now; replaying their dead letters")
+        self._installation.clear_faults()
+        done = self._installation.command("dead-letters", "replay", "--stage", "deliver")
+        if done.returncode:
+            say(f"WRONG: the replay ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
+            return False
+        self._rest()
+        nemesis = self._nemesis
+        expected = members(self._stream.calls, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
+        found = self._installation.facebook_members()
+        differing = [name for name, people in expected.items() if found.get(name, set()) != people]
+        letters = {letter["id"]: letter for letter in self._installation.dead_letters()}
+        waiting = [
+            letter for letter in letters.values() if letter["stage"] == "deliver" and not letter["resolved"]
+        ]
+        say(
+            f"after the replay: audiences that differ {len(differing)}, letters of delivery that wait {len(waiting)}"
+        )
+        return not differing and not waiting
 
     def _complaints(self, expected: dict[str, set[str]], letters: dict[str, dict[str, Any]]) -> list[str]:
         complaints = []

@@ -39,6 +39,8 @@ class Person:
     calls: list[Call] = field(default_factory=list)
     remembered: dict[str, int] = field(default_factory=dict)
     audiences: set[str] = field(default_factory=set)
+    # Kinds of all that its calls have named, also of what was not linked for lack of room: a value that is sent.
+    kinds: set[str] = field(default_factory=set)
     # The audiences that it, or anybody who has become part of it, was in before the instant.
     before: set[str] = field(default_factory=set)
 
@@ -54,7 +56,7 @@ class Person:
 
     @property
     def identified(self) -> bool:
-        return any(kind != "anon" for kind, _ in self.since)
+        return bool(self.kinds - {"anon"})
 
 
 def too_many(identifiers: set[Identifier]) -> bool:
@@ -82,6 +84,7 @@ class IdentityOracle:
     def apply(self, named: NamedCall) -> None:
         self.move_clock(named.call.received)
         person = self._resolve(named.in_order)
+        person.kinds |= {kind for kind, _ in named.names}
         call = named.call
         self._instants.add(call.timestamp)
         for value in (*call.properties.values(), *call.traits.values()):
@@ -120,6 +123,7 @@ class IdentityOracle:
         for name, since in other.since.items():
             person.since[name] = min(since, person.since.get(name, since))
         person.calls += other.calls
+        person.kinds |= other.kinds
         person.audiences |= other.audiences
         person.before |= other.before
         for message, at in other.remembered.items():

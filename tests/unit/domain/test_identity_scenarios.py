@@ -308,6 +308,12 @@ def test_a_device_that_belongs_to_somebody_brings_its_new_anonymous_id_along() -
     assert transitions(plan, *lines) == [(1, "u1", True)]
 
 
+def test_an_advertising_id_that_finds_no_room_is_sent_all_the_same_and_makes_its_profile_count() -> None:
+    madid = "38400000-8cf0-11bd-b23e-10b96e40000d"
+    calls = [page(day, anon=f"a{day}", madid=madid) for day in range(7)]
+    assert transitions(plan_of(NEVER), *calls) == [(0, "a0", True), (5, "a5", True), (6, "a6", True)]
+
+
 def test_alias_links_nothing() -> None:
     plan = plan_of(ORDERED)
     alias = line(1, "alias", user="u1", anon="a1", previousId="a1")

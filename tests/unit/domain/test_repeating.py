@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.domain.compact import audience_id
 from app.domain.counters import Counters
 from app.domain.partition import AudiencePartition
 from app.domain.state import decode_state
@@ -77,7 +78,8 @@ def test_nobody_enters_or_leaves_by_it_and_what_follows_goes_on_from_it() -> Non
     world.repeat("ann", 1, 1)
     outcome = world.partition.drain()
     (kept,) = [decode_state(value) for key, value in outcome.states if key == b"ann"]
-    assert (kept.memberships["audience_0"].member, kept.memberships["audience_0"].sequence) == (True, 2)
+    known = kept.memberships[audience_id("audience_0")]
+    assert (known.member, known.sequence) == (True, 2)
     assert world.partition.members("audience_0") == 1
     assert (
         world.counters.audiences["audience_0"].entered,
