@@ -192,7 +192,10 @@ def worker(installation: Installation) -> WorkerProcess:
     assert found_in(installation, CANARIES, started) == []
     installation.clear_faults()
     refused = {"error": {"message": "(#100) Invalid parameter", "code": 100, "type": "OAuthException"}}
-    installation.fault({"status": 400, "body": refused}, path="/users$", times=2)
+    # One person among those who are sent together: their row is found by halving.
+    installation.fault(
+        {"status": 400, "body": refused}, path="/users$", row={"EXTERN_ID": f"{USER}-gender"}, times=None
+    )
     installation.wait_until_idle(started)
     return started
 
@@ -225,7 +228,7 @@ def test_the_search_would_find_it(installation: Installation, worker: WorkerProc
         "invalid_field",
         "invalid_timestamp",
         "invalid_audience_membership",
-        "rejected_request",
+        "rejected_row",
     }
 
 

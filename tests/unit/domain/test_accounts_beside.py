@@ -15,8 +15,10 @@ from app.domain.compact import audience_id
 from app.domain.counters import Counters
 from app.domain.engage_calls import EngageCalls
 from app.domain.mailbox import Place
+from app.domain.merging import fold_profile
 from app.domain.partition import AudiencePartition, Outcome
 from app.domain.resolution import ResolveOptions, Resolver
+from app.domain.state import ProfileState
 from schemas.dead_letter import Reason
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import (
@@ -325,15 +327,27 @@ def test_what_accounts_ask_of_their_users_is_told_from_memberships_of_what_is_no
 
 
 def test_who_leaves_in_a_merge_takes_no_answer_to_accounts_along() -> None:
-    """Nobody is told of those: the one who goes on gives their own."""
-    worker = Worker(plan_of({**ANY, "include_anonymous": True}))
+    """The one who goes on gives their own, and the one who ends says nothing behind their end."""
+    plan = plan_of({**ANY, "include_anonymous": True})
+    worker = Worker(plan)
     worker.feed(joins(0, anon="a1"), logs_in(1, anon="a1"))
-    deltas = worker.feed(joins(2, user="u1", anon="a1"))
-    assert changes(deltas) == [("anonymous_id:a1", "exited", 2), ("u1", "entered", 1)]
-    state = worker.partition.find("u1")
-    assert state is not None
-    assert state.identity is not None
-    assert state.identity.inherited == []
+    ending, successor = worker.partition.copy_of("anonymous_id:a1"), ProfileState()
+    assert ending is not None
+    fold_profile(successor, ending, plan, START + 2 * DAY)
+    assert successor.identity is not None
+    assert successor.identity.inherited == [audience_id(DESTINATION)]
+    worker = Worker(plan)
+    deltas = worker.feed(joins(0, anon="a1"), logs_in(1, anon="a1"), joins(2, user="u1", anon="a1"))
+    assert changes(deltas) == [
+        ("group_id:g1", "entered", 1),
+        ("anonymous_id:a1", "entered", 1),
+        ("anonymous_id:a1", "exited", 2),
+        ("u1", "entered", 1),
+    ]
+    account = worker.partition.find("group_id:g1")
+    assert account is not None
+    assert account.ties is not None
+    assert (list(account.ties.users), account.ties.ended, account.ties.replaced) == (["u1"], [], [])
 
 
 # --- callers ---
