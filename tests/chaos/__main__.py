@@ -29,7 +29,7 @@ from app.adapters.kafka_embedded import EmbeddedKafka
 from tests.chaos.faults import POISON
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.stream import POISONED, Stream
-from tests.chaos.truth import definitions, members
+from tests.chaos.truth import definitions, key_of, members
 from tests.integration.installation import Installation
 
 CALLS_PER_SECOND = 80
@@ -81,12 +81,18 @@ class Chaos:
             kafka.bootstrap_servers,
             f"chaos-{uuid.uuid4().hex[:8]}.",
             definitions(3, hats=True),
-            settings={"AUDIENCE_SYNC_FACEBOOK_PROBE_SECONDS": "2"},
+            settings={
+                "AUDIENCE_SYNC_FACEBOOK_PROBE_SECONDS": "2",
+                # Edits take out many at once here.
+                "AUDIENCE_SYNC_BRAKE_MEMBERS": "1000000",
+            },
         )
         self._nemesis = Nemesis(seed, self._installation, kafka, say)
         self._nemesis.on_sandbox_restart = self._poison  # type: ignore[method-assign]
         edges_end = time.time_ns() // 1_000_000 + int(seconds * (1 - QUIET_SHARE) * 1_000)
-        self._stream = Stream(seed, edges_end)
+        # A few calls of each person, so that one more or less makes a difference.
+        users = max(300, int(seconds * CALLS_PER_SECOND / 4))
+        self._stream = Stream(seed, edges_end, users)
         self._peak = 0
 
     def _poison(self) -> None:
@@ -239,7 +245,7 @@ class Chaos:
             complaints.append(f"rows of {others[:5]} were refused, which nothing is wrong with")
         refused = {(letter["audience"], letter["profile"]) for letter in delivered}
         for name, people in expected.items():
-            key = name.lower().replace(" ", "_")
+            key = key_of(name)
             silent = [user for user in people & set(POISONED) if (key, user) not in refused]
             if silent:
                 complaints.append(f"{silent} are missing in {name} without a dead letter")
