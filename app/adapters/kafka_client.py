@@ -121,8 +121,9 @@ def require_usable(bootstrap_servers: Brokers) -> None:
     """Raises InvalidInputError for options that librdkafka does not know, and for certificates that either client
     cannot read.
     """
-    _admin(bootstrap_servers, error_cb=_ignore_error)
+    # First, as it names the setting.
     faust_settings(as_connection(bootstrap_servers))
+    _admin(bootstrap_servers, error_cb=_ignore_error)
 
 
 def _admin(brokers: Brokers, error_cb: Callable[[KafkaError], None]) -> AdminClient:

@@ -28,9 +28,10 @@ from app.adapters.kafka_client import DurableProducer
 from app.adapters.kafka_embedded import EmbeddedKafka
 from tests.chaos.faults import POISON
 from tests.chaos.nemesis import Nemesis
-from tests.chaos.stream import POISONED, Stream
-from tests.chaos.truth import definitions, members
+from tests.chaos.stream import POISONED, Call, Stream, written
+from tests.chaos.truth import definitions, key_of, members
 from tests.integration.installation import Installation
+from tests.integration.topic_records import read_records
 
 CALLS_PER_SECOND = 80
 # The last part of a run, in which no window ends for anybody and nothing new goes wrong.
@@ -81,12 +82,19 @@ class Chaos:
             kafka.bootstrap_servers,
             f"chaos-{uuid.uuid4().hex[:8]}.",
             definitions(3, hats=True),
-            settings={"AUDIENCE_SYNC_FACEBOOK_PROBE_SECONDS": "2"},
+            settings={
+                "AUDIENCE_SYNC_FACEBOOK_PROBE_SECONDS": "2",
+                # Edits take out many at once here.
+                "AUDIENCE_SYNC_BRAKE_MEMBERS": "1000000",
+            },
         )
         self._nemesis = Nemesis(seed, self._installation, kafka, say)
         self._nemesis.on_sandbox_restart = self._poison  # type: ignore[method-assign]
         edges_end = time.time_ns() // 1_000_000 + int(seconds * (1 - QUIET_SHARE) * 1_000)
-        self._stream = Stream(seed, edges_end)
+        # A few calls of each person, so that one more or less makes a difference.
+        users = max(300, int(seconds * CALLS_PER_SECOND / 4))
+        self._stream = Stream(seed, edges_end, users)
+        self._calls: list[Call] = []
         self._peak = 0
 
     def _poison(self) -> None:
@@ -120,6 +128,7 @@ class Chaos:
             producing.finish()
             say("no more calls; waiting until the workers rest")
             self._rest()
+            self._calls = self._written()
             return self._judge() and self._replay()
         except BaseException:
             self._keep_logs()
@@ -164,11 +173,21 @@ class Chaos:
         stats = worker.stats()
         return bool(worker.idle() and stats is not None and not stats.get("backfill"))
 
+    def _written(self) -> list[Call]:
+        installation = self._installation
+        topic = installation.catalog.source_topic
+        records = read_records(
+            installation.bootstrap_servers, topic, installation.source_partitions, "read_committed"
+        )
+        calls = written(self._stream.calls, (record.value() or b"" for record in records))
+        say(f"calls in the source topic {len(calls):,}, of {len(self._stream.calls):,} that were made")
+        return calls
+
     # -- the judgement -----------------------------------------------------------------------------------------
 
     def _judge(self) -> bool:
         nemesis, stream = self._nemesis, self._stream
-        expected = members(stream.calls, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
+        expected = members(self._calls, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
         found = self._installation.facebook_members()
         letters: dict[str, dict[str, Any]] = {
             letter["id"]: letter for letter in self._installation.dead_letters()
@@ -214,7 +233,7 @@ class Chaos:
             return False
         self._rest()
         nemesis = self._nemesis
-        expected = members(self._stream.calls, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
+        expected = members(self._calls, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
         found = self._installation.facebook_members()
         differing = [name for name, people in expected.items() if found.get(name, set()) != people]
         letters = {letter["id"]: letter for letter in self._installation.dead_letters()}
@@ -239,7 +258,7 @@ class Chaos:
             complaints.append(f"rows of {others[:5]} were refused, which nothing is wrong with")
         refused = {(letter["audience"], letter["profile"]) for letter in delivered}
         for name, people in expected.items():
-            key = name.lower().replace(" ", "_")
+            key = key_of(name)
             silent = [user for user in people & set(POISONED) if (key, user) not in refused]
             if silent:
                 complaints.append(f"{silent} are missing in {name} without a dead letter")

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.chaos.faults import draw_fault
-from tests.chaos.truth import definitions
+from tests.chaos.truth import ALWAYS, definitions, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,7 @@ class Nemesis:
         self._say = say
         self._workers: dict[str, WorkerProcess] = {}
         self._frozen: dict[str, float] = {}
+        self._paused: set[str] = set()
         self.done: Counter[str] = Counter()
         self.own_exits: list[str] = []
         self.loyal, self.hats = 3, True
@@ -81,6 +82,8 @@ class Nemesis:
                 ("sandbox restarted", self._restart_sandbox),
                 *[("Graph API", self._fault)] * 6,
                 ("definitions edited", self._edit),
+                ("audience paused", self._pause),
+                ("audiences resumed", self._resume),
             ]
         )
         self._say(f"nemesis: {name}")
@@ -143,10 +146,25 @@ class Nemesis:
             )
             assert done.returncode == 3, "only an unreachable broker excuses a refusal"
 
+    def _pause(self) -> None:
+        key = key_of(self._chance.choice(ALWAYS))
+        self._command("audiences", "pause", key)
+        self._paused.add(key)
+
+    def _resume(self) -> None:
+        for key in sorted(self._paused):
+            self._command("audiences", "resume", key, "--accept-shrink")
+        self._paused.clear()
+
+    def _command(self, *arguments: str) -> None:
+        done = self._installation.command(*arguments)
+        assert done.returncode == 0, done.stderr
+
     def calm(self) -> None:
         """Everybody is awake and runs, and the Graph API does what it should."""
         for slot in list(self._frozen):
             self._wake(slot)
         self.tend()
+        self._resume()
         self._installation.clear_faults()
         self.on_sandbox_restart()

@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 DAY_MS = 24 * 3_600_000
-USERS = 240
 POISONED = ("user_3", "user_77", "user_150")
 COUNTRIES = ("DE", "FR", "US")
 CATEGORIES = ("hats", "shoes", "coats")
@@ -34,6 +33,8 @@ class Call:
     timestamp: int
     user: str | None
     anonymous: str | None
+    # Whether the call says its message id: where it does not, only its place tells a redelivery.
+    tells_id: bool
     event: str = ""
     properties: dict[str, Any] = field(default_factory=dict)
     traits: dict[str, Any] = field(default_factory=dict)
@@ -50,15 +51,14 @@ class Produced:
 class Stream:
     """`edges_end` is the instant behind which nobody leaves a window any more, epoch milliseconds."""
 
-    def __init__(self, seed: int, edges_end: int) -> None:
+    def __init__(self, seed: int, edges_end: int, users: int) -> None:
         self._chance = random.Random(seed)
+        self._users = users
         self._edges_end = edges_end
         self._number = 0
         self.calls: list[Call] = []
         self.repeated = 0
         self.broken: Counter[str] = Counter()
-        # People who have logged in on the device that they have browsed with before.
-        self._known: set[str] = set()
 
     def next(self, now: int) -> Iterator[Produced]:
         """The records of one call, made at `now`: mostly one."""
@@ -70,24 +70,23 @@ class Stream:
         call = self._call(now)
         self.calls.append(call)
         yield self._record(call, now)
-        if chance.random() < 0.05:
+        if call.tells_id and chance.random() < 0.05:
             self.repeated += 1
             yield self._record(call, now)
 
     def _call(self, now: int) -> Call:
         chance = self._chance
         self._number += 1
-        user = f"user_{chance.randrange(USERS)}"
+        user = f"user_{chance.randrange(self._users)}"
         device = f"device-{user}-{chance.randrange(2)}"
         timestamp = self._timestamp(now)
         message = f"m{self._number}"
         if chance.random() < 0.12:
-            self._known.add(user)
             traits: dict[str, Any] = {"country": chance.choice(COUNTRIES)}
             if chance.random() < 0.5:
                 traits["email"] = f"{user}@example.com"
             anonymous = device if chance.random() < 0.8 else None
-            return Call("identify", message, timestamp, user, anonymous, traits=traits)
+            return Call("identify", message, timestamp, user, anonymous, tells_id=True, traits=traits)
         event = chance.choice(("Order Completed", "Product Viewed", "Product Viewed"))
         properties: dict[str, Any] = {
             "revenue": chance.randrange(400) / 4,
@@ -100,6 +99,7 @@ class Stream:
             timestamp,
             None if anonymous_only else user,
             device if anonymous_only or chance.random() < 0.3 else None,
+            chance.random() < 0.6,
             event,
             properties,
         )
@@ -117,10 +117,13 @@ class Stream:
     def _record(self, call: Call, now: int) -> Produced:
         body: dict[str, Any] = {
             "type": call.kind,
-            "messageId": call.message_id,
+            # Of no meaning to anybody but `written`.
+            "number": call.message_id,
             "timestamp": text(call.timestamp),
             "receivedAt": text(now),
         }
+        if call.tells_id:
+            body["messageId"] = call.message_id
         if call.user is not None:
             body["userId"] = call.user
         if call.anonymous is not None:
@@ -148,6 +151,23 @@ class Stream:
         reason, value = self._chance.choice(kinds)
         self.broken[reason] += 1
         return Produced(f"broken-{self._chance.randrange(100)}".encode(), value)
+
+
+def written(calls: Iterable[Call], values: Iterable[bytes]) -> list[Call]:
+    """The calls as the source topic has them: one without a message id that a producer wrote twice is two."""
+    times: Counter[str] = Counter()
+    for value in values:
+        try:
+            body = json.loads(value)
+        except ValueError:
+            continue
+        if isinstance(body, dict):
+            times[str(body.get("number"))] += 1
+    return [
+        replace(call, message_id=f"{call.message_id}.{again}") if again else call
+        for call in calls
+        for again in range(min(1, times[call.message_id]) if call.tells_id else times[call.message_id])
+    ]
 
 
 def text(instant: int) -> str:

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from tests.chaos.stream import Call
 
 # Names of the audiences, as Facebook has them.
-BOUGHT, SPENT, LOYAL, BROWSERS, GERMANS, HATS = (
+BOUGHT, TWICE, SPENT, LOYAL, BROWSERS, GERMANS, HATS = NAMES = (
     "Bought lately",
+    "Bought twice",
     "Spent a lot",
     "Loyal",
     "Browsers",
     "Germans",
     "Hat lovers",
 )
+# Those that no edit takes away.
+ALWAYS = NAMES[:-1]
+
+
+def key_of(name: str) -> str:
+    return name.lower().replace(" ", "_")
 
 
 def definitions(loyal: int, *, hats: bool) -> str:
@@ -30,7 +37,8 @@ def definitions(loyal: int, *, hats: bool) -> str:
     text = f"""\
 audiences:
   - {{name: {BOUGHT}, when: {{event: Order Completed, within: 30d}}}}
-  - {{name: {SPENT}, when: {{event: Order Completed, within: 90d, sum: {{property: revenue, at_least: 150}}}}}}
+  - {{name: {TWICE}, when: {{event: Order Completed, count: {{exactly: 2}}}}}}
+  - {{name: {SPENT}, when: {{event: Order Completed, within: 90d, sum: {{property: revenue, at_least: 100}}}}}}
   - {{name: {LOYAL}, when: {{event: Order Completed, count: {{at_least: {loyal}}}}}}}
   - name: {BROWSERS}
     when:
@@ -50,7 +58,7 @@ audiences:
 def members(calls: Iterable[Call], now: int, loyal: int, *, hats: bool) -> dict[str, set[str]]:
     """User ids per audience at `now`, epoch milliseconds, by the definitions of the same arguments."""
     people = _people(calls)
-    found: dict[str, set[str]] = {name: set() for name in (BOUGHT, SPENT, LOYAL, BROWSERS, GERMANS, HATS)}
+    found: dict[str, set[str]] = {name: set() for name in NAMES}
     for user, own in people.items():
         orders = [call for call in own if call.event == "Order Completed"]
         views = [call for call in own if call.event == "Product Viewed"]
@@ -64,7 +72,8 @@ def members(calls: Iterable[Call], now: int, loyal: int, *, hats: bool) -> dict[
         )
         holds = {
             BOUGHT: bool(lately),
-            SPENT: spent >= 150,
+            TWICE: len(orders) == 2,
+            SPENT: spent >= 100,
             LOYAL: len(orders) >= loyal,
             BROWSERS: not orders and sum(now - 30 * DAY_MS < call.timestamp for call in views) >= 2,
             GERMANS: country == "DE",

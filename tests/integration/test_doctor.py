@@ -109,14 +109,14 @@ def test_topics_that_do_not_exist(examine: Doctor) -> None:
     status, checks = examine(AUDIENCE_SYNC_TOPIC_PREFIX=f"test-{uuid.uuid4().hex[:12]}.")
     assert status == 1
     missing = failed(checks)
-    assert len(missing) == 6
+    assert len(missing) == 7
     assert all("`audience-sync topics` creates it" in check["fix"] for check in missing.values())
 
 
 def test_topics_that_are_laid_out_otherwise(examine: Doctor, installation: Installation) -> None:
     _, checks = examine(AUDIENCE_SYNC_PARTITIONS="8")
     assert f"topic {installation.catalog.control.name}" not in failed(checks)
-    assert len(failed(checks)) == 5
+    assert len(failed(checks)) == 6
     memberships = installation.catalog.memberships.name
     assert failed(checks)[f"topic {memberships}"]["text"] == "4 partitions, and 8 are configured"
     _set_cleanup(installation, memberships, "delete")
