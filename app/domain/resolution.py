@@ -195,7 +195,8 @@ class Resolver:
         if known and call_type != "identify" and context is not None and context.traits is not ABSENT:
             profile = user_profile(call.user_id)
             if profile is not None:
-                hits, group = self._hits_of(call, raw), self._group_of(call)
+                hits = self._hits_of(call, raw)
+                group = None if self._groups is None else self._group_of(call)
                 made = self._finish(call, Named(profile, None), source, hits, None, None)
                 return made if group is None else self._with_account(made, call, profile, group, source)
         beside = self._callers.beside(call)
@@ -206,7 +207,8 @@ class Resolver:
         if call_type == "identify":
             return self._resolve_identify(call, source, beside)
         # What is forwarded counts as known from then on, so nothing may be refused behind it.
-        hits, group = self._hits_of(call, raw), self._group_of(call)
+        hits = self._hits_of(call, raw)
+        group = None if self._groups is None else self._group_of(call)
         if beside is NOTHING:
             named, news = self._callers.named_by_ids(call), None
         else:
@@ -261,10 +263,8 @@ class Resolver:
         return self._finish(call, named, source, [], self._used_traits(traits, None), identifiers)
 
     def _group_of(self, call: SegmentEvent) -> tuple[str, Any] | None:
-        """The account of a group call, and its traits; None where none is asked for."""
-        if self._groups is None or call.type != "group":
-            return None
-        account = account_profile(call.group_id)
+        """The account of a group call, and its traits; None: it is no such call."""
+        account = account_profile(call.group_id) if call.type == "group" else None
         return None if account is None else (account, read_object(call.traits))
 
     def _with_account(
