@@ -12,7 +12,7 @@ Profiles of one person become one by records that they send each other here (see
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import ConfigDict, Field
@@ -82,7 +82,8 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     the highest position per lane can tell a redelivery. `index` counts the records made of one source record.
     """
 
-    version: int
+    # A newer one is refused as it is decoded.
+    version: Annotated[int, msgspec.Meta(le=VERSION)]
     kind: int
     lane: str
     offset: int
@@ -114,7 +115,7 @@ class ProfileEventModel(StoredMessage):
 
     model_config = ConfigDict(strict=True)
 
-    version: int
+    version: int = Field(le=VERSION)
     kind: Literal[0, 1, 2, 3, 4, 5, 6, 7, 8]
     lane: str
     offset: int

@@ -8,7 +8,7 @@ reads nothing further.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -103,7 +103,8 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     `person` is packed until somebody asks for what it holds. `calls`: None while nothing is said in engage.calls.
     """
 
-    version: int = VERSION
+    # A newer one is refused as it is decoded.
+    version: Annotated[int, msgspec.Meta(le=VERSION)] = VERSION
     wake: int = NEVER
     settled: int = 0
     feeds: dict[str, FeedState] = {}
@@ -158,7 +159,7 @@ def forwarder(owner: str) -> ProfileState:
 class ForwarderRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """All that is kept of a profile that has become part of another one, in place of its state."""
 
-    version: int
+    version: Annotated[int, msgspec.Meta(le=VERSION)]
     owner: str
 
 
