@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Without --no-input a registry that asks for a password would wait for ever.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --constraint constraints.txt
 # Suites that decide whether a change is good; chaos and bench take minutes and are run on their own.
-SUITES := $(wildcard tests/unit tests/contract tests/integration tests/acceptance)
+SUITES := $(wildcard tests/unit tests/golden tests/contract tests/integration tests/acceptance)
 
 # Most tests wait for other processes most of the time.
 TEST_PROCESSES := 2

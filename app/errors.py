@@ -6,6 +6,7 @@
     ├── PermanentError       never try again unchanged: the record or request itself is refused
     ├── NeedsPersonError     stop this scope and tell a person: token, permission, terms
     ├── InvalidInputError    what the user wrote cannot be used: settings, definitions, arguments, status 2
+    ├── NewerFormatError     Kafka holds what a newer release wrote: only that one may go on, status 2
     └── FatalError           this process must end and be started again by its supervisor, status 1
 
 A rejected row is data, not an exception: see `app.ports.UsersAnswer`.
@@ -48,6 +49,12 @@ class NeedsPersonError(AudienceSyncError):
 
 class InvalidInputError(AudienceSyncError):
     """Settings, definitions or arguments that cannot be used; the text says where and what was expected."""
+
+    exit_status = 2
+
+
+class NewerFormatError(AudienceSyncError):
+    """Another release has to run here; starting this one again does not help."""
 
     exit_status = 2
 

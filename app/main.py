@@ -41,7 +41,7 @@ from app.domain.plan import Plan
 from app.domain.published import Published, cleared_by, definitions_of, to_publish_at_start
 from app.domain.resolution import Resolver
 from app.domain.reverse_etl import refuse_unread_topics
-from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
+from app.errors import AudienceSyncError, InvalidInputError, NewerFormatError, UnreachableError
 from app.pipeline.auto_create import AutoCreate
 from app.pipeline.backfill import Backfill
 from app.pipeline.deliver import Delivery
@@ -87,7 +87,7 @@ def fail(exc: BaseException) -> None:
         frames = traceback.extract_tb(exc.__traceback__)[-3:]
         place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
         say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
-    os._exit(1)
+    os._exit(NewerFormatError.exit_status if isinstance(exc, NewerFormatError) else 1)
 
 
 class Worker:

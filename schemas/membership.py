@@ -7,10 +7,14 @@ tombstone, so a destination that was away for long still learns of it.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from pydantic import Field
 
 from schemas.base import StoredMessage
+
+VERSION = 1
 
 
 class Change(StrEnum):
@@ -78,7 +82,8 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     at: int
     detected_at: int
     cause: Cause
-    version: int = 1
+    # A newer one is refused as it is decoded.
+    version: Annotated[int, msgspec.Meta(le=VERSION)] = VERSION
     # Left out of nearly all deltas.
     repeats: Repeated | msgspec.UnsetType = msgspec.UNSET
 
@@ -109,5 +114,5 @@ class MembershipDeltaModel(StoredMessage):
     at: int
     detected_at: int
     cause: Cause
-    version: int = 1
+    version: int = Field(default=VERSION, le=VERSION)
     repeats: RepeatedModel | None = None

@@ -13,7 +13,7 @@ profile too, `group_id:ID`; it and its users send each other records (see app.do
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import ConfigDict, Field
@@ -108,7 +108,8 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     the highest position per lane can tell a redelivery. `index` counts the records made of one source record.
     """
 
-    version: int
+    # A newer one is refused as it is decoded.
+    version: Annotated[int, msgspec.Meta(le=VERSION)]
     kind: int
     lane: str
     offset: int
@@ -141,7 +142,7 @@ class ProfileEventModel(StoredMessage):
 
     model_config = ConfigDict(strict=True)
 
-    version: int
+    version: int = Field(le=VERSION)
     kind: Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
     lane: str
     offset: int

@@ -21,6 +21,7 @@ from app.adapters.kafka_connection import Brokers
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import TransactionalWriter
+from app.domain.formats import read_stored
 from app.errors import FatalError, InvalidInputError, UnreachableError
 from app.ports import Record, StoredRecord
 from schemas.dead_letter import DeadLetter
@@ -56,7 +57,7 @@ def newest_letters(
             if value is None:
                 continue
             try:
-                letter = DeadLetter.model_validate_json(value)
+                letter = read_stored(DeadLetter, value)
             except ValidationError:
                 unreadable += 1
                 continue

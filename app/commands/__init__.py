@@ -19,6 +19,7 @@ COMMANDS = {
     "kafka": "run a single-node Apache Kafka in the foreground",
     "normalize": "normalise and hash identifiers, one JSON object per line",
     "produce": "send a file of events to the source topic",
+    "reconcile": "compare members as state, topics and Facebook have them, and say what repairs a difference",
     "sandbox": "run a local stand-in of the Graph API in the foreground",
     "settings": "show the settings in force and where each comes from",
     "simulate": "compute memberships from a file of events, without Kafka",

@@ -32,6 +32,7 @@ from app.domain.fold import (
     settle,
     shed,
 )
+from app.domain.formats import refuse_newer_packed
 from app.domain.forwarders import Forwarders
 from app.domain.identity import Identities, all_aliases
 from app.domain.linking import owner_of
@@ -158,7 +159,9 @@ class AudiencePartition:
     # --- recovery ---
 
     def load(self, key: bytes, value: bytes | None) -> None:
-        """One record of the changelog, in its order; None deletes."""
+        """One record of the changelog, in its order; None deletes. Raises NewerFormatError."""
+        if value is not None and value[1:2] != b"\x01":
+            refuse_newer_packed("record of a profile", value)
         if key == CLOCK_KEY:
             self._loaded = None if value is None else decode_record(value)
         elif key == AUDIENCES_KEY:

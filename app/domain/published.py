@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.definitions import DefinitionSet, published_form, published_forms
 from app.domain.engage_defaults import DEFAULTS, PLAIN, created_audiences
+from app.domain.formats import read_stored
 from app.domain.plan_changes import generations_after
 from app.errors import InvalidInputError
 from schemas.audience import AudienceDefinition, ComputedTraitDefinition, OnDelete, SyncMode
@@ -88,17 +89,17 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
-            record = DefinitionsRecord.model_validate_json(value)
+            record = read_stored(DefinitionsRecord, value)
             versions[record.number] = record
         elif kind == RUNNING:
-            state = RunningRecord.model_validate_json(value)
+            state = read_stored(RunningRecord, value)
             running[state.partition] = state.number
             if state.filling:
                 filling.add(state.partition)
         elif kind == WANTED:
-            named.add(WantedRecord.model_validate_json(value).audience)
+            named.add(read_stored(WantedRecord, value).audience)
         elif kind == DESIRED:
-            wanted = DesiredRecord.model_validate_json(value)
+            wanted = read_stored(DesiredRecord, value)
             desired[wanted.target] = wanted
     return Published(versions, running, frozenset(filling), frozenset(named), desired)
 

@@ -8,7 +8,7 @@ reads nothing further.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -143,7 +143,8 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     `ties`: None while there is no account, or no user of it.
     """
 
-    version: int = VERSION
+    # A newer one is refused as it is decoded.
+    version: Annotated[int, msgspec.Meta(le=VERSION)] = VERSION
     wake: int = NEVER
     settled: int = 0
     feeds: dict[str, FeedState] = {}
@@ -199,7 +200,7 @@ def forwarder(owner: str) -> ProfileState:
 class ForwarderRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """All that is kept of a profile that has become part of another one, in place of its state."""
 
-    version: int
+    version: Annotated[int, msgspec.Meta(le=VERSION)]
     owner: str
 
 

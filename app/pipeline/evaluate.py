@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
+from app.domain.formats import refuse_newer_packed
 from app.domain.identity import holds_a_profile
 from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.ports import GroupOffset, Record
 from schemas.control import RunningRecord
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
-from schemas.profile import MARKER, MERGE, MOVED, REPEAT, ProfileEvent
+from schemas.profile import ENTRY, MARKER, MERGE, MOVED, PAST_END, REPEAT, ProfileEvent
 from topics.partitioning import membership_key, partition_for
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class EvaluateStage:
                 event = None
             # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
             if event is None or not fits(event, feeds):
-                self._bury(number, record)
+                self._bury(number, record, event)
                 buried.append(calls + len(buried))
                 continue
             if partition.may_fire(event):
@@ -168,21 +169,28 @@ class EvaluateStage:
                 feeds = partition.plan.feeds
             if event.kind == MARKER:
                 partition.apply_marker(event)
-            elif event.kind <= MOVED or event.kind > REPEAT:
+            elif event.kind <= MOVED or REPEAT < event.kind <= ENTRY:
                 partition.apply(profile, event)
                 calls += 1
             elif event.kind == REPEAT:
                 partition.apply_repeat(profile, event)
                 calls += 1
-            else:
+            elif event.kind <= PAST_END:
                 partition.apply_past(profile, event)
                 calls += 1
+            else:
+                self._bury(number, record, event)
+                buried.append(calls + len(buried))
         if calls or buried:
             topic = self._catalog.profile_events.name
             self._limits.note(topic, number, calls + len(buried), buried)
         return calls
 
-    def _bury(self, number: int, record: RawRecord) -> None:
+    def _bury(self, number: int, record: RawRecord, event: ProfileEvent | None) -> None:
+        """What cannot be read, unless a newer release has written it: that ends the worker."""
+        refuse_newer_packed(ProfileEvent.__name__, record.value or b"")
+        if event is not None and event.linking is not None and event.linking.state is not None:
+            refuse_newer_packed("record of a profile", event.linking.state)
         wall = self._clock.now_ms()
         origin = Origin(topic=self._catalog.profile_events.name, partition=number, offset=record.offset)
         letter = DeadLetter(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from app.domain.formats import read_stored, refuse_newer_json
 from app.errors import UnreachableError
 from app.pipeline.expire import MARKER_SECONDS, LaneProgress, lane_name
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
@@ -126,6 +127,7 @@ class Pipeline:
             except msgspec.DecodeError:
                 # A tombstone is a forgotten person's; anything else was not written by evaluate.
                 if record.value is not None:
+                    refuse_newer_json(MembershipDelta.__name__, record.value)
                     await self.bury_delta(partition, record.offset)
         self.stages.delivery.offer(partition, deltas, records[-1].offset + 1, written)
         self.offered[partition] = records[-1].offset + 1
@@ -221,7 +223,7 @@ class Pipeline:
 
     async def _sync_states(self) -> dict[str, SyncState]:
         syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
-        return {key.decode(): SyncState.model_validate_json(value) for key, value in syncs.items()}
+        return {key.decode(): read_stored(SyncState, value) for key, value in syncs.items()}
 
     # -- stats -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,72 @@
+"""Records of a newer format than this release knows are refused: misread, they would become wrong memberships.
+
+A format's version grows when old code could misread it; what is only added at the end, with a default, needs none.
+Of what stands in Kafka only a newer release can have written more, and only that one may go on.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import msgspec
+from pydantic import ValidationError
+
+from app.errors import NewerFormatError
+from schemas.base import StoredMessage
+
+# Of every format, today. A format that gets a version of its own says so where it is defined.
+KNOWN: Final = 1
+
+# Of a version that stands in one byte: MessagePack's small whole numbers.
+_MOST: Final = 127
+# MessagePack's heads of an array: of 2 to 15 items, and of more, behind which two bytes of length follow.
+_SHORT: Final = tuple(bytes([0x90 + items]) for items in range(2, 16))
+_LONG: Final = b"\xdc"
+
+_Record = TypeVar("_Record", bound=StoredMessage)
+
+
+class _Versioned(msgspec.Struct, gc=False):
+    version: int = 0
+
+
+_decode_json: Final = msgspec.json.Decoder(_Versioned).decode
+
+
+def refuse_newer_packed(what: str, encoded: bytes, known: int = KNOWN) -> None:
+    """Raises NewerFormatError for a MessagePack array that begins with a version greater than `known`."""
+    head = encoded[:1]
+    at = 1 if head in _SHORT else 3
+    if (at == 1 or head == _LONG) and len(encoded) > at and known < encoded[at] <= _MOST:
+        raise _newer(what, encoded[at], known)
+
+
+def refuse_newer_json(what: str, encoded: bytes, known: int = KNOWN) -> None:
+    """Raises NewerFormatError for a JSON object that says a version greater than `known`."""
+    try:
+        version = _decode_json(encoded).version
+    except msgspec.DecodeError:
+        return
+    if version > known:
+        raise _newer(what, version, known)
+
+
+def read_stored(model: type[_Record], encoded: bytes) -> _Record:
+    """The record; raises NewerFormatError, or pydantic's ValidationError for what is no such record."""
+    try:
+        record = model.model_validate_json(encoded)
+    except ValidationError:
+        # What has been changed is likely to be refused for that: the version says more.
+        refuse_newer_json(model.__name__, encoded)
+        raise
+    version = getattr(record, "version", KNOWN)
+    if version > KNOWN:
+        raise _newer(model.__name__, version, KNOWN)
+    return record
+
+
+def _newer(what: str, version: int, known: int) -> NewerFormatError:
+    return NewerFormatError(
+        f"there is a {what} of format {version}, and this release knows {known} at most: run the release that wrote it,"
+        " or a later one"
+    )

@@ -1,0 +1,137 @@
+"""What a newer release has written is refused by name, and never misread, buried or passed over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from app import main
+from app.adapters.kafka_delivery import KafkaMembershipLog
+from app.adapters.kafka_letters import newest_letters
+from app.adapters.kafka_log import LogReader
+from app.domain.published import read_published
+from app.domain.state import AUDIENCES_KEY, CLOCK_KEY
+from app.errors import NewerFormatError
+from app.pipeline.topology import Pipeline
+from schemas.profile import MERGE
+from tests.golden.files import HERE, record_files, this_release
+from tests.unit.pipeline.test_evaluate import Arrived, Bench
+
+FILES = [path for path in record_files(HERE / this_release()) if not path.name.startswith("EngageCall")]
+STATE_KEYS = {"PartitionRecord": CLOCK_KEY, "AudiencesRecord": AUDIENCES_KEY}
+
+
+def newer(path: Path, *, changed: bool) -> bytes:
+    """The record as a later format; `changed`: it has become something that today's code cannot read either."""
+    if path.suffix == ".json":
+        fields = {**json.loads(path.read_bytes()), "version": 2}
+        return json.dumps({"version": 2, "all": "new"} if changed else fields).encode()
+    parts = msgspec.msgpack.decode(path.read_bytes())
+    return msgspec.msgpack.encode([2, "new", *parts[2:]] if changed else [2, *parts[1:], *range(20)])
+
+
+class Log:
+    """One record of a topic, as librdkafka would hand it over."""
+
+    def __init__(self, key: bytes, value: bytes) -> None:
+        self._key, self._value = key, value
+
+    def settled_ends(self, topic: str, partitions: Any) -> dict[int, int]:
+        return {0: 1}
+
+    def latest_values(self, topic: str, partitions: int) -> dict[bytes, bytes]:
+        return {self._key: self._value}
+
+    def batches(self, topic: str, ranges: Any) -> Any:
+        message = SimpleNamespace(key=lambda: self._key, value=lambda: self._value, offset=lambda: 0)
+        return iter([[message]])
+
+    def read(self, topic: str, ranges: Any, on_batch: Any) -> None:
+        on_batch(next(self.batches(topic, ranges)))
+
+
+async def met(name: str, value: bytes) -> None:
+    """By whatever reads such records."""
+    bench = Bench()
+    if name == "ProfileEvent":
+        await bench.stage.process(0, [Arrived(0, value, b"user_1")], lambda: None)
+    elif name == "MembershipDelta":
+        pipeline = Pipeline.__new__(Pipeline)
+        await pipeline.on_memberships(0, [Arrived(0, value)], lambda: None)
+    elif name == "SyncState":
+        pipeline = Pipeline.__new__(Pipeline)
+
+        async def at_once(function: Any, *arguments: Any) -> Any:
+            return function(*arguments)
+
+        pipeline.in_thread, pipeline.partitions = at_once, 1
+        pipeline.log, pipeline.catalog = cast("Any", Log(b"vips", value)), cast("Any", CATALOG)
+        await pipeline._sync_states()
+    elif name == "DeadLetter":
+        newest_letters(cast("LogReader", Log(b"id", value)), "dead.letters", 1, bool)
+    elif name in KINDS:
+        read_published({f"{KINDS[name]}|1".encode(): value})
+    else:
+        bench.partition.load(STATE_KEYS.get(name, b"user_1"), value)
+
+
+CATALOG = SimpleNamespace(syncs=SimpleNamespace(name="audience.syncs"))
+KINDS = {
+    "DefinitionsRecord": "definitions",
+    "WantedRecord": "wanted",
+    "RunningRecord": "running",
+    "DesiredRecord": "desired",
+}
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["more", "changed"])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+async def test_a_newer_record_is_refused(path: Path, changed: bool) -> None:
+    with pytest.raises(NewerFormatError, match=r"of format 2, and this release knows 1 at most"):
+        await met(path.name.partition(".")[0], newer(path, changed=changed))
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["more", "changed"])
+async def test_a_newer_delta_is_refused_where_a_destination_catches_up(changed: bool) -> None:
+    path = HERE / this_release() / "MembershipDelta.entered.json"
+
+    async def bury(partition: int, offset: int) -> None:
+        raise AssertionError("it became a dead letter")
+
+    log = cast("LogReader", Log(b"vips|user_1", newer(path, changed=changed)))
+    deltas: AsyncIterator[Any] = KafkaMembershipLog(log, "audience.memberships", bury).read(0, 0, 1, "vips")
+    with pytest.raises(NewerFormatError):
+        async for _ in deltas:
+            pass
+
+
+async def test_a_newer_state_is_refused_in_what_another_profile_says() -> None:
+    state = newer(HERE / this_release() / "ProfileState.full.msgpack", changed=False)
+    parts = msgspec.msgpack.decode((HERE / this_release() / "ProfileEvent.MERGE.msgpack").read_bytes())
+    assert parts[1] == MERGE
+    links, asker, aliases, _ = parts[13]
+    parts[13] = [links, asker, aliases, state]
+    with pytest.raises(NewerFormatError, match="record of a profile of format 2"):
+        await met("ProfileEvent", msgspec.msgpack.encode(parts))
+
+
+async def test_an_unknown_kind_of_a_known_format_becomes_a_dead_letter() -> None:
+    parts = msgspec.msgpack.decode((HERE / this_release() / "ProfileEvent.CALL.msgpack").read_bytes())
+    bench = Bench()
+    record = Arrived(0, msgspec.msgpack.encode([parts[0], 99, *parts[2:]]), b"user_1")
+    await bench.stage.process(0, [record], lambda: None)
+    assert bench.counters.dead_letters["invalid_field"] == 1
+
+
+def test_a_worker_that_meets_one_ends_with_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("app.main.os._exit", statuses.append)
+    main.fail(NewerFormatError("there is a SyncState of format 2"))
+    main.fail(RuntimeError("anything else"))
+    assert statuses == [2, 1]

@@ -1,0 +1,167 @@
+"""`reconcile` sees what differs, names what repairs it, and changes nothing; and a rolling restart changes nothing."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.installation import Installation, WorkerProcess, wait_until
+from tests.integration.topic_records import RawRecord, write_records
+from topics.partitioning import partition_for
+
+AUDIENCES = """
+audiences:
+  - {name: Active, when: {trait: active, equals: true}}
+  - {name: Others, when: {trait: other, equals: true}}
+  - {name: Nowhere, when: {trait: active, equals: true}, facebook: []}
+"""
+USERS = [f"user_{number}" for number in range(60)]
+
+
+@pytest.fixture
+def installation(bootstrap_servers: str) -> Iterator[Installation]:
+    made = Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", AUDIENCES)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def identify(trait: str, value: bool, users: list[str]) -> list[dict[str, Any]]:
+    return [{"type": "identify", "userId": user, "traits": {trait: value}} for user in users]
+
+
+def reconciled(installation: Installation, *keys: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit status and the audiences by key; asserts that status and `ok` agree."""
+    done = installation.command("reconcile", *keys, "--json")
+    assert done.returncode in (0, 1), done.stderr
+    result = json.loads(done.stdout)
+    assert result["ok"] is (done.returncode == 0)
+    return done.returncode, {each["audience"]: each for each in result["audiences"]}
+
+
+def kinds(found: dict[str, Any]) -> list[str]:
+    groups = [found["differences"], *(each["differences"] for each in found["destinations"])]
+    return [difference["kind"] for group in groups for difference in group]
+
+
+def wait_for_members(installation: Installation, worker: WorkerProcess, name: str, users: list[str]) -> None:
+    wait_until(lambda: installation.facebook_members().get(name) == set(users), lambda: worker.said)
+    installation.wait_until_idle(worker)
+
+
+def writes(installation: Installation) -> list[str]:
+    """Requests that were no mere reads."""
+    requests = installation.sandbox_get("requests")
+    return [f"{each['method']} {each['path']}" for each in requests if each["method"] != "GET"]
+
+
+def test_what_differs_is_named_with_its_repair(installation: Installation) -> None:
+    worker = installation.start_worker(instance="slot")
+    installation.wait_until_idle(worker)
+    installation.produce(identify("active", True, USERS) + identify("other", True, USERS[:20]))
+    wait_for_members(installation, worker, "Active", USERS)
+    wait_for_members(installation, worker, "Others", USERS[:20])
+
+    before = installation.sandbox_get("requests")
+    status, found = reconciled(installation)
+    assert (status, {key: kinds(each) for key, each in found.items()}) == (
+        0,
+        {"active": [], "others": [], "nowhere": []},
+    )
+    assert [(each["counted"], each["members"]) for each in found.values()] == [(60, 60), (20, 20), (60, 60)]
+    [active] = found["active"]["destinations"]
+    assert (active["told"], active["confirmed"], active["pending"]) == (60, 60, 0)
+    assert active["bounds"]["asked"] is True
+    assert len(installation.sandbox_get("requests")) > len(before)
+    assert writes(installation) == [
+        f"{each['method']} {each['path']}" for each in before if each["method"] != "GET"
+    ]
+    table = installation.command("reconcile", "others")
+    assert table.returncode == 0
+    assert "others" in table.stdout
+    assert "active" not in table.stdout
+    assert installation.command("reconcile", "unknown").returncode == 2
+
+    # What is paused waits, however short.
+    assert installation.command("audiences", "pause", "active").returncode == 0
+    installation.produce(identify("active", False, USERS[:7]))
+    wait_until(lambda: reconciled(installation)[1]["active"]["members"] == 53, lambda: worker.said)
+    status, found = reconciled(installation)
+    assert (status, kinds(found["active"]), kinds(found["others"])) == (1, ["paused"], [])
+    [active] = found["active"]["destinations"]
+    assert (active["told"], active["confirmed"], active["pending"]) == (53, 53, 7)
+    assert active["differences"][0]["repair"] == "audience-sync audiences resume active"
+    assert installation.command("audiences", "resume", "active").returncode == 0
+    wait_for_members(installation, worker, "Active", USERS[7:])
+    assert reconciled(installation)[0] == 0
+
+    # Facebook refuses one row, and does not show the other audience.
+    installation.fault(
+        {"status": 400, "body": {"error": {"message": "no", "code": 100, "type": "OAuthException"}}},
+        method="POST",
+        row={"EXTERN_ID": "refused"},
+        times=None,
+    )
+    installation.produce(identify("other", True, ["refused"]))
+    wait_until(lambda: bool(installation.dead_letters()), lambda: worker.said)
+    status, found = reconciled(installation)
+    assert (status, kinds(found["others"]), kinds(found["active"])) == (1, ["dead_letters"], [])
+
+    # Somebody else writes to a topic of ours.
+    assert worker.stop() == 0
+    delta = {
+        "audience": "active",
+        "profile": "stranger",
+        "change": "entered",
+        "sequence": 1,
+        "rows": {"active": [{"EXTERN_ID": "stranger"}]},
+        "at": 1,
+        "detected_at": 1,
+        "cause": "event",
+    }
+    partition = partition_for(b"active", installation.partitions)
+    long_ago = 1_700_000_000_000
+    record = RawRecord(json.dumps(delta).encode(), b"active|stranger", partition, long_ago)
+    write_records(installation.bootstrap_servers, installation.catalog.memberships.name, [record])
+    status, found = reconciled(installation, "active")
+    assert (status, kinds(found["active"])) == (1, ["counters", "behind"])
+    assert (found["active"]["counted"], found["active"]["members"]) == (53, 54)
+    told = installation.command("reconcile", "active")
+    assert "active: the state counts 53 members, audience.memberships has 54" in told.stdout
+    assert "  repair: " in told.stdout
+    installation.stop_sandbox()
+    done = installation.command("reconcile", "others", "--json")
+    assert done.returncode == 1
+    assert "Facebook was not asked" in done.stderr
+    installation.start_sandbox()
+
+
+def test_a_rolling_restart_changes_nothing(installation: Installation) -> None:
+    """Calls go on coming in, none of which changes a membership."""
+    workers = [installation.start_worker(instance=name) for name in ("slot-1", "slot-2")]
+    installation.wait_until_idle(*workers)
+    calls = identify("active", True, USERS) + identify("other", True, USERS[:20])
+    installation.produce(calls)
+    expected = {"Active": set(USERS), "Others": set(USERS[:20])}
+    wait_until(lambda: installation.facebook_members() == expected, lambda: workers[0].said)
+    installation.wait_until_idle(*workers)
+    deltas, written = installation.memberships(), writes(installation)
+    assert len(deltas) == 2 * len(USERS) + 20
+    for place, name in enumerate(("slot-1", "slot-2")):
+        installation.produce(calls)
+        assert workers[place].stop() == 0, workers[place].said
+        installation.produce(calls)
+        workers[place] = installation.start_worker(instance=name)
+        wait_until(workers[place].ready, lambda p=place: workers[p].said)  # type: ignore[misc] # the loop's own
+    installation.produce(calls)
+    installation.wait_until_idle(*workers)
+    evaluated = sum((worker.stats() or {})["stages"]["evaluate"]["in"] for worker in workers)
+    assert evaluated >= len(calls), "the restarted workers had nothing to do"
+    assert installation.memberships() == deltas
+    assert writes(installation) == written
+    assert reconciled(installation)[0] == 0
