@@ -45,14 +45,6 @@ NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
     "audience": {
         "entity": NotSupported("account audiences", accepted="user"),
     },
-    "facebook": {
-        "external_id": NotSupported("hashed external ids", accepted="plain"),
-    },
-    "fields": {
-        "app_id": NotSupported("app-scoped ids"),
-        "page_id": NotSupported("page-scoped ids"),
-        "instagram_account_ids": NotSupported("ids of Instagram accounts"),
-    },
     "condition": {
         "users": NotSupported("account audiences"),
     },

@@ -7,10 +7,11 @@ with a blank EXTERN_ID or LOOKALIKE_VALUE in the schema, so rows with and withou
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
+from app.domain.scoped_ids import PAYLOAD_LISTS
 from schemas.membership import Change, MembershipDelta
 
 # Facebook's limit of rows per request.
@@ -24,6 +25,9 @@ _ORDER = (
     *("CT", "ST", "ZIP", "MADID", "COUNTRY", LOOKALIKE_VALUE),
 )
 _RANK = {key: rank for rank, key in enumerate(_ORDER)}
+
+# These alone find no one.
+_NAME_NOBODY = frozenset({LOOKALIKE_VALUE, *PAYLOAD_LISTS})
 
 Cell = str | float
 Row = Mapping[str, Cell]
@@ -40,12 +44,15 @@ class RowSource:
 
 @dataclass(frozen=True, slots=True)
 class UsersRequest:
-    """One call of the users edge; `sources[i]` is where `data[i]` came from."""
+    """One call of the users edge; `sources[i]` is where `data[i]` came from. `beside`: further lists of the payload,
+    with one entry for each row.
+    """
 
     remove: bool
     schema: tuple[str, ...]
     data: list[list[Cell]]
     sources: list[RowSource]
+    beside: Mapping[str, list[Cell]] = field(default_factory=dict)
 
     def row(self, place: int) -> dict[str, Cell]:
         """A row of the request without its blank cells."""
@@ -63,7 +70,7 @@ def build_requests(
     for offset, delta in changes:
         remove = delta.change is Change.EXITED
         for index, row in enumerate(delta.rows.get(destination, ())):
-            if any(cell != "" for key, cell in row.items() if key != LOOKALIKE_VALUE):
+            if any(cell != "" for key, cell in row.items() if key not in _NAME_NOBODY):
                 # What somebody is worth does not help to find and remove them.
                 has_value = not remove and row.get(LOOKALIKE_VALUE, "") != ""
                 group = (not remove, row.get(EXTERN_ID, "") != "", has_value)
@@ -82,9 +89,14 @@ def _request(group: tuple[bool, bool, bool], rows: Sequence[tuple[Row, RowSource
     keys = {key for key in keys if any(row.get(key, "") != "" for row, _ in rows)}
     if not has_value:
         keys.discard(LOOKALIKE_VALUE)
+    beside: dict[str, list[Cell]] = {}
+    for key, name in PAYLOAD_LISTS.items():
+        if key in keys:
+            keys.discard(key)
+            beside[name] = [row.get(key, "") for row, _ in rows]
     schema = tuple(sorted(keys, key=lambda key: (_RANK.get(key, len(_RANK)), key)))
     data = [[row.get(key, "") for key in schema] for row, _ in rows]
-    return UsersRequest(not add, schema, data, [source for _, source in rows])
+    return UsersRequest(not add, schema, data, [source for _, source in rows], beside)
 
 
 def refused_rows(request: UsersRequest, invalid: Mapping[str, str]) -> list[tuple[int, str]]:

@@ -101,8 +101,6 @@ MISSING_COMMANDS = {
 }
 REFUSED_PARTS = {
     ("audience", "entity"): "account audiences",
-    ("facebook", "external_id"): "hashed external ids",
-    ("fields", "app_id"): "app-scoped and page-scoped ids",
 }
 
 

@@ -174,10 +174,6 @@ def test_parts_of_conditions_that_are_not_supported(when: str, said: str) -> Non
     ("keys", "said"),
     [
         ("entity: account", "entity: `entity` (account audiences) is not supported yet"),
-        (
-            "facebook: {external_id: sha256}",
-            "facebook.external_id: `external_id` (hashed external ids) is not",
-        ),
     ],
 )
 def test_keys_that_are_not_supported(keys: str, said: str) -> None:
