@@ -12,6 +12,7 @@ import pytest
 from facebook_business.exceptions import FacebookRequestError
 
 from app.domain.normalization import MetaKey, NormalizationOptions, Normalized, normalize_fields
+from app.sandbox.options import AccessToken, SandboxOptions
 from tests.contract.meta_sdk import MetaSdk, rows_sent
 from tests.contract.sandbox_client import ACCOUNT, TOKEN, running, sha
 
@@ -24,7 +25,8 @@ async def test_an_audience_is_created_read_listed_and_deleted() -> None:
     async with running() as client:
         sdk = MetaSdk(client.sandbox.base_url, TOKEN)
         ids = [
-            await asyncio.to_thread(sdk.create, ACCOUNT, **{**LIST, "name": f"List {number}"}) for number in range(5)
+            await asyncio.to_thread(sdk.create, ACCOUNT, **{**LIST, "name": f"List {number}"})
+            for number in range(5)
         ]
         assert await asyncio.to_thread(sdk.ids, ACCOUNT, 2) == ids[::-1]
         read = await asyncio.to_thread(sdk.read, ids[3], "id", "name", "subtype", "operation_status")
@@ -63,7 +65,7 @@ async def test_people_are_added_by_e_mail_alone() -> None:
 
 
 async def test_an_error_is_one_that_the_client_reads() -> None:
-    async with running() as client:
+    async with running(SandboxOptions(tokens=(AccessToken(TOKEN),))) as client:
         sdk = MetaSdk(client.sandbox.base_url, TOKEN)
         with pytest.raises(FacebookRequestError) as caught:
             await asyncio.to_thread(sdk.read, "4711", "id")
@@ -107,10 +109,22 @@ AGREED = [
 ]
 # key, input, what the client hashes, what we hash or None for a blank, and why ours is what the guide asks for
 DIFFERENCES: list[tuple[str, str, str, str | None, str]] = [
-    ("EMAIL", "mary@example.com.", "mary@example.com", None, "the end dot is no part of an address: it is refused"),
+    (
+        "EMAIL",
+        "mary@example.com.",
+        "mary@example.com",
+        None,
+        "the end dot is no part of an address: it is refused",
+    ),
     ("PHONE", "0044 20 7946 0958", "00442079460958", "442079460958", "leading zeros go"),
     ("PHONE", "+49 (0)30 901820", "49030901820", "4930901820", "nobody dials the zero after a country code"),
-    ("PHONE", "+33 1 42 68 53 00 ext. 7", "331426853007", "33142685300", "an extension is no part of the number"),
+    (
+        "PHONE",
+        "+33 1 42 68 53 00 ext. 7",
+        "331426853007",
+        "33142685300",
+        "an extension is no part of the number",
+    ),
     ("GEN", "nonbinary", "n", None, "there is m and f alone"),
     ("DOBM", "July", "", "07", "an English name is a month"),
     ("DOBM", "13", "13", None, "no month"),
