@@ -69,27 +69,30 @@ def build_requests(
 
     Removals come first: when one person leaves under one profile and enters under another, the entry wins.
     """
-    groups: dict[_Group, list[tuple[Row, RowSource]]] = {}
+    # Rows and their sources apart: pairs of them would be so much more for the collector of garbage to look through.
+    groups: dict[_Group, tuple[list[Row], list[RowSource]]] = {}
     # The same lists, by the keys of a row that has no blank cell: nearly all rows have the keys of the one before.
-    of_keys: dict[tuple[bool, tuple[str, ...]], list[tuple[Row, RowSource]]] = {}
+    of_keys: dict[tuple[bool, tuple[str, ...]], tuple[list[Row], list[RowSource]]] = {}
     for offset, delta in changes:
         remove = delta.change is Change.EXITED
         for index, row in enumerate(delta.rows.get(destination, ())):
             keys = None if "" in row.values() else (remove, tuple(row))
-            rows = None if keys is None else of_keys.get(keys)
-            if rows is None:
+            found = None if keys is None else of_keys.get(keys)
+            if found is None:
                 group = _group(row, remove=remove)
                 if group is None:
                     continue
-                rows = groups.setdefault(group, [])
+                found = groups.setdefault(group, ([], []))
                 if keys is not None:
-                    of_keys[keys] = rows
-            rows.append((row, RowSource(offset, delta, index)))
+                    of_keys[keys] = found
+            found[0].append(row)
+            found[1].append(RowSource(offset, delta, index))
     del of_keys
     for group in sorted(groups):
-        rows = groups.pop(group)
+        rows, sources = groups.pop(group)
         for start in range(0, len(rows), max_rows):
-            yield _request(group, rows[start : start + max_rows])
+            end = start + max_rows
+            yield _request(group, rows[start:end], sources[start:end])
 
 
 def _group(row: Row, *, remove: bool) -> _Group | None:
@@ -101,31 +104,29 @@ def _group(row: Row, *, remove: bool) -> _Group | None:
     return not remove, row.get(EXTERN_ID, "") != "", has_value
 
 
-def _request(group: _Group, rows: Sequence[tuple[Row, RowSource]]) -> UsersRequest:
+def _request(group: _Group, rows: Sequence[Row], sources: list[RowSource]) -> UsersRequest:
     add, _, has_value = group
-    shapes = {tuple(row) for row, _ in rows}
+    shapes = {tuple(row) for row in rows}
     keys = {key for shape in shapes for key in shape}
-    keys = {key for key in keys if any(row.get(key, "") != "" for row, _ in rows)}
+    keys = {key for key in keys if any(row.get(key, "") != "" for row in rows)}
     if not has_value:
         keys.discard(LOOKALIKE_VALUE)
     beside: dict[str, list[Cell]] = {}
     for key, name in PAYLOAD_LISTS.items():
         if key in keys:
             keys.discard(key)
-            beside[name] = [row.get(key, "") for row, _ in rows]
+            beside[name] = [row.get(key, "") for row in rows]
     schema = tuple(sorted(keys, key=lambda key: (_RANK.get(key, len(_RANK)), key)))
-    return UsersRequest(not add, schema, _cells(schema, shapes, rows), [source for _, source in rows], beside)
+    return UsersRequest(not add, schema, _cells(schema, shapes, rows), sources, beside)
 
 
-def _cells(
-    schema: tuple[str, ...], shapes: set[tuple[str, ...]], rows: Sequence[tuple[Row, RowSource]]
-) -> list[list[Cell]]:
+def _cells(schema: tuple[str, ...], shapes: set[tuple[str, ...]], rows: Sequence[Row]) -> list[list[Cell]]:
     if len(shapes) > 1 or len(schema) == 1:
-        return [[row.get(key, "") for key in schema] for row, _ in rows]
+        return [[row.get(key, "") for key in schema] for row in rows]
     if schema in shapes:
-        return [list(row.values()) for row, _ in rows]
+        return [list(row.values()) for row in rows]
     take = itemgetter(*schema)
-    return [list(take(row)) for row, _ in rows]
+    return [list(take(row)) for row in rows]
 
 
 def refused_rows(request: UsersRequest, invalid: Mapping[str, str]) -> list[tuple[int, str]]:
