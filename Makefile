@@ -18,7 +18,7 @@ help:
 	@echo "make setup        build .venv with what the application needs"
 	@echo "make demo         replay real purchases through a whole local system and check the result"
 	@echo "make test         format, lint, types, layers, and all tests but chaos and bench"
-	@echo "make bench        measure throughput, latency, recovery, audiences, exits and memory"
+	@echo "make bench        measure throughput, latency, recovery, audiences, exits, memory and deliveries"
 	@echo "make chaos        break everything while calls come in, for CHAOS_SECONDS (600), and check the result"
 	@echo "make constraints  write the newest allowed versions of all dependencies to constraints.txt"
 	@echo "make clean        remove .venv and all caches of this folder"
@@ -67,7 +67,7 @@ test: setup-dev
 	@echo "== tests: $(SUITES)"
 	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(SUITES)
 
-bench: setup
+bench: setup-dev
 	@$(BIN)/python -m tests.bench
 
 chaos: setup-dev

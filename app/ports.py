@@ -98,11 +98,19 @@ class GraphApi(Protocol):
     async def read_audience(self, audience_id: str) -> AudienceStatus: ...
 
     async def add_users(
-        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+        self,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        beside: Mapping[str, Sequence[Any]] | None = None,
     ) -> UsersAnswer: ...
 
     async def remove_users(
-        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+        self,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        beside: Mapping[str, Sequence[Any]] | None = None,
     ) -> UsersAnswer: ...
 
 

@@ -305,7 +305,8 @@ class FacebookDestination(Message):
     `id` is the audience key, with `@act_...` appended when the audience has several destinations.
     `ad_account_id` None: the setting decides. `audience_id` connects to an existing Facebook audience. `fields` are
     sent in place of what is found by default, by name (`name.first` for a part); the first source that gives a value
-    counts. `value_based`: Facebook hears what each person is worth, the field `value`.
+    counts. `value_based`: Facebook hears what each person is worth, the field `value`. `external_id`: whether external
+    ids are sent as they are or hashed.
     """
 
     id: str
@@ -321,6 +322,7 @@ class FacebookDestination(Message):
     on_delete: OnDelete = OnDelete.KEEP
     fields: dict[str, list[FieldSource]] = Field(default_factory=dict)
     value_based: bool = False
+    external_id: Literal["plain", "sha256"] = "plain"
 
     @model_validator(mode="after")
     def _value_is_sent_to_a_list_of_values(self) -> Self:

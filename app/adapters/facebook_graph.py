@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -181,19 +181,32 @@ class FacebookGraph:
         )
 
     async def add_users(
-        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+        self,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        beside: Mapping[str, Sequence[Any]] | None = None,
     ) -> UsersAnswer:
-        return await self._users("POST", audience_id, schema, data)
+        return await self._users("POST", audience_id, schema, data, beside)
 
     async def remove_users(
-        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+        self,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        beside: Mapping[str, Sequence[Any]] | None = None,
     ) -> UsersAnswer:
-        return await self._users("DELETE", audience_id, schema, data)
+        return await self._users("DELETE", audience_id, schema, data, beside)
 
     async def _users(
-        self, method: str, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+        self,
+        method: str,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        beside: Mapping[str, Sequence[Any]] | None,
     ) -> UsersAnswer:
-        body = {"payload": {"schema": list(schema), "data": data}}
+        body = {"payload": {"schema": list(schema), "data": data, **(beside or {})}}
         answer, usage, trace = await self._call(
             method, f"{_node(audience_id)}/users", UsersEdgeAnswer, body=body
         )

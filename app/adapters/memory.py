@@ -289,8 +289,13 @@ class MemoryGraph:
         return AudienceStatus(audience.id, audience.name, 1000, 1000, 200, 200)
 
     async def add_users(
-        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+        self,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        beside: Mapping[str, Sequence[Any]] | None = None,
     ) -> UsersAnswer:
+        del beside  # not of what a row says of a person
         audience = self._audience(audience_id)
         rows = _rows(schema, data)
 
@@ -303,8 +308,13 @@ class MemoryGraph:
         return await self._users(GraphCall("add", audience.ad_account_id, audience_id, tuple(rows)), apply)
 
     async def remove_users(
-        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+        self,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        beside: Mapping[str, Sequence[Any]] | None = None,
     ) -> UsersAnswer:
+        del beside  # not of what a row says of a person
         audience = self._audience(audience_id)
         rows = _rows(schema, data)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from app.domain.waiting import Waiting
 from schemas.membership import MembershipDelta
 
 
@@ -37,29 +38,21 @@ class Batch:
     arrived: tuple[float, ...]
 
 
-@dataclass(slots=True)
-class _Pending:
-    offset: int
-    delta: MembershipDelta
-    arrived: float
-    rows: int
-
-
 class _Newest:
     """Newest delta per profile, in order of offset; `rows` is what they weigh."""
 
     __slots__ = ("by_profile", "oldest", "rows")
 
     def __init__(self) -> None:
-        self.by_profile: dict[str, _Pending] = {}
+        self.by_profile: dict[str, Waiting] = {}
         self.rows = 0
         # Arrival of the oldest change that waits; of no meaning while nothing does.
         self.oldest = 0.0
 
-    def put(self, item: _Pending) -> None:
+    def put(self, item: Waiting) -> None:
         """The profile's earlier delta, if one waits, is superseded; how long its change has waited stays."""
         waiting = self.by_profile
-        profile = item.delta.profile
+        profile = item.profile
         if not waiting or item.arrived < self.oldest:
             self.oldest = item.arrived
         earlier = waiting.pop(profile, None)
@@ -69,9 +62,9 @@ class _Newest:
         waiting[profile] = item
         self.rows += item.rows
 
-    def take(self, max_rows: int) -> list[_Pending]:
+    def take(self, max_rows: int) -> list[Waiting]:
         """The first ones, up to that many rows but at least one."""
-        taken: list[_Pending] = []
+        taken: list[Waiting] = []
         rows = 0
         for item in self.by_profile.values():
             if taken and rows + item.rows > max_rows:
@@ -79,7 +72,7 @@ class _Newest:
             taken.append(item)
             rows += item.rows
         for item in taken:
-            del self.by_profile[item.delta.profile]
+            del self.by_profile[item.profile]
         self.rows -= rows
         self.oldest = min((item.arrived for item in self.by_profile.values()), default=0.0)
         return taken
@@ -231,7 +224,7 @@ class Batcher:
         self._out = Batch(
             first=self._cursor,
             end=following.offset if following else self._position,
-            changes=tuple((item.offset, item.delta) for item in taken),
+            changes=tuple((item.offset, item.delta(self._destination)) for item in taken),
             arrived=tuple(item.arrived for item in taken),
         )
         return self._out
@@ -284,6 +277,5 @@ class Batcher:
             self._cursor = self._position
         self._pending.put(self._item(offset, delta, now))
 
-    def _item(self, offset: int, delta: MembershipDelta, arrived: float) -> _Pending:
-        # A delta with an empty list of rows has nothing to send, but it takes its place and moves the cursor.
-        return _Pending(offset, delta, arrived, max(1, len(delta.rows.get(self._destination, ()))))
+    def _item(self, offset: int, delta: MembershipDelta, arrived: float) -> Waiting:
+        return Waiting.of(offset, delta, self._destination, arrived)

@@ -61,4 +61,10 @@ class Bisection:
 
 
 def _slice(request: UsersRequest, start: int, end: int) -> UsersRequest:
-    return UsersRequest(request.remove, request.schema, request.data[start:end], request.sources[start:end])
+    return UsersRequest(
+        request.remove,
+        request.schema,
+        request.data[start:end],
+        request.sources[start:end],
+        {name: values[start:end] for name, values in request.beside.items()},
+    )

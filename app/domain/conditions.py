@@ -19,7 +19,7 @@ from app.domain.compact import audience_id
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
 from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.feeds import NO_GENERATIONS, Since, filled_by
-from app.domain.fields import CallFields, compile_fields
+from app.domain.fields import CallFields, compile_fields, is_mapped
 from app.domain.initial import initial_audiences
 from app.domain.paths import parse_path
 from app.domain.plan import AccountPlan, CompiledAudience, ComputedTrait, Plan, TraitUse, by_event
@@ -106,9 +106,9 @@ def _digest(
 
 
 def _sent_to(destination: FacebookDestination) -> str:
-    if not destination.fields and not destination.value_based:
+    if not is_mapped(destination):
         return destination.id
-    return destination.model_dump_json(include={"id", "fields", "value_based"})
+    return destination.model_dump_json(include={"id", "fields", "value_based", "external_id"})
 
 
 @dataclass(slots=True)

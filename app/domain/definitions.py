@@ -155,7 +155,7 @@ def _read_document(document: Document, findings: Findings) -> dict[str, Value]:
     entries = None if root.is_null else root.entries("a mapping with the key `audiences`")
     if entries is None:
         return {}
-    refuse_other_keys(entries, (), ("audiences", "traits", "defaults"))
+    refuse_other_keys(entries, ("audiences", "traits", "defaults"))
     return entries
 
 
@@ -165,7 +165,7 @@ def _add_defaults(value: Value, defaults: dict[str, Value]) -> None:
         if name in entries:
             entries.pop(name).refuse(f"`{name}` has no default: each audience has its own")
     known = [name for name in AUDIENCE_KEYS if name not in _OF_EACH_AUDIENCE]
-    refuse_other_keys(entries, ("audience",), known)
+    refuse_other_keys(entries, known)
     for name in known:
         if name in entries and name in defaults:
             entries[name].refuse(f"this default is also given in {defaults[name].place}")
@@ -234,7 +234,7 @@ def _read_audience(value: Value, defaults: dict[str, Value], accepted: _Accepted
     if own is None:
         return
     before = value.findings.reports
-    refuse_other_keys(own, ("audience",), AUDIENCE_KEYS)
+    refuse_other_keys(own, AUDIENCE_KEYS)
     name, key = _read_identity(value, own)
     if key is not None:
         accepted.claim(value, key)

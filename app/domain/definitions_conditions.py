@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from app.domain.definitions_keys import NOT_SUPPORTED, refuse_other_keys
+from app.domain.definitions_keys import refuse_other_keys
 from app.domain.definitions_operators import (
     AGGREGATE_OPERATORS,
     read_aggregate_operand,
@@ -55,7 +55,6 @@ MAX_CONDITIONS = 1_000
 MAX_COUNT = 1_000_000
 
 _KINDS: Final = ("event", "trait", "audience", "all", "any", "not", "users")
-_ALL_KINDS: Final = (*_KINDS, *NOT_SUPPORTED["condition"])
 _AGGREGATES: Final = tuple(function.value for function in AggregateFunction)
 _EVENT_KEYS: Final = (
     "event",
@@ -129,7 +128,7 @@ class ConditionReader:
                 found.append((value, trait))
             return trait
         built = [kind] if kind in _KINDS else []
-        if not refuse_other_keys(entries, ("condition",), built):
+        if not refuse_other_keys(entries, built):
             return None
         if kind == "audience":
             return self._read_reference(entries[kind])
@@ -159,7 +158,7 @@ class ConditionReader:
             return None
         what = "one of {any: CONDITION}, {all: CONDITION} and {none: CONDITION}, of the users of an account"
         entries = value.entries(what)
-        if entries is None or not refuse_other_keys(entries, (), _QUANTIFIERS):
+        if entries is None or not refuse_other_keys(entries, _QUANTIFIERS):
             return None
         if len(entries) != 1:
             value.refuse(f"expected {what}")
@@ -192,14 +191,14 @@ class ConditionReader:
 
 def _kind(value: Value, entries: dict[str, Value]) -> str | None:
     """The one key that says which kind of condition this is."""
-    kinds = [kind for kind in _ALL_KINDS if kind in entries]
+    kinds = [kind for kind in _KINDS if kind in entries]
     if len(kinds) == 1:
         return kinds[0]
     if kinds:
         named = " and ".join(f"`{kind}`" for kind in kinds)
         value.refuse(f"one condition is here as {named}: put each into a list under `all:` or `any:`")
     else:
-        hints = (nearest(key, _ALL_KINDS) for key in entries)
+        hints = (nearest(key, _KINDS) for key in entries)
         value.refuse(f"expected a condition: one of {', '.join(_KINDS)}{next(filter(None, hints), '')}")
     return None
 
@@ -220,7 +219,7 @@ def _read_trait(value: Value, entries: dict[str, Value]) -> TraitCondition | Non
 def _read_event(value: Value, entries: dict[str, Value]) -> EventCondition | None:
     """None when a problem was reported on the way."""
     before = value.findings.reports
-    refuse_other_keys(entries, (), _EVENT_KEYS)
+    refuse_other_keys(entries, _EVENT_KEYS)
     event = read_line(entries["event"], "the name of an event", MAX_TEXT_CHARACTERS)
     count = _read_count(entries["count"]) if "count" in entries else CountBound(kind="at_least", number=1)
     window = _read_window(entries)
@@ -252,7 +251,7 @@ def _read_then(value: Value) -> ThenCondition | None:
         return None
     before = value.findings.reports
     hint = "; what follows has its event, count, within, where and context"
-    refuse_other_keys(entries, (), _THEN_KEYS, otherwise=hint)
+    refuse_other_keys(entries, _THEN_KEYS, otherwise=hint)
     if "event" not in entries:
         value.refuse("`event` is missing: the event that follows, or does not")
         return None
@@ -278,9 +277,7 @@ def read_optional_filters(entries: dict[str, Value], key: str, *, child: bool = 
 def _read_count(value: Value) -> CountBound | None:
     what = "one bound: {at_least: N}, {at_most: N} or {exactly: N}"
     entries = value.entries(what)
-    if entries is None or not refuse_other_keys(
-        entries, (), ("at_least", "at_most", "exactly"), what="bound"
-    ):
+    if entries is None or not refuse_other_keys(entries, ("at_least", "at_most", "exactly"), what="bound"):
         return None
     if len(entries) != 1:
         value.refuse(f"expected {what}, got {len(entries)} bounds")
@@ -332,7 +329,7 @@ def _read_aggregate(value: Value, entries: dict[str, Value]) -> Aggregate | None
     what = "a property and an operator, such as {property: revenue, at_least: 500}"
     parts = aggregate.entries(what)
     operators = [operator for operator in Operator if operator in AGGREGATE_OPERATORS]
-    if parts is None or not refuse_other_keys(parts, (), ("property", *operators), what="operator"):
+    if parts is None or not refuse_other_keys(parts, ("property", *operators), what="operator"):
         return None
     if "property" not in parts or len(parts) == 1:
         aggregate.refuse(f"expected {what}")

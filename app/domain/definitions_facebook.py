@@ -24,11 +24,13 @@ _KEYS: Final = (
     "sync_mode",
     "customer_file_source",
     "on_delete",
+    "external_id",
 )
 _MAPPED: Final = ("fields", "value_based")
 _MODES: Final = tuple(mode.value for mode in DeliveryMode)
 _SYNC_MODES: Final = tuple(mode.value for mode in SyncMode)
 _ON_DELETE: Final = tuple(choice.value for choice in OnDelete)
+_EXTERNAL_IDS: Final = get_args(FacebookDestination.model_fields["external_id"].annotation)
 _SOURCES: Final = get_args(FacebookDestination.model_fields["customer_file_source"].annotation)
 _AD_ACCOUNT = re.compile(r"(?:act_)?([0-9]{1,30})")
 _FACEBOOK_ID = re.compile(r"[0-9]{1,30}")
@@ -88,7 +90,7 @@ def _read_one(
     key: str, written: Value, own: dict[str, Value], default: dict[str, Value]
 ) -> FacebookDestination | None:
     entries = {**default, **own}
-    refuse_other_keys(entries, ("facebook",), (*_KEYS, *_MAPPED))
+    refuse_other_keys(entries, (*_KEYS, *_MAPPED))
     fields = _read_fields(own.get("fields"), default.get("fields"))
     value_based = read_boolean(entries["value_based"]) if "value_based" in entries else False
     read: dict[str, Any] = {}
@@ -131,6 +133,8 @@ def _read_entry(name: str, value: Value) -> str | None:
         return read_choice(value, _SYNC_MODES)
     if name == "customer_file_source":
         return read_choice(value, _SOURCES)
+    if name == "external_id":
+        return read_choice(value, _EXTERNAL_IDS)
     if name == "on_delete":
         return read_choice(value, _ON_DELETE)
     return read_text(value)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.definitions_keys import refuse_other_keys
 from app.domain.definitions_values import check_path, read_path, read_scalar, read_text
-from app.domain.normalization import INPUT_KEYS, NormalizationOptions, Unusable, normalize_fields
+from app.domain.definitions_warnings import identifies_people
+from app.domain.normalization import INPUT_KEYS, NormalizationOptions, Outcome, Unusable, normalize_fields
+from app.domain.scoped_ids import SCOPED_FIELDS, normalize_scoped_id
 from app.domain.trait_sources import name_of
 from app.domain.yaml_nodes import shown
 from schemas.audience import FieldSource
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.domain.definitions_values import Value
     from schemas.audience import FacebookDestination
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 _WHAT: Final = "a path such as $.traits.work_email, a list of them, {const: VALUE} or {trait: KEY}"
 _SOURCES: Final = ("const", "trait")
+_KNOWN: Final = {**INPUT_KEYS, **dict.fromkeys(SCOPED_FIELDS, ())}
 # Paths here start at the whole call.
 _CALL: Final = "$."
 # Of these a person may have several; of every other field one value is sent.
@@ -38,15 +43,15 @@ def read_fields(value: Value) -> Fields | None:
     if entries is None:
         return None
     before = value.findings.reports
-    refuse_other_keys(entries, ("fields",), tuple(INPUT_KEYS), what="field")
+    refuse_other_keys(entries, tuple(_KNOWN), what="field")
     fields: Fields = {}
     for name, written in entries.items():
-        parts = INPUT_KEYS.get(name)
+        parts = _KNOWN.get(name)
         if parts is None:
             continue
         if parts and written.is_mapping and not _is_source(written):
             of_parts = written.entries(_WHAT) or {}
-            refuse_other_keys(of_parts, (), parts)
+            refuse_other_keys(of_parts, parts)
             fields |= {
                 f"{name}.{part}": _read(f"{name}.{part}", source)
                 for part, source in of_parts.items()
@@ -62,6 +67,15 @@ def _is_source(value: Value) -> bool:
 
 
 def _read(name: str, value: Value) -> list[FieldSource]:
+    sources = _read_sources(name, value)
+    if name == "external_id" and any(identifies_people(one.path or one.trait or "") for one in sources):
+        value.warn(
+            "an external id that is an e-mail address or a phone number is sent hashed, as no clear text"
+        )
+    return sources
+
+
+def _read_sources(name: str, value: Value) -> list[FieldSource]:
     if not value.is_list:
         one = _read_source(name, value)
         return [] if one is None else [one]
@@ -103,7 +117,12 @@ def _read_mapping(name: str, value: Value) -> FieldSource | None:
     if const is None:
         return None
     field, _, part = name.partition(".")
-    outcomes = normalize_fields({field: {part: const} if part else const}, _ANY_YEAR)
+    outcomes: Mapping[Any, Outcome]
+    if field in SCOPED_FIELDS:
+        outcome = normalize_scoped_id(const)
+        outcomes = {} if outcome is None else {field: outcome}
+    else:
+        outcomes = normalize_fields({field: {part: const} if part else const}, _ANY_YEAR)
     if not outcomes:
         entries["const"].refuse("a blank value is sent nowhere")
         return None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app.domain.definitions_values import Value, nearest
-from app.domain.yaml_nodes import MappingNode, ScalarNode, SequenceNode, shown
+from app.domain.yaml_nodes import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,73 +28,21 @@ AUDIENCE_KEYS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NotSupported:
-    """A part of the language that is refused by name.
-
-    `meaning` explains the name where it does not do so itself. `accepted` is the value that asks for what is done
-    anyway; "" stands for an empty list or mapping.
-    """
-
-    meaning: str | None = None
-    accepted: str | None = None
-
-
-# Place -> name -> what it is. What is built leaves this table and enters the reader of its place.
-NOT_SUPPORTED: Final[dict[str, dict[str, NotSupported]]] = {
-    "audience": {},
-    "facebook": {
-        "external_id": NotSupported("hashed external ids", accepted="plain"),
-    },
-    "fields": {
-        "app_id": NotSupported("app-scoped ids"),
-        "page_id": NotSupported("page-scoped ids"),
-        "instagram_account_ids": NotSupported("ids of Instagram accounts"),
-    },
-    "condition": {},
-}
-
-
-def not_supported_text(name: str, part: NotSupported) -> str:
-    meaning = f" ({part.meaning})" if part.meaning else ""
-    return f"`{name}`{meaning} is not supported yet"
-
-
 def refuse_other_keys(
     entries: dict[str, Value],
-    places: Collection[str],
     known: Collection[str],
     *,
     what: str = "key",
     otherwise: str | None = None,
 ) -> bool:
-    """Report the keys that are not `known`, each as unknown or as not supported yet; whether there were none.
+    """Report the keys that are not `known`; whether there were none.
 
-    A key that is not supported may be there with the value that asks for what is done anyway. `otherwise` is the
-    hint for a key that is like no known one, in place of all that are known.
+    `otherwise` is the hint for a key that is like no known one, in place of all that are known.
     """
-    table = {name: part for place in places for name, part in NOT_SUPPORTED[place].items()}
     fine = True
     for name, value in entries.items():
-        if name in known:
-            continue
-        part = table.get(name)
-        if part is None:
-            hint = nearest(name, [*known, *table]) or otherwise or f"; known are {', '.join(known)}"
+        if name not in known:
+            hint = nearest(name, known) or otherwise or f"; known are {', '.join(known)}"
             value.refuse(f"unknown {what} {shown(name)}{hint}")
-        elif not _asks_for_what_is_done(value, part.accepted):
-            value.refuse(not_supported_text(name, part))
-        else:
-            continue
-        fine = False
+            fine = False
     return fine
-
-
-def _asks_for_what_is_done(value: Value, accepted: str | None) -> bool:
-    if accepted is None:
-        return False
-    if isinstance(value.node, ScalarNode):
-        return value.node.text == accepted
-    if isinstance(value.node, MappingNode):
-        return not accepted and not value.node.entries
-    return isinstance(value.node, SequenceNode) and not accepted and not value.node.items

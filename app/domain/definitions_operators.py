@@ -89,7 +89,7 @@ def read_filter(path: str, value: Value, *, child: bool = False) -> list[Compari
 def read_comparisons(path: str, entries: dict[str, Value], *, child: bool = False) -> list[Comparison] | None:
     """One comparison of `path` for each operator; None as soon as one of them is wrong."""
     hint = "; a name within another is written with a dot, such as cart.total"
-    fine = refuse_other_keys(entries, (), OPERATORS, what="operator", otherwise=hint)
+    fine = refuse_other_keys(entries, OPERATORS, what="operator", otherwise=hint)
     comparisons = []
     for name, value in entries.items():
         if name in OPERATORS:
@@ -165,7 +165,7 @@ def _read_reference(value: Value, child: bool) -> TraitReference | ParentReferen
             "`same_as` belongs to what follows an event: to `where` or `context` under `then`"
         )
         return None
-    if not refuse_other_keys(entries, (), ("same_as",)):
+    if not refuse_other_keys(entries, ("same_as",)):
         return None
     path = read_path(entries["same_as"], one_value=True)
     return None if path is None else ParentReference(same_as=path)
@@ -176,7 +176,7 @@ def _read_trait_reference(value: Value) -> TraitReference | None:
     if not entries:
         value.refuse("expected a value or {trait: KEY}")
         return None
-    if not refuse_other_keys(entries, (), ("trait",)) or "trait" not in entries:
+    if not refuse_other_keys(entries, ("trait",)) or "trait" not in entries:
         return None
     path = read_path(entries["trait"])
     return None if path is None else TraitReference(trait=path)

@@ -34,7 +34,7 @@ def read_rows(value: Value) -> Rows | None:
     """`rows`; None when a problem with it was reported."""
     what = "rows such as {where: {$.context.protocols.sourceId: src_9}}"
     entries = value.entries(what)
-    if entries is None or not refuse_other_keys(entries, (), _KEYS):
+    if entries is None or not refuse_other_keys(entries, _KEYS):
         return None
     if ("topic" in entries) is ("where" in entries):
         value.refuse("rows are chosen by one of `topic` and `where`")

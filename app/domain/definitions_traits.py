@@ -44,7 +44,7 @@ def read_computed_trait(key: str, value: Value) -> ComputedTraitDefinition | Non
     if entries is None:
         return None
     before = value.findings.reports
-    refuse_other_keys(entries, (), TRAIT_KEYS)
+    refuse_other_keys(entries, TRAIT_KEYS)
     if "event" not in entries:
         value.refuse("`event` is missing: the event that the trait is computed from")
         return None

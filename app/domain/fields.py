@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from app.domain.computed_traits import computed_value
 from app.domain.fold import MAPPED_SEVERAL, MAX_OF_ONE_KIND
 from app.domain.normalization import MetaKey, NormalizationOptions, Normalized, normalize_fields
+from app.domain.normalization_text import is_hash
 from app.domain.paths import ARRAY_ITEMS, parse_path
 from app.domain.person import default_country, is_blank
 from app.domain.profile_ids import external_id_of, holds_personal_data
+from app.domain.scoped_ids import SCOPED_FIELDS, ScopedKey, normalize_scoped_id
 from app.domain.trait_sources import name_of
 from app.domain.values import extractor, goes_into_items
 from schemas.segment import ABSENT
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 SEPARATOR: Final = "@"
 _BIRTH: Final = (MetaKey.DOBY, MetaKey.DOBM, MetaKey.DOBD)
 # What fills each column; of several fields that do, the one that stands first.
-COLUMNS_OF: Final[Mapping[str, tuple[MetaKey, ...]]] = {
+COLUMNS_OF: Final[Mapping[str, tuple[MetaKey | ScopedKey, ...]]] = {
     "external_id": (MetaKey.EXTERN_ID,),
     "email": (MetaKey.EMAIL,),
     "phone": (MetaKey.PHONE,),
@@ -57,10 +59,12 @@ COLUMNS_OF: Final[Mapping[str, tuple[MetaKey, ...]]] = {
     "country": (MetaKey.COUNTRY,),
     "mobile_advertiser_id": (MetaKey.MADID,),
     "value": (MetaKey.LOOKALIKE_VALUE,),
+    **{name: (column,) for name, column in SCOPED_FIELDS.items()},
 }
 # Read differently in different countries.
 _GUIDED: Final = frozenset({"phone", "state", "zip"})
-_COLUMNS: Final = tuple(key.value for key in MetaKey if key is not MetaKey.EXTERN_ID)
+_SCOPED: Final[tuple[str, ...]] = tuple(key.value for key in ScopedKey)
+_COLUMNS: Final = (*(key.value for key in MetaKey if key is not MetaKey.EXTERN_ID), *_SCOPED)
 _EXTERNAL_ID: Final = MetaKey.EXTERN_ID.value
 _VALUE: Final = MetaKey.LOOKALIKE_VALUE.value
 # A row says nothing of the year in which it is made.
@@ -77,23 +81,36 @@ def normalized(
     name: str, value: object, country: object, options: NormalizationOptions
 ) -> dict[str, str | float]:
     """Column -> what is sent of this value of the field `name`; nothing where it cannot be used."""
+    if name in SCOPED_FIELDS:
+        outcome = normalize_scoped_id(value)
+        return {SCOPED_FIELDS[name].value: outcome.value} if isinstance(outcome, Normalized) else {}
     whole, _, part = name.partition(".")
     given: dict[str, object] = {"country": country}
     given[whole] = {part: value} if part else value
     outcomes = normalize_fields(given, options)
     found: dict[str, str | float] = {}
     for column in COLUMNS_OF[name]:
-        outcome = outcomes.get(column)
-        if isinstance(outcome, Normalized):
-            found[column.value] = _sent(column, outcome.value)
+        one = outcomes.get(column) if isinstance(column, MetaKey) else None
+        if isinstance(one, Normalized):
+            found[column.value] = _sent(column, one.value)
     return found
 
 
-def _sent(column: MetaKey, value: str | float) -> str | float:
+def _sent(column: MetaKey | ScopedKey, value: str | float) -> str | float:
     """An external id that is an e-mail address or a phone number is not sent, or written, as it is."""
     if column is MetaKey.EXTERN_ID and holds_personal_data(str(value)):
-        return hashlib.sha256(str(value).encode()).hexdigest()
+        return _sha256(value)
     return value
+
+
+def hashed_external_id(value: str | float) -> str:
+    """What `external_id: sha256` sends of an external id; a hash stays the hash that it is."""
+    text = str(value)
+    return text.lower() if is_hash(text) else _sha256(text)
+
+
+def _sha256(value: str | float) -> str:
+    return hashlib.sha256(str(value).encode()).hexdigest()
 
 
 # --- what is taken of calls -------------------------------------------------------------------------------------------
@@ -129,12 +146,15 @@ def _has(whole: Any, path: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """`country`: what guides the reading, None: the call's country by default."""
+    """`country`: what guides the reading, None: the call's country by default. `hashes`: an external id is known as
+    its hash alone.
+    """
 
     id: str
     name: str
     places: tuple[_Place, ...]
     country: Callable[[dict[str, Any]], Any] | None
+    hashes: bool = False
 
     def columns(self) -> Iterable[str]:
         """The names under which its values are known of a profile."""
@@ -155,7 +175,8 @@ class Slot:
             (column,) = columns
             usable = [item for item in values if not is_blank(item)][:MAX_OF_ONE_KIND]
             sent = (normalized(self.name, item, country, options).get(column) for item in usable)
-            several = list(dict.fromkeys(str(one) for one in sent if one is not None))
+            known = (str(one) for one in sent if one is not None)
+            several = list(dict.fromkeys(map(hashed_external_id, known) if self.hashes else known))
             if several:
                 found[f"{column}{SEPARATOR}{self.id}"] = several
             return found
@@ -213,11 +234,14 @@ class RowMapping:
     digest: str
     columns: Mapping[str, tuple[Callable[[ProfileState], list[str | float]], ...]]
     value_based: bool
+    hashes_external_id: bool
     slots: tuple[Slot, ...] = field(repr=False)
 
     def rows(self, profile: str, state: ProfileState) -> list[Row]:
         """As `app.domain.rows.rows_of`, with the mapped columns in place of those found by default."""
         ids = self._values(_EXTERNAL_ID, profile, state)
+        if self.hashes_external_id:
+            ids = [hashed_external_id(one) for one in ids]
         found: Row = {_EXTERNAL_ID: ids[0]} if ids else {}
         row: Row = dict(found)
         further: list[Row] = [{_EXTERNAL_ID: one} for one in ids[1:]]
@@ -233,6 +257,9 @@ class RowMapping:
         if self.value_based:
             value = row.setdefault(_VALUE, 0)
             further = [{**one, _VALUE: value} for one in further]
+        scopes = {column: row[column] for column in _SCOPED if column in row}
+        if scopes:
+            further = [{**one, **scopes} for one in further]
         return [row, *further]
 
     def _values(self, column: str, profile: str, state: ProfileState) -> list[str | float]:
@@ -257,12 +284,18 @@ def _known(state: ProfileState, column: str) -> list[str | float]:
     return [known.value, *state.further.get(column, ())]
 
 
+def is_mapped(destination: FacebookDestination) -> bool:
+    """Whether the destination is sent anything else than what is found by default."""
+    return bool(destination.fields) or destination.value_based or destination.external_id == "sha256"
+
+
 def compile_fields(
     destination: FacebookDestination, computed: Mapping[str, ComputedTrait]
 ) -> RowMapping | None:
     """None for a destination that is sent what is found by default."""
-    if not destination.fields and not destination.value_based:
+    if not is_mapped(destination):
         return None
+    hashes = destination.external_id == "sha256"
     country = destination.fields.get("country")
     columns: dict[str, list[Callable[[ProfileState], list[str | float]]]] = {}
     slots: list[Slot] = []
@@ -272,7 +305,8 @@ def compile_fields(
         ):
             sources = list(run)
             if of_calls:
-                slot = _slot(name, sources, country if name in _GUIDED else None, computed)
+                guides = country if name in _GUIDED else None
+                slot = _slot(name, sources, guides, computed, hashes=hashes and name == "external_id")
                 slots.append(slot)
                 takes = [_of_slot(key.value, slot.id) for key in keys]
             else:
@@ -287,9 +321,10 @@ def compile_fields(
         for name, sources in destination.fields.items()
     }
     return RowMapping(
-        digest=_digest([content, destination.value_based]),
+        digest=_digest([content, destination.value_based, *(["sha256"] if hashes else [])]),
         columns={column: tuple(takes) for column, takes in columns.items()},
         value_based=destination.value_based,
+        hashes_external_id=hashes,
         slots=tuple(slots),
     )
 
@@ -303,6 +338,8 @@ def _slot(
     sources: Sequence[FieldSource],
     country: Sequence[FieldSource] | None,
     computed: Mapping[str, ComputedTrait],
+    *,
+    hashes: bool,
 ) -> Slot:
     places = tuple(_place(source) for source in sources)
     guide = None
@@ -316,7 +353,9 @@ def _slot(
             value = _first(guides, whole)[1]
             return constant if value is None else value
 
-    return Slot(_digest(content), name, places, guide)
+    if hashes:
+        content.append("sha256")
+    return Slot(_digest(content), name, places, guide, hashes)
 
 
 def _place(source: FieldSource) -> _Place:

@@ -27,7 +27,8 @@ from app.domain.normalization_birth import (
     normalize_month,
     normalize_year,
 )
-from app.domain.normalization_phone import phone_digits
+from app.domain.normalization_phone import phone_digits, plain_international
+from app.domain.normalization_remembered import FEW, MANY, remembered
 from app.domain.normalization_tables import (
     ALPHA_2,
     COUNTRIES,
@@ -102,6 +103,7 @@ class MetaKey(StrEnum):
     LOOKALIKE_VALUE = "LOOKALIKE_VALUE"
 
 
+_KEYS: Final = tuple(MetaKey)
 HASHED_KEYS: Final[frozenset[MetaKey]] = frozenset(MetaKey) - {
     MetaKey.EXTERN_ID,
     MetaKey.MADID,
@@ -150,6 +152,7 @@ _ZIP_PLUS_4: Final = re.compile(r"[0-9]{5} ?- ?[0-9]{4}")
 _US_ZIP: Final = re.compile(r"[0-9]{5}(?:[0-9]{4}|[ -][ 0-9-]*)?")
 _ZIP_DIGITS: Final = 5
 
+_PLAIN_EMAIL: Final = re.compile(r"[a-z0-9._%+-]+@(?:[a-z0-9-]+\.)+[a-z0-9-]+")
 _NEVER_IN_DOMAIN: Final = re.compile(r"[!-,/:-@\[-^`{-~]")  # ASCII punctuation but - . _
 _MOBILE_ID: Final = re.compile(r"[0-9a-z-]+")
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
@@ -160,6 +163,8 @@ _NO_ROMAN_LETTER: Final = Unusable("holds no letter a-z, with or without accents
 
 def normalize_external_id(value: object) -> Outcome:
     """As is, blanks around it included: it has to be the same text everywhere."""
+    if value is None:
+        return None
     text = text_of(value)
     if text is None or isinstance(text, Unusable):
         return text
@@ -169,6 +174,10 @@ def normalize_external_id(value: object) -> Outcome:
 
 def normalize_email(value: object) -> Outcome:
     """Lower case; dots and +tags stay."""
+    if type(value) is str and len(value) <= MAX_CHARACTERS:
+        plain = value.strip().lower()
+        if _PLAIN_EMAIL.fullmatch(plain):  # as the rule would have it, for most people
+            return Normalized(sha256_hex(plain), plain)
     return hashed(value, _email)
 
 
@@ -187,6 +196,9 @@ def _email(text: str) -> str | Unusable:
 
 def normalize_phone(value: object, country: str | None = None) -> Outcome:
     """Digits with the country code; `country` (alpha-2, capitals) is where a number without one is dialled."""
+    plain = plain_international(value) if type(value) is str else None
+    if plain is not None:
+        return Normalized(sha256_hex(plain), plain)
 
     def rule(text: str) -> str | Unusable:
         return phone_digits(text, country) or Unusable("holds no digit but zero")
@@ -194,11 +206,13 @@ def normalize_phone(value: object, country: str | None = None) -> Outcome:
     return hashed(value, rule)
 
 
+@remembered(FEW)
 def normalize_gender(value: object) -> Outcome:
     """Gender as m or f, from words of some languages; Meta has no value for any other."""
     return hashed(value, lambda text: GENDERS.get(bare(text)) or Unusable("no word for male or female"))
 
 
+@remembered(MANY)
 def normalize_name(value: object, *, keep_blanks: bool = False) -> Outcome:
     """First or last name: letters of every alphabet in lower case, and nothing between them."""
     return hashed(value, lambda text: _name(text, keep_blanks) or _NO_LETTER)
@@ -231,6 +245,7 @@ def _is_mark(character: str) -> bool:
     return unicodedata.category(character).startswith("M") and not selector
 
 
+@remembered(FEW)
 def normalize_initial(value: object, *, romanised: bool = False) -> Outcome:
     """The first letter of what is given, be it a letter or the whole first name."""
 
@@ -241,11 +256,13 @@ def normalize_initial(value: object, *, romanised: bool = False) -> Outcome:
     return hashed(value, rule)
 
 
+@remembered(MANY)
 def normalize_city(value: object) -> Outcome:
     """a-z only, accents taken off."""
     return hashed(value, lambda text: bare(text) or _NO_ROMAN_LETTER)
 
 
+@remembered(FEW)
 def normalize_state(value: object, country: str | None = None) -> Outcome:
     """a-z and 0-9 only. A state's name becomes its code in the United States and where no country is known;
     elsewhere never: Western Australia is no WA, and Georgia a country too.
@@ -260,6 +277,7 @@ def normalize_state(value: object, country: str | None = None) -> Outcome:
     return hashed(value, rule)
 
 
+@remembered(MANY)
 def normalize_zip(value: object, country: str | None = None) -> Outcome:
     """The code without blanks and dashes; in the United States its first five digits, and where no country is
     known if it has the form of ZIP+4.
@@ -276,6 +294,7 @@ def normalize_zip(value: object, country: str | None = None) -> Outcome:
     return hashed(value, rule)
 
 
+@remembered(FEW)
 def normalize_country(value: object) -> Outcome:
     """ISO alpha-2, from a code or English name of ISO 3166-1 or a name people use beside them."""
 
@@ -339,25 +358,25 @@ def normalize_fields(
     guide = guiding_country(country, options)
     birth = normalize_birth(get("birth"), get("birthday"), options.today_year)
     last, first, initial = _names(get("name"), options)
-    outcomes: dict[MetaKey, Outcome] = {
-        MetaKey.EXTERN_ID: normalize_external_id(get("external_id")),
-        MetaKey.EMAIL: normalize_email(get("email")),
-        MetaKey.PHONE: normalize_phone(get("phone"), guide),
-        MetaKey.GEN: normalize_gender(get("gender")),
-        MetaKey.DOBY: birth.year,
-        MetaKey.DOBM: birth.month,
-        MetaKey.DOBD: birth.day,
-        MetaKey.LN: last,
-        MetaKey.FN: first,
-        MetaKey.FI: initial,
-        MetaKey.CT: normalize_city(get("city")),
-        MetaKey.ST: normalize_state(get("state"), guide),
-        MetaKey.ZIP: normalize_zip(get("zip"), guide),
-        MetaKey.COUNTRY: country,
-        MetaKey.MADID: normalize_mobile_id(get("mobile_advertiser_id")),
-        MetaKey.LOOKALIKE_VALUE: normalize_value(get("value")),
-    }
-    return {key: outcome for key, outcome in outcomes.items() if outcome is not None}
+    outcomes = (  # in the order of `MetaKey`
+        normalize_external_id(get("external_id")),
+        normalize_email(get("email")),
+        normalize_phone(get("phone"), guide),
+        normalize_gender(get("gender")),
+        birth.year,
+        birth.month,
+        birth.day,
+        last,
+        first,
+        initial,
+        normalize_city(get("city")),
+        normalize_state(get("state"), guide),
+        normalize_zip(get("zip"), guide),
+        country,
+        normalize_mobile_id(get("mobile_advertiser_id")),
+        normalize_value(get("value")),
+    )
+    return {key: outcome for key, outcome in zip(_KEYS, outcomes, strict=True) if outcome is not None}
 
 
 def _names(name: object, options: NormalizationOptions) -> tuple[Outcome, Outcome, Outcome]:

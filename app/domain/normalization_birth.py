@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final, NamedTuple
 
+from app.domain.normalization_remembered import FEW, remembered
 from app.domain.normalization_tables import MONTHS, ascii_digits, bare
 from app.domain.normalization_text import (
     MAX_CHARACTERS,
@@ -35,6 +36,10 @@ class Birth(NamedTuple):
     day: Outcome = None
 
 
+_UNKNOWN: Final = Birth()
+
+
+@remembered(FEW)
 def normalize_year(value: object, today_year: int) -> Outcome:
     """Four digits, from 1900 to `today_year`."""
 
@@ -47,6 +52,7 @@ def normalize_year(value: object, today_year: int) -> Outcome:
     return hashed(value, rule)
 
 
+@remembered(FEW)
 def normalize_month(value: object) -> Outcome:
     """01 to 12, from a number or an English name."""
     return hashed(value, _month)
@@ -57,6 +63,7 @@ def _month(text: str) -> str | Unusable:
     return number or Unusable("not a month: 1 to 12 or an English name")
 
 
+@remembered(FEW)
 def normalize_day(value: object) -> Outcome:
     """01 to 31."""
     return hashed(value, lambda text: _two_digits(text, _LAST_DAY) or Unusable("not a day: 1 to 31"))
@@ -119,7 +126,7 @@ def _refused(reason: str) -> Birth:
 
 def normalize_birth(birth: object, birthday: object, today_year: int) -> Birth:
     """What `birth`, an object of year, month and day, gives beats what `birthday` gives, part by part."""
-    whole = normalize_birthday(birthday, today_year)
+    whole = _UNKNOWN if birthday is None else normalize_birthday(birthday, today_year)
     if isinstance(birth, Mapping):
         year = normalize_year(birth.get("year"), today_year)
         month = normalize_month(birth.get("month"))

@@ -27,16 +27,29 @@ _EXTENSION: Final = re.compile(
     r"(?<![a-z])(?:;?ext=|extension|extn?\.?|xtn|x|#|~|int\.?|anexo|доб\.?)[\s.:#=]*[0-9]{1,6}[\s.)]*$",
     re.IGNORECASE,
 )
+_INTERNATIONAL: Final = re.compile(r"\+[1-9][0-9 .()-]*")
+_LONGEST_PLAIN: Final = 30
+_BETWEEN_DIGITS: Final = dict.fromkeys(map(ord, "+ .()-"))
 _PLUS_FIRST: Final = re.compile(r"[^0-9]*\+")
 # 49 (0)30 ...: what stands before the bracket can only be a country code.
 _TRUNK_ZERO_IN_BRACKETS: Final = re.compile(r"[^0-9]*(?:00[ .-]?)?[1-9][0-9]{0,2}[ .)-]*\(0\)")
 
+_COUNTRY_CODES: Final = frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
 _LONGEST_COUNTRY_CODE: Final = 3
 _NORTH_AMERICA: Final = 1  # country code; ten digits without it, the area code and exchange from 2 up
 _NORTH_AMERICAN: Final = re.compile(r"1?[2-9][0-9]{2}[2-9][0-9]{6}")
 _NORTH_AMERICAN_DIGITS: Final = 10
 _RUSSIA: Final = "7"  # its trunk digit is 8, and ten digits follow
 _RUSSIAN_DIGITS_WITH_TRUNK: Final = 11
+
+
+def plain_international(text: str) -> str | None:
+    """What `phone_digits` says wherever it is dialled, of a number that has nothing in it but a plus, digits and what
+    stands between them, as most have that are stored; None: it is not one.
+    """
+    if len(text) > _LONGEST_PLAIN or not _INTERNATIONAL.fullmatch(text):
+        return None
+    return _without_trunk_digit(text.translate(_BETWEEN_DIGITS))
 
 
 def phone_digits(text: str, country: str | None) -> str:
@@ -67,7 +80,7 @@ def _without_trunk_digit(digits: str) -> str:
     Not every zero there is one: Italy's, say, belongs to the number. The numbering plan knows.
     """
     for length in range(1, _LONGEST_COUNTRY_CODE + 1):
-        if int(digits[:length]) in COUNTRY_CODE_TO_REGION_CODE:
+        if digits[:length] in _COUNTRY_CODES:
             code, number = digits[:length], digits[length:]
             break
     else:

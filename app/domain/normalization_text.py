@@ -8,12 +8,13 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@dataclass(frozen=True, slots=True)
-class Normalized:
+class Normalized(msgspec.Struct, frozen=True, gc=False):
     """What is sent, and the text it was made of; that text is None when the input was a hash already."""
 
     value: str | float

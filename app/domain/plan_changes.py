@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # Until then at least every worker projects for the new version.
 AHEAD_MS: Final = 60_000
 
+# A Facebook audience is value-based for all its life, and knows people by the external ids that it was sent.
+_FOR_LIFE: Final = ("value_based", "external_id")
+
 
 def generations_after(
     before: DefinitionSet, after: DefinitionSet, known: Mapping[str, int], number: int, now_ms: int
@@ -174,11 +177,12 @@ def _changed_elsewhere(before: DefinitionSet, after: DefinitionSet) -> Iterator[
             yield (
                 f"audience {definition.key}: changing `entity` is not supported: define another audience with another key"
             )
-        if _values_differ(other, definition):
-            yield (
-                f"audience {definition.key}: changing `facebook.value_based` is not supported: define another audience "
-                "with another key"
-            )
+        for name in _FOR_LIFE:
+            if _differ(other, definition, name):
+                yield (
+                    f"audience {definition.key}: changing `facebook.{name}` is not supported: define another audience "
+                    "with another key"
+                )
         yield from _destinations_differ(other, definition)
 
 
@@ -198,7 +202,6 @@ def _destinations_differ(before: AudienceDefinition, after: AudienceDefinition) 
             )
 
 
-def _values_differ(before: AudienceDefinition, after: AudienceDefinition) -> bool:
-    """A Facebook audience is value-based for all its life."""
-    known = {item.id: item.value_based for item in before.destinations}
-    return any(known.get(item.id, item.value_based) != item.value_based for item in after.destinations)
+def _differ(before: AudienceDefinition, after: AudienceDefinition, name: str) -> bool:
+    known = {item.id: getattr(item, name) for item in before.destinations}
+    return any(known.get(item.id, getattr(item, name)) != getattr(item, name) for item in after.destinations)

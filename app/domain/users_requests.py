@@ -7,10 +7,13 @@ with a blank EXTERN_ID or LOOKALIKE_VALUE in the schema, so rows with and withou
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 
+import msgspec
 import orjson
 
+from app.domain.scoped_ids import PAYLOAD_LISTS
 from schemas.membership import Change, MembershipDelta
 
 # Facebook's limit of rows per request.
@@ -25,12 +28,16 @@ _ORDER = (
 )
 _RANK = {key: rank for rank, key in enumerate(_ORDER)}
 
+# These alone find no one.
+_NAME_NOBODY = frozenset({LOOKALIKE_VALUE, *PAYLOAD_LISTS})
+
 Cell = str | float
 Row = Mapping[str, Cell]
+# Whether it adds, whether rows have an external id, and whether they have a value.
+_Group = tuple[bool, bool, bool]
 
 
-@dataclass(frozen=True, slots=True)
-class RowSource:
+class RowSource(msgspec.Struct, frozen=True, gc=False):
     """Where a row came from: its delta, that one's offset, and the row's place among the delta's rows."""
 
     offset: int
@@ -40,12 +47,15 @@ class RowSource:
 
 @dataclass(frozen=True, slots=True)
 class UsersRequest:
-    """One call of the users edge; `sources[i]` is where `data[i]` came from."""
+    """One call of the users edge; `sources[i]` is where `data[i]` came from. `beside`: further lists of the payload,
+    with one entry for each row.
+    """
 
     remove: bool
     schema: tuple[str, ...]
     data: list[list[Cell]]
     sources: list[RowSource]
+    beside: Mapping[str, list[Cell]] = field(default_factory=dict)
 
     def row(self, place: int) -> dict[str, Cell]:
         """A row of the request without its blank cells."""
@@ -59,32 +69,64 @@ def build_requests(
 
     Removals come first: when one person leaves under one profile and enters under another, the entry wins.
     """
-    groups: dict[tuple[bool, bool, bool], list[tuple[Row, RowSource]]] = {}
+    # Rows and their sources apart: pairs of them would be so much more for the collector of garbage to look through.
+    groups: dict[_Group, tuple[list[Row], list[RowSource]]] = {}
+    # The same lists, by the keys of a row that has no blank cell: nearly all rows have the keys of the one before.
+    of_keys: dict[tuple[bool, tuple[str, ...]], tuple[list[Row], list[RowSource]]] = {}
     for offset, delta in changes:
         remove = delta.change is Change.EXITED
         for index, row in enumerate(delta.rows.get(destination, ())):
-            if any(cell != "" for key, cell in row.items() if key != LOOKALIKE_VALUE):
-                # What somebody is worth does not help to find and remove them.
-                has_value = not remove and row.get(LOOKALIKE_VALUE, "") != ""
-                group = (not remove, row.get(EXTERN_ID, "") != "", has_value)
-                groups.setdefault(group, []).append((row, RowSource(offset, delta, index)))
+            keys = None if "" in row.values() else (remove, tuple(row))
+            found = None if keys is None else of_keys.get(keys)
+            if found is None:
+                group = _group(row, remove=remove)
+                if group is None:
+                    continue
+                found = groups.setdefault(group, ([], []))
+                if keys is not None:
+                    of_keys[keys] = found
+            found[0].append(row)
+            found[1].append(RowSource(offset, delta, index))
+    del of_keys
     for group in sorted(groups):
-        rows = groups.pop(group)
+        rows, sources = groups.pop(group)
         for start in range(0, len(rows), max_rows):
-            yield _request(group, rows[start : start + max_rows])
+            end = start + max_rows
+            yield _request(group, rows[start:end], sources[start:end])
 
 
-def _request(group: tuple[bool, bool, bool], rows: Sequence[tuple[Row, RowSource]]) -> UsersRequest:
+def _group(row: Row, *, remove: bool) -> _Group | None:
+    """Which rows it can share a request with; None: it finds no one."""
+    if not any(cell != "" for key, cell in row.items() if key not in _NAME_NOBODY):
+        return None
+    # What somebody is worth does not help to find and remove them.
+    has_value = not remove and row.get(LOOKALIKE_VALUE, "") != ""
+    return not remove, row.get(EXTERN_ID, "") != "", has_value
+
+
+def _request(group: _Group, rows: Sequence[Row], sources: list[RowSource]) -> UsersRequest:
     add, _, has_value = group
-    keys: set[str] = set()
-    for row, _ in rows:
-        keys.update(row)
-    keys = {key for key in keys if any(row.get(key, "") != "" for row, _ in rows)}
+    shapes = {tuple(row) for row in rows}
+    keys = {key for shape in shapes for key in shape}
+    keys = {key for key in keys if any(row.get(key, "") != "" for row in rows)}
     if not has_value:
         keys.discard(LOOKALIKE_VALUE)
+    beside: dict[str, list[Cell]] = {}
+    for key, name in PAYLOAD_LISTS.items():
+        if key in keys:
+            keys.discard(key)
+            beside[name] = [row.get(key, "") for row in rows]
     schema = tuple(sorted(keys, key=lambda key: (_RANK.get(key, len(_RANK)), key)))
-    data = [[row.get(key, "") for key in schema] for row, _ in rows]
-    return UsersRequest(not add, schema, data, [source for _, source in rows])
+    return UsersRequest(not add, schema, _cells(schema, shapes, rows), sources, beside)
+
+
+def _cells(schema: tuple[str, ...], shapes: set[tuple[str, ...]], rows: Sequence[Row]) -> list[list[Cell]]:
+    if len(shapes) > 1 or len(schema) == 1:
+        return [[row.get(key, "") for key in schema] for row in rows]
+    if schema in shapes:
+        return [list(row.values()) for row in rows]
+    take = itemgetter(*schema)
+    return [list(take(row)) for row in rows]
 
 
 def refused_rows(request: UsersRequest, invalid: Mapping[str, str]) -> list[tuple[int, str]]:

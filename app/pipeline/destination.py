@@ -440,7 +440,8 @@ class Destination:
         graph = self._shared.graph
         call = graph.remove_users if request.remove else graph.add_users
         try:
-            answer = await call(self._record.state.facebook_id or "", request.schema, request.data)
+            audience = self._record.state.facebook_id or ""
+            answer = await call(audience, request.schema, request.data, request.beside)
         except GraphRefusal as error:
             reaction = classify(error.refusal).reaction
             if reaction is Reaction.HOLD and request.remove:

@@ -15,7 +15,6 @@ from app.commands import COMMANDS
 from app.commands.demo_events import load_orders, moved_to_end, traits
 from app.commands.demo_oracle import QUERIES, SqlOracle
 from app.domain.definitions import Document, parse_definitions
-from app.domain.definitions_keys import NOT_SUPPORTED
 from app.errors import InvalidInputError
 from app.settings import load_settings
 from tests.acceptance.markdown_pages import ROOT, blocks, read, words
@@ -99,10 +98,6 @@ MISSING_COMMANDS = {
     "ingest": "no HTTP ingest",
     "forget": "Nobody can be forgotten",
 }
-REFUSED_PARTS = {
-    ("facebook", "external_id"): "hashed external ids",
-    ("fields", "app_id"): "app-scoped and page-scoped ids",
-}
 
 
 def missing_parts() -> str:
@@ -113,13 +108,6 @@ def missing_parts() -> str:
 def test_a_command_that_is_said_to_be_missing_is_missing(command: str, said: str) -> None:
     assert said in missing_parts()
     assert command not in COMMANDS
-
-
-@pytest.mark.parametrize(("part", "said"), REFUSED_PARTS.items())
-def test_a_part_that_is_said_to_be_missing_is_refused(part: tuple[str, str], said: str) -> None:
-    place, name = part
-    assert said in missing_parts()
-    assert name in NOT_SUPPORTED[place]
 
 
 @pytest.mark.parametrize("mechanism", ["GSSAPI"])

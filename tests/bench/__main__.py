@@ -19,16 +19,17 @@ from rich.console import Console
 from app.adapters.kafka_client import kafka_reason
 from app.adapters.kafka_embedded import EmbeddedKafka
 from app.errors import AudienceSyncError
-from tests.bench import report
+from tests.bench import facebook_report, report
 from tests.bench.audiences import measure_audiences
 from tests.bench.cluster import Cluster
 from tests.bench.due import measure_due
+from tests.bench.facebook import measure_facebook
 from tests.bench.latency import measure_latency
 from tests.bench.memory import PEOPLE, measure_memory
 from tests.bench.recovery import measure_recovery
 from tests.bench.throughput import ThroughputBench
 
-PARTS = ("throughput", "latency", "recovery", "audiences", "due", "memory")
+PARTS = ("throughput", "latency", "recovery", "audiences", "due", "memory", "facebook")
 USERS = 50_000
 EVENTS = 400_000
 # Stock Faust gets a tenth of the events: with all of them one round would take it minutes.
@@ -57,6 +58,7 @@ class Bench:
             "audiences": self._audiences,
             "due": self._due,
             "memory": self._memory,
+            "facebook": self._facebook,
         }
         return measure[part](as_json)
 
@@ -101,6 +103,12 @@ class Bench:
         if not as_json:
             report.print_memory(self._console, result)
         return report.memory_json(result)
+
+    def _facebook(self, as_json: bool) -> dict[str, Any]:
+        result = measure_facebook(self._rounds, say)
+        if not as_json:
+            facebook_report.print_facebook(self._console, result)
+        return facebook_report.facebook_json(result)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -114,6 +114,17 @@ async def test_people_are_added_and_removed(graph: GraphApi) -> None:
     assert (await graph.read_audience(audience)).id == audience
 
 
+@pytest.mark.parametrize("remove", [False, True])
+async def test_what_goes_beside_the_rows_stands_in_the_payload(remove: bool) -> None:
+    async with both() as (graph, sandbox):
+        audience = await graph.create_audience(ACCOUNT, "List", "", SOURCE)
+        call = graph.remove_users if remove else graph.add_users
+        await call(audience, ["EXTERN_ID"], [["u1"], ["u2"]], {"app_ids": ["7", ""]})
+        (logged,) = await sandbox.log(audience)
+    payload = {"schema": ["EXTERN_ID"], "data": [["u1"], ["u2"]], "app_ids": ["7", ""]}
+    assert logged["body"]["payload"] == payload
+
+
 async def test_a_value_based_audience_takes_what_people_are_worth(graph: GraphApi) -> None:
     audience = await graph.create_audience(ACCOUNT, "Worth", "", SOURCE, value_based=True)
     answer = await graph.add_users(audience, ["EXTERN_ID", "LOOKALIKE_VALUE"], [["u1", 44.5], ["u2", 0]])

@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.definitions import Document, parse_definitions
 from app.domain.definitions_conditions import _EVENT_KEYS, _KINDS, MAX_CONDITION_DEPTH
-from app.domain.definitions_keys import AUDIENCE_KEYS, NOT_SUPPORTED
+from app.domain.definitions_keys import AUDIENCE_KEYS
 from app.domain.definitions_operators import OPERATORS
 from app.domain.definitions_traits import TRAIT_KEYS
 from app.domain.fold import MAX_OF_ONE_KIND
@@ -45,8 +45,7 @@ def test_there_are_examples() -> None:
 
 
 def test_everything_is_named() -> None:
-    parts = [name for names in NOT_SUPPORTED.values() for name in names]
-    names = {*AUDIENCE_KEYS, *TRAIT_KEYS, *_KINDS, *_EVENT_KEYS, *OPERATORS, *parts}
+    names = {*AUDIENCE_KEYS, *TRAIT_KEYS, *_KINDS, *_EVENT_KEYS, *OPERATORS}
     assert sorted(name for name in names if not re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`", PAGE)) == []
     assert f"at most {MAX_CONDITION_DEPTH} deep" in PAGE
 

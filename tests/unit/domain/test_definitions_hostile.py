@@ -11,18 +11,17 @@ from hypothesis import strategies as st
 from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import Document, parse_definitions, published_form
-from app.domain.definitions_conditions import _ALL_KINDS, _EVENT_KEYS
-from app.domain.definitions_keys import AUDIENCE_KEYS, NOT_SUPPORTED
+from app.domain.definitions_conditions import _EVENT_KEYS, _KINDS
+from app.domain.definitions_keys import AUDIENCE_KEYS
 from app.errors import InvalidInputError
 from schemas.audience import AudienceDefinition, ComputedTraitDefinition, Operator
 
 # The keys of the language, so that what is made up comes past the first check.
 WORDS = [
     *AUDIENCE_KEYS,
-    *_ALL_KINDS,
+    *_KINDS,
     *_EVENT_KEYS,
     *(operator.value for operator in Operator),
-    *(name for names in NOT_SUPPORTED.values() for name in names),
     *("audiences", "defaults", "traits", "property", "exactly", "ad_account_id", "mode", "audience_id"),
 ]
 SCALARS = (

@@ -162,20 +162,6 @@ def test_conditions(when: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
-    [
-        (
-            "facebook: {external_id: sha256}",
-            "facebook.external_id: `external_id` (hashed external ids) is not",
-        ),
-    ],
-)
-def test_keys_that_are_not_supported(keys: str, said: str) -> None:
-    found = problems(f"audiences:\n  - name: A\n    when: {{event: E}}\n    {keys}")
-    assert [line.startswith(f"audiences.yaml:4: audiences[0].{said}") for line in found] == [True]
-
-
-@pytest.mark.parametrize(
     ("trait", "said"),
     [
         ("a: x", "a: expected a computed trait such as {event: Order Completed, sum: revenue}, got 'x'"),

@@ -511,12 +511,12 @@ def problem(facebook: str, defaults: str = "{}") -> str:
         ("{fields: {gender: {const: x}}}", ".fields.gender.const: this cannot be sent: no word for male"),
         ("{fields: {gender: {const: '-'}}}", ".fields.gender.const: a blank value is sent nowhere"),
         ("{fields: {name: {middle: $.a}}}", ".fields.name.middle: unknown key 'middle'"),
-        ("{fields: {app_id: $.a}}", ".fields.app_id: `app_id` (app-scoped ids) is not supported yet"),
-        ("{fields: {page_id: $.a}}", ".fields.page_id: `page_id` (page-scoped ids) is not supported yet"),
         (
-            "{fields: {instagram_account_ids: $.a}}",
-            ".fields.instagram_account_ids: `instagram_account_ids` (ids of Instagram accounts) is not",
+            "{fields: {app_id: {const: fb12}}}",
+            ".fields.app_id.const: this cannot be sent: an id of Facebook's has",
         ),
+        ("{fields: {page_id: {const: '-'}}}", ".fields.page_id.const: a blank value is sent nowhere"),
+        ("{external_id: md5}", ".external_id: expected plain or sha256, got"),
         ("{fields: {value: $.a}}", ": the field `value` is sent to value-based audiences alone"),
         ("{value_based: true}", ".value_based: what each person is worth is needed: map the field `value`"),
         ("{value_based: perhaps}", ".value_based: expected true or false"),
@@ -549,6 +549,46 @@ def test_a_computed_trait_in_a_mapping_hides_one_of_identify_calls() -> None:
     )
     (warning,) = parse_definitions([Document("f", text)]).warnings
     assert "`trait: town` is this computed trait" in warning
+
+
+def test_external_ids_are_sent_hashed_where_that_is_asked_for() -> None:
+    shop = Shop({"city": {"const": "Rome"}}, external_id="sha256")
+    shop.buys()
+    assert shop.sent()[-1][1] == [{"EXTERN_ID": digest("ann"), "CT": digest("rome")}]
+
+
+def test_a_mapped_external_id_is_hashed_where_it_comes_in_and_a_hash_stays_as_it_is() -> None:
+    shop = Shop({"external_id": "$.properties.crm"}, external_id="sha256")
+    shop.buys(properties={"crm": "CRM-1"})
+    assert shop.sent()[-1][1] == [{"EXTERN_ID": digest("CRM-1")}]
+    assert all(b"CRM-1" not in record for record in shop.records)
+    shop.buys(properties={"crm": digest("x").upper()})
+    assert shop.sent()[-1][1] == [{"EXTERN_ID": digest("x")}, {"EXTERN_ID": digest("CRM-1")}]
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"), [("77", "77"), (77, "77"), (["77", "78"], "77"), ("app_77", None), ("", None)]
+)
+def test_the_id_of_an_app_goes_with_every_row_in_the_clear(sent: object, expected: str | None) -> None:
+    shop = Shop({"app_id": "$.properties.app", "page_id": {"const": 5}, "email": "$.properties.mails.$"})
+    shop.buys(properties={"app": sent, "mails": ["a@b.co", "c@d.co"]})
+    ids = {"PAGE_ID": "5"} | ({} if expected is None else {"APP_ID": expected})
+    rows = shop.sent()[-1][1]
+    assert sorted(row.pop("EMAIL") for row in rows) == sorted([digest("a@b.co"), digest("c@d.co")])
+    assert rows == [{"EXTERN_ID": "ann", **ids}] * 2
+
+
+def test_the_id_of_an_app_finds_nobody_alone() -> None:
+    shop = Shop({"external_id": "$.properties.none", "instagram_account_ids": {"const": 9}})
+    shop.buys()
+    assert shop.sent()[-1][1] == []
+
+
+@pytest.mark.parametrize(("field", "warns"), [("$.traits.email", True), ("$.traits.crm_id", False)])
+def test_an_external_id_that_is_clear_text_of_a_person_is_warned_about(field: str, warns: bool) -> None:
+    text = f"audiences: [{{name: a, when: {{event: E}}, facebook: {{fields: {{external_id: {field}}}}}}}]"
+    warnings = parse_definitions([Document("f", text)]).warnings
+    assert [("is sent hashed" in warning) for warning in warnings] == [True] * warns
 
 
 def test_a_plan_without_mappings_takes_and_keeps_nothing_more() -> None:

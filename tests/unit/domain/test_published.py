@@ -166,6 +166,10 @@ REFUSED = {
         ),
         "audience mode: changing `facebook.value_based`",
     ),
+    "external ids that Facebook does not know": (
+        "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: upsert, external_id: sha256}}",
+        "audience mode: changing `facebook.external_id`",
+    ),
 }
 
 

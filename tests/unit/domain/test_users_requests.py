@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from app.domain.bisection import Bisection
+from app.domain.delivery import Refusal
 from app.domain.users_requests import UsersRequest, build_requests, refused_rows
 from schemas.membership import Cause, Change, MembershipDelta
 
@@ -114,3 +116,29 @@ def test_refused_rows_are_found_again(
 def test_numbers_in_a_refused_row_are_compared_as_numbers() -> None:
     (request,) = built(change("a", {"EMAIL": "e", "LOOKALIKE_VALUE": 44.0}))
     assert refused_rows(request, {'["e",44]': "too much"}) == [(0, "too much")]
+
+
+def test_ids_of_apps_are_lists_beside_the_rows_with_an_entry_for_each_row() -> None:
+    (request,) = built(
+        change("a", {"EXTERN_ID": "a", "APP_ID": "7"}),
+        change("b", {"EXTERN_ID": "b"}),
+        change("c", {"EXTERN_ID": "c", "APP_ID": "8", "IG_ACCOUNT_ID": "9"}),
+        change("d", {"APP_ID": "7", "PAGE_ID": "1"}),
+    )
+    assert request.schema == ("EXTERN_ID",)
+    assert request.data == [["a"], ["b"], ["c"]]
+    assert request.beside == {"app_ids": ["7", "", "8"], "ig_account_ids": ["", "", "9"]}
+
+
+def test_the_ids_of_apps_are_halved_with_their_rows() -> None:
+    (request,) = built(*(change(name, {"EXTERN_ID": name, "APP_ID": name * 2}) for name in "123"))
+    parts = Bisection(request)
+    parts.refuse(Refusal(code=100))
+    found = []
+    while (part := parts.part) is not None:
+        found.append((part.data, part.beside))
+        parts.accept()
+    assert found == [
+        ([["1"]], {"app_ids": ["11"]}),
+        ([["2"], ["3"]], {"app_ids": ["22", "33"]}),
+    ]
