@@ -131,10 +131,10 @@ RELATIVE_ROWS: list[tuple[str, Any, Any, bool, str]] = [
     ("within_next", "2025-03-01T00:00:00.002Z", 1, False, "further away"),
     ("after_next", "2025-03-01T00:00:00.002Z", 1, True, "further away than the span"),
     ("after_next", "2025-03-01T00:00:00.001Z", 1, False, "not within it"),
-    *((operator.value, None, 5, False, "missing") for operator in RELATIVE_OPERATORS),
-    *((operator.value, "2025-03-01", 5, False, "no zone") for operator in RELATIVE_OPERATORS),
-    *((operator.value, TODAY, "soon", False, "no duration") for operator in RELATIVE_OPERATORS),
-    *((operator.value, TODAY, True, False, "no duration") for operator in RELATIVE_OPERATORS),
+    *((operator.value, None, 5, False, "missing") for operator in sorted(RELATIVE_OPERATORS)),
+    *((operator.value, "2025-03-01", 5, False, "no zone") for operator in sorted(RELATIVE_OPERATORS)),
+    *((operator.value, TODAY, "soon", False, "no duration") for operator in sorted(RELATIVE_OPERATORS)),
+    *((operator.value, TODAY, True, False, "no duration") for operator in sorted(RELATIVE_OPERATORS)),
     ("within_last", TODAY, "1d", True, "a trait says how long in text"),
 ]
 
