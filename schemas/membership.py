@@ -23,7 +23,7 @@ class Change(StrEnum):
 
 class Cause(StrEnum):
     """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, that two profiles have
-    become one, that the definitions are others, or that a dead letter is replayed.
+    become one, that the definitions are others, that a dead letter is replayed, or that the person is forgotten.
     """
 
     EVENT = "event"
@@ -32,6 +32,7 @@ class Cause(StrEnum):
     MERGE = "merge"
     DEFINITION = "definition"
     REPLAY = "replay"
+    FORGOTTEN = "forgotten"
 
 
 class Repeated(msgspec.Struct, gc=False, frozen=True):
@@ -59,6 +60,9 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
 
     An `exited` that follows another one changes nothing but what Facebook has: a destination hears of exits that, by its
     former sync mode, it did not hear of.
+
+    The `exited` of a forgotten person is for every destination, whatever its sync mode, and is deleted by a tombstone when
+    all have confirmed it.
 
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
 

@@ -13,7 +13,7 @@ from app.domain.definitions_references import names_read
 from app.domain.feeds import filled_by, is_filled_by
 from app.domain.plan import by_event
 from app.domain.trait_sources import TRAIT, traits_asked_for
-from schemas.profile import PAST
+from schemas.profile import CALL, PAST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -126,4 +126,6 @@ def as_past(event: ProfileEvent) -> ProfileEvent | None:
     """
     if not (event.hits or event.traits or event.claims) and (event.identifiers or event.linking):
         return None
+    if event.kind != CALL:
+        return None  # whoever was to be forgotten has been
     return msgspec_replace(event, kind=PAST, identifiers=None, linking=None)
