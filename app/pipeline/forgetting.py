@@ -29,10 +29,12 @@ from schemas.dead_letter import DeadLetter
 from schemas.profile import FORGET, VERSION, ProfileEvent
 from schemas.sync import SyncState
 from topics.catalog import Catalog
-from topics.partitioning import partition_for
+from topics.partitioning import membership_key, partition_for
 
 # How often is looked for people who are to be forgotten.
 WATCH_SECONDS: Final = 1.0
+# Offsets of audience.memberships before its end among which removals are looked for that have just been written.
+_TAIL: Final = 10_000
 # While a destination does not come on, and somebody waits for it.
 MOST_PAUSE_SECONDS: Final = 10.0
 
@@ -74,10 +76,10 @@ def is_letter_of(letter: DeadLetter, removals: Mapping[str, Removal], keys: froz
 
 @dataclass(slots=True)
 class _Waiting:
-    """A removal, and the offsets of audience.memberships by partition that destinations have to reach."""
+    """A removal, and the offsets of audience.memberships that destinations have to reach, by audience."""
 
     removal: Removal
-    ends: Mapping[int, int]
+    ends: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -132,16 +134,39 @@ class Removals:
         }
 
     async def _note(self, fresh: Mapping[tuple[int, bytes], Removal]) -> None:
-        """The records of these removals are in the topic after the commit, and stand below its end."""
+        """The records of these removals are in the topic after the commit."""
         await self.evaluate.flush()
-        numbers = {self._partition_of(key) for removal in fresh.values() for key in removal.audiences}
-        ends: Mapping[int, int] = {}
+        ends = await self.in_thread(self._ends, list(fresh.values()))
+        for (place, removal), own in zip(fresh.items(), ends, strict=True):
+            self._waiting[place] = _Waiting(removal, own)
+
+    def _ends(self, removals: Sequence[Removal]) -> list[dict[str, int]]:
+        """By audience the offset behind its record, where that is among the newest of its partition; else the offset
+        behind whatever is there. Blocks.
+        """
+        wanted = {membership_key(key, one.profile) for one in removals for key in one.audiences}
+        numbers = sorted({self._partition_of(key) for one in removals for key in one.audiences})
+        found: dict[bytes, int] = {}
+        last: dict[int, int] = {}
         if numbers:
             topic = self.catalog.memberships.name
-            ends = await self.in_thread(self.log.settled_ends, topic, sorted(numbers))
-        for place, removal in fresh.items():
-            own = {self._partition_of(key) for key in removal.audiences}
-            self._waiting[place] = _Waiting(removal, {number: ends[number] for number in own})
+            ends = self.log.settled_ends(topic, numbers)
+            last = {number: max(0, end - _TAIL) for number, end in ends.items()}
+
+            def keep(batch: Sequence[Any]) -> None:
+                for message in batch:
+                    last[message.partition()] = behind = message.offset() + 1
+                    if message.key() in wanted:
+                        found[message.key()] = behind
+
+            self.log.read(topic, {number: (last[number], end) for number, end in ends.items()}, keep)
+        return [
+            {
+                key: found.get(membership_key(key, one.profile), last[self._partition_of(key)])
+                for key in one.audiences
+            }
+            for one in removals
+        ]
 
     async def _confirmed(self) -> dict[tuple[int, bytes], Removal]:
         syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
@@ -159,7 +184,7 @@ class Removals:
             return False
         audiences = partition.full_plan.audiences
         return all(
-            cursors.get(destination, 0) >= waiting.ends[self._partition_of(key)]
+            cursors.get(destination, 0) >= waiting.ends[key]
             for key in waiting.removal.audiences
             if key in audiences
             for destination in audiences[key].destinations

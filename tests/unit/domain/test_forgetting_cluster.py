@@ -20,7 +20,9 @@ from tests.unit.domain.identity_oracle import Identifier, NamedCall
 from tests.unit.domain.random_cases import START, Defined, instant
 from tests.unit.domain.test_identity_cluster import PEOPLE, cluster_of, key_of
 
-slow_enough = settings(max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+slow_enough = settings(
+    max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 # Nothing before it is received later, and whatever happens afterwards is.
 FORGOTTEN_AT = START + 16 * DAY
 
