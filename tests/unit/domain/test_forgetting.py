@@ -17,7 +17,7 @@ from app.domain.simulation import Transition, simulate
 from app.domain.state import CLOCK_KEY
 from schemas.dead_letter import Reason
 from schemas.membership import Cause, Change
-from schemas.profile import CALL, FORGET, MARKER, PAST, VERSION, FeedHit, ProfileEvent
+from schemas.profile import CALL, FORGET, MARKER, PAST, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import FACEBOOK, FAR_WALL, HOUR, START, call, plan_of
 
 LANE = "lane-0"
@@ -196,6 +196,39 @@ def test_a_request_for_somebody_unknown_leaves_a_digest_alone() -> None:
     world.drain()
     world.buys("ann", AT)
     assert world.dropped == 1
+
+
+def test_of_an_audience_that_is_defined_no_longer_the_membership_goes_too() -> None:
+    world = World()
+    world.buys("ann")
+    world.buys("bob")
+    world.drain()
+    both, world.plan = world.plan, plan_of({"when": {"event": "A", "within": "30d"}, "facebook": FACEBOOK})
+    world.start()
+    world.marker(START + 1)
+    world.forget("ann")
+    assert [delta.audience for delta in world.drain().deltas] == ["audience_0"]
+    world.confirm()
+    assert sorted(world.drain().left) == [("audience_0", "ann"), ("audience_1", "ann")]
+    world.plan = both
+    world.start()
+    world.marker(START + 2)
+    assert world.partition.members("audience_1") == 1
+
+
+def test_who_asks_for_a_forgotten_identifier_by_a_call_of_before_is_answered() -> None:
+    world = World()
+    world.forget("anonymous_id:a1")
+    world.partition.apply(
+        "bob",
+        ProfileEvent(VERSION, CALL, LANE, 9, 0, START, START, linking=Linking(["anonymous_id:a1"])),
+    )
+    state = world.partition.find("bob")
+    assert state is not None
+    assert state.identity is not None
+    assert not state.identity.asking, "it would wait for ever"
+    assert state.identity.aliases.keys() == {"bob"}
+    assert world.partition.find("anonymous_id:a1") is None
 
 
 def test_engage_is_told_that_the_person_left() -> None:
