@@ -765,11 +765,10 @@ class AudiencePartition:
         members = {short for short, known in state.memberships.items() if known.member}
         left = [delta for delta in deltas if audience_id(delta.audience) in members]
         self._tally.note(left, self._evaluated, self._switch.full)
-        for key, count in self._tally.members.items():
-            if key not in self._switch.full.audiences and audience_id(key) in members:
-                self._tally.members[key] = (
-                    count - 1
-                )  # it is defined no longer, and has its number for when it comes back
+        for audience, count in self._tally.members.items():
+            # One that is defined no longer has its number for when it comes back.
+            if audience not in self._switch.full.audiences and audience_id(audience) in members:
+                self._tally.members[audience] = count - 1
         self._evaluated.records_out += len(deltas)
         self._deltas.extend(deltas)
         if self._calls is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.forgetting import FORGOTTEN_KEY
@@ -20,9 +20,7 @@ from tests.unit.domain.identity_oracle import Identifier, NamedCall
 from tests.unit.domain.random_cases import START, Defined, instant
 from tests.unit.domain.test_identity_cluster import PEOPLE, cluster_of, key_of
 
-slow_enough = settings(
-    max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-)
+slow_enough = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 # Nothing before it is received later, and whatever happens afterwards is.
 FORGOTTEN_AT = START + 16 * DAY
 
