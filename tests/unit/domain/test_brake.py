@@ -81,6 +81,7 @@ def leave(of: Brake, count: int, at: int = NOW) -> None:
         "the clock jumped",
         "time passes while the clock catches up",
         "a stranger who never entered",
+        "forgotten",
     ],
 )
 def test_what_counts(exit_: MembershipDelta, written_at: int, counted: bool) -> None:
