@@ -24,6 +24,7 @@ from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, KafkaSyncLedger
+from app.adapters.kafka_letters import newest_letters
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, TransactionalWriter, no_step
@@ -49,6 +50,7 @@ from app.pipeline.delivery_options import DeliveryOptions
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from app.pipeline.expire import LaneProgress
 from app.pipeline.follow import Follower, InForce
+from app.pipeline.forgetting import Removals
 from app.pipeline.resolve import ResolveStage
 from app.pipeline.topology import Owned, Pipeline, Stages
 from app.settings import Settings
@@ -264,6 +266,7 @@ class Worker:
                 pipeline.run_markers(),
                 self._follower.run(),
                 self._backfill.run(),
+                self._join_removals(pipeline).run(),
                 *([self._auto_create.run()] if self._settings.engage_auto_create else []),
                 self._watch(stats, graph),
                 self._announce(),
@@ -436,6 +439,18 @@ class Worker:
             resolver=self._resolver,
             end_offset=lambda partition: self._log.end_offsets(source, (partition,))[partition],
             batches=lambda partition, end: self._log.batches(source, {partition: (0, end)}),
+            in_thread=pipeline.in_thread,
+        )
+
+    def _join_removals(self, pipeline: Pipeline) -> Removals:
+        topic, partitions = self._catalog.dead_letters.name, self._settings.partitions
+        return Removals(
+            evaluate=pipeline.stages.evaluate,
+            log=self._log,
+            letters=lambda meets: newest_letters(self._log, topic, partitions, meets).letters,
+            writer=pipeline.writer,
+            catalog=self._catalog,
+            partitions=partitions,
             in_thread=pipeline.in_thread,
         )
 

@@ -27,8 +27,8 @@ class Change(StrEnum):
 
 class Cause(StrEnum):
     """Why: an event or trait of the profile, time alone, what Engage or a warehouse's row says, that two profiles have
-    become one, that the definitions are others, that a dead letter is replayed, or what an account and its people say to
-    each other, unless time alone is behind that.
+    become one, that the definitions are others, that a dead letter is replayed, that the person is forgotten, or what an
+    account and its people say to each other, unless time alone is behind that.
     """
 
     EVENT = "event"
@@ -38,6 +38,7 @@ class Cause(StrEnum):
     ACCOUNT = "account"
     DEFINITION = "definition"
     REPLAY = "replay"
+    FORGOTTEN = "forgotten"
 
 
 class Repeated(msgspec.Struct, gc=False, frozen=True):
@@ -67,6 +68,8 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     former sync mode, it did not hear of.
 
     Of an audience of accounts there are deltas of its accounts, `group_id:ID`, which nobody is told of, and of their people.
+    The `exited` of a forgotten person is for every destination, whatever its sync mode, and is deleted by a tombstone when
+    all have confirmed it.
 
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
 

@@ -40,6 +40,8 @@ GROUP = 10
 STANDING = 11
 ENDED = 12
 ENTRY = 13
+# That a person is to be forgotten: everything known, and whatever was said up to the request's received time.
+FORGET = 14
 
 VERSION = 1
 
@@ -59,7 +61,8 @@ class Linking(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
     `links`: of a call, what else it names than the profile of its key, in order of priority; of the others, those
     that are still to be linked. `asker`: the profile that asked for the key (ASK), that gets the answer (MERGE, DONE),
-    or that the key belongs to from now on (MOVED). `aliases`: the asker's identifiers, in the answers also those found
+    or that the key belongs to from now on (MOVED), or that it belonged to, when that one is forgotten (FORGET; "": the
+    request itself). `aliases`: the asker's identifiers, in the answers also those found
     since it asked, each with the received time of the first call that named it. `state`: of a MERGE, all that is known
     of the profile that ends, as the state table has it; None: there was none.
     """
@@ -143,7 +146,7 @@ class ProfileEventModel(StoredMessage):
     model_config = ConfigDict(strict=True)
 
     version: int = Field(le=VERSION)
-    kind: Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
+    kind: Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
     lane: str
     offset: int
     index: int

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from hypothesis import settings
 
 from app.adapters.kafka_embedded import EmbeddedKafka, free_port
 
@@ -43,6 +44,10 @@ def _scrub_environment() -> dict[str, str]:
     names = [name for name in os.environ if name.startswith(_OURS) or name.lower() in _PROXIES]
     return {name: os.environ.pop(name) for name in names}
 
+
+# No test depends on how fast the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # At import, so that fixtures of every scope and all subprocesses see the clean environment.
 _TAKEN = _scrub_environment()

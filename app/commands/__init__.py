@@ -16,6 +16,7 @@ COMMANDS = {
     "doctor": "check Kafka, topics, definitions, token and Facebook, and say what to do",
     "events": "list the events and properties that the source topic has",
     "explain": "show which audiences a profile is in, and why",
+    "forget": "forget a person: out of every audience, and nothing is kept",
     "kafka": "run a single-node Apache Kafka in the foreground",
     "normalize": "normalise and hash identifiers, one JSON object per line",
     "produce": "send a file of events to the source topic",

@@ -5,6 +5,7 @@ to the account what it is (GROUP). From then on they talk to each other:
 
 - a user says to each of their accounts what holds of them of all that accounts ask (STANDING): at once, whenever it
   changes, by time too, and when they have taken somebody else over, whom they name;
+- somebody who is forgotten says that they end and that nobody replaces them;
 - who becomes part of another profile says so as well (ENDED). Both are waited for, as they come from different partitions:
   between them the account goes on by what it knew;
 - an account whose memberships change says so to all its users, and to each who is new (ENTRY). They evaluate the
@@ -209,7 +210,7 @@ class Accounts:
         for name in said.replaces:
             _remove(ties, name)
             _settle_end(name, ties.ended, ties.replaced)
-        if said.user not in ties.replaced:
+        if said.user and said.user not in ties.replaced:
             is_new = said.user not in ties.users
             if is_new and not has_room(ties, said.user):
                 self._profiles.refuse_user()
@@ -272,6 +273,21 @@ class Accounts:
 
     def _instant(self, now: int) -> Instant:
         return Instant(now, now + self._early_ms, now)
+
+
+def part(profile: str, state: ProfileState, at: int, mailbox: Mailbox) -> None:
+    """A person is forgotten: no account has them any more, nor those whom they have taken over. `profile` "": the state
+    is that of somebody who has ended already.
+    """
+    for account, tie in state.ties.accounts.items() if state.ties else ():
+        gone = list(tie.replaces)
+        if profile and tie.told is not None:
+            ended = Standing(user=profile)
+            mailbox.send(account, ProfileEvent(VERSION, ENDED, "", 0, 0, at, at, standing=ended))
+            gone.append(profile)
+        if gone:
+            said = Standing(replaces=gone)
+            mailbox.send(account, ProfileEvent(VERSION, STANDING, "", 0, 0, at, at, standing=said))
 
 
 # --- the users of an account ---

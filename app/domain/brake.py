@@ -37,7 +37,11 @@ class BrakePolicy:
 
 def is_counted(delta: MembershipDelta, written_at: int) -> bool:
     """Whether an exit, written at that instant of the wall, is one that somebody may not have meant."""
-    if never_entered(delta) or written_at - delta.detected_at > NEAR_THE_WALL_MS:
+    if (
+        never_entered(delta)
+        or delta.cause is Cause.FORGOTTEN
+        or written_at - delta.detected_at > NEAR_THE_WALL_MS
+    ):
         return False
     return delta.cause is not Cause.TIME or delta.detected_at - delta.at > NEAR_THE_WALL_MS
 

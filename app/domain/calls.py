@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The calls of the Spec.
 TYPES: Final = frozenset({"identify", "track", "page", "screen", "group", "alias"})
+# Not of the Spec: the person is to be forgotten.
+DELETE: Final = "delete"
 
 _decode: Final = msgspec.json.Decoder(SegmentEvent).decode
 _decode_any: Final = msgspec.json.Decoder().decode

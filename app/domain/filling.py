@@ -13,7 +13,7 @@ from app.domain.definitions_references import names_read
 from app.domain.feeds import filled_by, is_filled_by
 from app.domain.plan import AccountPlan, by_event
 from app.domain.trait_sources import TRAIT, traits_asked_for
-from schemas.profile import GROUP, JOIN, PAST
+from schemas.profile import CALL, GROUP, JOIN, PAST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -149,4 +149,6 @@ def as_past(event: ProfileEvent) -> ProfileEvent | None:
         return event
     if not (event.hits or event.traits or event.claims) and (event.identifiers or event.linking):
         return None
+    if event.kind != CALL:
+        return None  # whoever was to be forgotten has been
     return msgspec_replace(event, kind=PAST, identifiers=None, linking=None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from app.domain.account_plan import ASKED
 from app.domain.accounts import Accounts
 from app.domain.brake import NEAR_THE_WALL_MS
 from app.domain.clock import PartitionClock
@@ -32,6 +33,7 @@ from app.domain.fold import (
     settle,
     shed,
 )
+from app.domain.forgetting import FORGOTTEN_KEY, Forgotten, drop, forget
 from app.domain.formats import refuse_newer_packed
 from app.domain.forwarders import Forwarders
 from app.domain.identity import Identities, all_aliases
@@ -68,13 +70,14 @@ from app.domain.tally import Tally
 from app.domain.timers import Timers
 from schemas.dead_letter import DropReason
 from schemas.membership import Cause
-from schemas.profile import CALL, MARKER, PAST, PAST_END, REPEAT
+from schemas.profile import CALL, FORGET, MARKER, PAST, PAST_END, REPEAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from app.domain.counters import Counters, StageCounters
     from app.domain.engage_calls import EngageCalls
+    from app.domain.forgetting import Removal
     from app.domain.mailbox import Place
     from app.domain.plan import CompiledAudience, Plan
     from app.domain.resending import Sent
@@ -95,13 +98,16 @@ class Outcome:
     """What changed since the last drain: `deltas` in order, and each changed state once, by its key.
 
     `records` are what profiles here have to say to profiles of other partitions, in order. `calls` are what Engage
-    would say, by profile, where that is asked for.
+    would say, by profile, where that is asked for. Of forgotten people the states of `erased` and the memberships of `left`,
+    by audience and profile, are to be deleted, before the rest is written.
     """
 
     deltas: list[MembershipDelta]
     states: list[tuple[bytes, bytes]]
     records: list[tuple[str, ProfileEvent]]
     calls: Sequence[tuple[str, EngageCall]] = ()
+    erased: Sequence[bytes] = ()
+    left: Sequence[tuple[str, str]] = ()
 
 
 class AudiencePartition:
@@ -131,6 +137,10 @@ class AudiencePartition:
         # Of profiles that have become part of others there is no state.
         self.states: dict[bytes, bytes] = {}
         self.forwarders = Forwarders()
+        self.forgotten = Forgotten()
+        self._erased: dict[bytes, None] = {}
+        # Deltas of erased profiles, whose Engage calls have been made.
+        self._told: set[int] = set()
         self._early_ms = early_ms
         self._calls = calls
         self._counters = counters
@@ -166,6 +176,8 @@ class AudiencePartition:
             self._loaded = None if value is None else decode_record(value)
         elif key == AUDIENCES_KEY:
             self._loaded_audiences = AudiencesRecord() if value is None else decode_audiences(value)
+        elif key.startswith(FORGOTTEN_KEY):
+            self.forgotten.load(key, value)
         elif value is None:
             self.states.pop(key, None)
             self.forwarders.discard(key)
@@ -387,6 +399,10 @@ class AudiencePartition:
         self._expired.records_in += 1
         was_touched = key in self._touched
         state = self._touch(key)
+        if self.forgotten.removals and self.forgotten.is_leaving(key.decode()):
+            self._overdue.discard(key)
+            state.wake = NEVER
+            return
         armed = state.wake
         known, adopted = state.computed, False
         profile = key.decode()
@@ -463,10 +479,18 @@ class AudiencePartition:
             self._receive(*mail.popleft(), now)
 
     def _receive(self, profile: str, event: ProfileEvent, now: int | None) -> None:
+        if self.forgotten.until:
+            if self.forgotten.is_past(profile, event):
+                drop(self, self._mailbox, profile, event)
+                return
+            if event.kind != FORGET and self.forgotten.is_leaving(profile):
+                now = None  # folded, and looked at when the removal is confirmed
         if event.kind == CALL:
             self._apply_call(profile, event, now)
         elif event.kind == PAST:
             self._remember(profile, event, now)
+        elif event.kind == FORGET:
+            forget(self, self._mailbox, profile, event, now)
         elif event.kind > REPEAT:
             self._accounts.receive(profile, event, now)
         else:
@@ -620,13 +644,25 @@ class AudiencePartition:
     @property
     def has_changes(self) -> bool:
         """Whether a drain would bring more than where the clock stands."""
-        return bool(self._touched or self._deltas or self._mailbox.has_records)
+        return bool(
+            self._touched
+            or self._deltas
+            or self._mailbox.has_records
+            or self._erased
+            or self.forgotten.has_changes
+        )
 
     def drain(self) -> Outcome:
         """Everything that changed since the last drain; writing it, all or nothing, is the caller's business."""
         if self._calls is not None:
-            self._calls.tell_memberships(self._deltas, self._touched)
-        states = []
+            deltas = self._deltas
+            if self._told:
+                deltas = [delta for delta in deltas if id(delta) not in self._told]
+                self._told.clear()
+            self._calls.tell_memberships(deltas, self._touched)
+        states, outdated = self.forgotten.take_records()
+        erased = [*self._erased, *outdated]
+        self._erased.clear()
         kept = self.states
         for key, state in self._touched.items():
             value = self.encoded(state)
@@ -638,7 +674,7 @@ class AudiencePartition:
                 kept.pop(key, None)
                 self.forwarders.put(key, owner)
         self._touched.clear()
-        if self._record_changed or states:
+        if self._record_changed or states or erased:
             now = self.clock.now
             fired = now if now is None or now < self._next_due else self._fired
             if not self._overdue:
@@ -660,7 +696,8 @@ class AudiencePartition:
                 states.append((AUDIENCES_KEY, encode_record(audiences)))
             self._record_changed = False
         calls = () if self._calls is None else self._calls.take()
-        return Outcome(self.take_deltas(), states, self._mailbox.take_records(), calls)
+        left = self.forgotten.take_tombstones()
+        return Outcome(self.take_deltas(), states, self._mailbox.take_records(), calls, erased, left)
 
     def encoded(self, state: ProfileState) -> bytes:
         """No larger than there is room for: whoever sends more than that loses their oldest events."""
@@ -718,6 +755,56 @@ class AudiencePartition:
         stage.records_out += len(deltas)
         self._tally.note(deltas, stage, self.plan)
         self._deltas.extend(deltas)
+
+    # --- forgetting (see app.domain.forgetting) ---
+
+    @property
+    def full_plan(self) -> Plan:
+        """With the audiences that wait for their past."""
+        return self._switch.full
+
+    def known_audiences(self) -> Iterable[str]:
+        """The keys of all audiences that are defined or have had members here."""
+        keys = {*self._switch.full.audiences, *self._tally.members}
+        return [key for key in keys if not key.startswith(ASKED)]
+
+    def count_forgotten(self) -> None:
+        """Something came too late."""
+        self._evaluated.dropped[DropReason.FORGOTTEN.value] += 1
+
+    def erase(self, profile: str, state: ProfileState | None, deltas: list[MembershipDelta]) -> None:
+        """Nothing is left of the profile but these deltas, its last."""
+        key = profile.encode()
+        self._touched.pop(key, None)
+        self.states.pop(key, None)
+        self.forwarders.discard(key)
+        self._overdue.discard(key)
+        self._erased[key] = None
+        if state is None:
+            return
+        members = {short for short, known in state.memberships.items() if known.member}
+        left = [delta for delta in deltas if audience_id(delta.audience) in members]
+        self._tally.note(left, self._evaluated, self._switch.full)
+        for audience, count in self._tally.members.items():
+            # One that is defined no longer has its number for when it comes back.
+            if audience not in self._switch.full.audiences and audience_id(audience) in members:
+                self._tally.members[audience] = count - 1
+        self._evaluated.records_out += len(deltas)
+        self._deltas.extend(deltas)
+        if self._calls is not None:
+            last = [delta for delta in self._deltas if delta.profile == profile]
+            self._calls.tell_memberships(last, {key: state})
+            self._told.update(map(id, last))
+
+    def confirm_removal(self, key: bytes, removal: Removal) -> bool:
+        """Every destination has let go of a forgotten profile; whoever has come back under its name may enter now."""
+        if not self.forgotten.confirm(key, removal):
+            return False
+        state = self.find(removal.profile)
+        if state is not None and state.owner is None:
+            self.put(removal.profile, state)
+            self.arm(removal.profile, state, AT_ONCE)
+        return True
 
     # --- states and timers ---
 

@@ -16,7 +16,16 @@ import msgspec
 from app.domain.blocked import BlockedIdentifiers
 from app.domain.call_times import received_of_refused, times_of
 from app.domain.callers import NOTHING, Callers, Named, named_pair
-from app.domain.calls import TYPES, Refusal, RefusedError, read_call, read_context, read_object, read_whole
+from app.domain.calls import (
+    DELETE,
+    TYPES,
+    Refusal,
+    RefusedError,
+    read_call,
+    read_context,
+    read_object,
+    read_whole,
+)
 from app.domain.engage import (
     audience_key,
     claimed_membership,
@@ -32,7 +41,7 @@ from app.domain.profile_ids import ANONYMOUS, account_profile, user_profile
 from app.domain.reverse_etl import ROW_EVENTS
 from app.domain.sights import Sights
 from schemas.dead_letter import DropReason, Reason
-from schemas.profile import CALL, VERSION, FeedHit, Linking, ProfileEvent
+from schemas.profile import CALL, FORGET, VERSION, FeedHit, Linking, ProfileEvent
 from schemas.segment import ABSENT, SegmentEvent
 
 if TYPE_CHECKING:
@@ -170,6 +179,8 @@ class Resolver:
             call = self._blocked.without(call)
         call_type = call.type
         if call_type is None or call_type not in TYPES:
+            if call_type == DELETE:
+                return self._forget(call, record_time_ms, wall_ms, lane, offset)
             raise RefusedError(Reason.UNKNOWN_TYPE, "type is none of " + ", ".join(sorted(TYPES)))
         received, timestamp = times_of(call, record_time_ms, wall_ms)
         context = call.context
@@ -216,6 +227,19 @@ class Resolver:
             news = self._callers.news(named.profile, beside)
         made = self._finish(call, named, source, hits, None, news)
         return made if group is None else self._with_account(made, call, named.profile, group, source)
+
+    def _forget(
+        self, call: SegmentEvent, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
+    ) -> Resolution:
+        """A person is to be forgotten, here too: whoever comes back is news again."""
+        received, timestamp = times_of(call, record_time_ms, wall_ms)
+        profile = user_profile(call.user_id)
+        if profile is None:
+            raise RefusedError(Reason.NO_IDENTITY, "userId is missing or blank")
+        self._sights = Sights()
+        self._callers = Callers(self._options.default_country, self._blocked)
+        request = ProfileEvent(VERSION, FORGET, lane, offset, 0, timestamp, received)
+        return Resolution(received, ((profile, request),))
 
     # --- what a call gives ---
 

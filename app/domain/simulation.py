@@ -109,6 +109,10 @@ class _Run:
         for profile, event in records:
             self._partition.apply(profile, event)
             self._applied += 1
+            removals = self._partition.forgotten.removals
+            for key in list(removals):
+                # Nobody has to confirm it here.
+                self._partition.confirm_removal(key, removals[key])
         if self._applied >= _DRAIN_EVERY:
             self._applied = 0
             self._open.extend(self._partition.drain().deltas)

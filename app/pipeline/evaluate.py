@@ -21,7 +21,7 @@ from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.ports import GroupOffset, Record
 from schemas.control import RunningRecord
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
-from schemas.profile import ENTRY, MARKER, MERGE, MOVED, PAST_END, REPEAT, ProfileEvent
+from schemas.profile import FORGET, MARKER, MERGE, MOVED, PAST_END, REPEAT, ProfileEvent
 from topics.partitioning import membership_key, partition_for
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class EvaluateStage:
                 feeds = partition.plan.feeds
             if event.kind == MARKER:
                 partition.apply_marker(event)
-            elif event.kind <= MOVED or REPEAT < event.kind <= ENTRY:
+            elif event.kind <= MOVED or REPEAT < event.kind <= FORGET:
                 partition.apply(profile, event)
                 calls += 1
             elif event.kind == REPEAT:
@@ -242,6 +242,11 @@ class EvaluateStage:
         events, calls = self._catalog.profile_events.name, self._catalog.engage_calls.name
         for number in offsets:
             outcome = self.partitions[number].drain()
+            records += [
+                Record(memberships, self._partition_of(audience), membership_key(audience, profile), None)
+                for audience, profile in outcome.left
+            ]
+            records += [Record(changelog, number, key, None) for key in outcome.erased]
             for delta in outcome.deltas:
                 key = membership_key(delta.audience, delta.profile)
                 records.append(

@@ -29,7 +29,7 @@ from app.pipeline.evaluate import fits
 from app.ports import Record, StoredRecord
 from schemas.dead_letter import Reason
 from schemas.membership import MembershipDelta
-from schemas.profile import ASK, CALL, DONE, MERGE, MOVED, REPEAT, VERSION, ProfileEvent, Repeat
+from schemas.profile import ASK, CALL, DONE, FORGET, MERGE, MOVED, REPEAT, VERSION, ProfileEvent, Repeat
 from topics.partitioning import membership_key
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ MOST_LETTERS: Final = 500
 # No topic id reads like this.
 _LANE: Final = "replay/"
 # What a record of profile.events says for itself alone, whenever it comes.
-_KINDS: Final = frozenset({CALL, ASK, MERGE, DONE, MOVED, REPEAT})
+_KINDS: Final = frozenset({CALL, ASK, MERGE, DONE, MOVED, REPEAT, FORGET})
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ProfileEvent).decode

@@ -103,13 +103,6 @@ def test_every_stage_state_and_reason_is_listed() -> None:
     assert sorted(dead) == sorted(Reason)
 
 
-def test_what_is_said_not_to_occur_is_used_nowhere() -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
-    used = {name for name in ("FORGOTTEN",) if f"DropReason.{name}" in source}
-    assert used == set()
-    assert re.search(r"`forgotten` \| does not occur yet", PAGE)
-
-
 def test_the_exit_codes_of_errors_are_listed() -> None:
     listed = {int(row[0]) for row in table(PAGE, "## Exit codes")}
     kinds = [kind for kind in vars(app.errors).values() if isinstance(kind, type)]

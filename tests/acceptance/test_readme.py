@@ -96,7 +96,6 @@ def test_a_command_of_the_first_two_is_a_target(name: str) -> None:
 # What the list of missing parts says, and how to see that it is still so.
 MISSING_COMMANDS = {
     "ingest": "no HTTP ingest",
-    "forget": "Nobody can be forgotten",
 }
 
 

@@ -50,6 +50,8 @@ class Cluster:
         self._told = told
         self.lanes = [f"topic/{number}" for number in range(lanes)]
         self.deltas: list[MembershipDelta] = []
+        # The newest of each key, as compaction leaves them.
+        self.memberships: dict[tuple[str, str], MembershipDelta] = {}
         self._counters = [Counters() for _ in range(partitions)]
         self._resolvers = [Resolver(plan, ResolveOptions()) for _ in range(lanes)]
         self._offsets = [0] * lanes
@@ -111,7 +113,12 @@ class Cluster:
     def commit(self, number: int) -> None:
         node = self.nodes[number]
         outcome = node.engine.drain()
+        for audience, profile in outcome.left:
+            self.memberships.pop((audience, profile), None)
+        self.memberships.update({(delta.audience, delta.profile): delta for delta in outcome.deltas})
         self.deltas += outcome.deltas
+        for key in outcome.erased:
+            node.changelog.pop(key, None)
         node.changelog.update(outcome.states)
         node.calls += outcome.calls
         node.committed = node.read
@@ -121,6 +128,14 @@ class Cluster:
         node = self.nodes[number]
         node.engine = self._engine(number, node.changelog)
         node.read = node.committed
+
+    def let_go(self) -> None:
+        """Every destination confirms the removals that have been committed, and this is committed."""
+        for number, node in enumerate(self.nodes):
+            removals = node.engine.forgotten.removals
+            for key in list(removals):
+                node.engine.confirm_removal(key, removals[key])
+            self.commit(number)
 
     def settle(self) -> None:
         """Until nobody has anything to read or to say."""

@@ -388,3 +388,27 @@ def test_an_outcome_of_accounts_is_empty_without_audiences_of_accounts() -> None
     account.partition.plan = plan_of({"when": {"event": "A"}})
     outcome: Outcome = account.hear(STANDING, "u1", holds=False)
     assert (outcome.deltas, outcome.records) == ([], [])
+
+
+# --- somebody who is forgotten ---
+
+
+def test_an_account_forgets_a_user_who_is_forgotten_and_is_asked_again_without_them() -> None:
+    worker = Worker(plan_of(ANY))
+    worker.feed(
+        joins(0, anon="a1"), joins(0, user="u2"), logs_in(1, anon="a1"), identify(2, user="u1", anon="a1")
+    )
+    assert worker.partition.is_member(DESTINATION, "u2")
+    left = worker.feed(line(3, "delete", user="u1"))
+    assert causes(left) == [
+        ("u1", "exited", Cause.FORGOTTEN),
+        ("group_id:g1", "exited", Cause.ACCOUNT),
+        ("u2", "exited", Cause.ACCOUNT),
+    ]
+    ties = worker.partition.find("group_id:g1").ties  # type: ignore[union-attr]
+    assert ties is not None
+    assert (set(ties.users), ties.ended, ties.replaced) == ({"u2"}, [], [])
+    assert ties.id_bytes == len("u2")
+    late = worker.feed(joins(2, user="u1"))
+    assert late == []
+    assert worker.partition.find("u1") is None

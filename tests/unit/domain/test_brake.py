@@ -65,6 +65,7 @@ def leave(of: Brake, count: int, at: int = NOW) -> None:
         (delta("p", EXIT, Cause.TIME, at=NOW - 5 * MINUTE - 1), NOW, True),
         (delta("p", EXIT, Cause.TIME, at=NOW - DAY), NOW + DAY, False),
         (delta("p", EXIT, Cause.CLAIM, sequence=1), NOW, False),
+        (delta("p", EXIT, Cause.FORGOTTEN), NOW, False),
     ],
     ids=[
         "by an event",
@@ -80,6 +81,7 @@ def leave(of: Brake, count: int, at: int = NOW) -> None:
         "the clock jumped",
         "time passes while the clock catches up",
         "a stranger who never entered",
+        "forgotten",
     ],
 )
 def test_what_counts(exit_: MembershipDelta, written_at: int, counted: bool) -> None:
@@ -246,7 +248,7 @@ def test_does_what_plain_counting_says(
             wall,
         )
         inside ^= {who}
-        meant = cause is Cause.TIME and late <= 5 * MINUTE
+        meant = cause is Cause.FORGOTTEN or (cause is Cause.TIME and late <= 5 * MINUTE)
         free = accepted is not None and wall < accepted + 60 * MINUTE
         if leaves and behind <= 5 * MINUTE and not meant and not free:
             counted.append(wall)

@@ -1,0 +1,43 @@
+"""`audience-sync forget`: a person is to be known no longer, here and at Facebook."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from app.adapters.clock import SystemClock
+from app.adapters.kafka_client import reachable
+from app.adapters.kafka_connection import kafka_connection
+from app.adapters.kafka_forget import KafkaForget
+from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_topics import TopicAdmin
+from app.commands.explain import profile_names
+from app.pipeline.forgetting import requests
+from app.settings import load_settings
+
+UNREACHABLE_SECONDS = 30.0
+
+
+@click.command(name="forget")
+@click.argument("profile")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a line.")
+def command(profile: str, as_json: bool) -> None:
+    """Forget the person who has PROFILE: out of every audience, and nothing is kept of them.
+
+    PROFILE is a user id, an anonymous id, or an e-mail address, which is hashed here; whoever is meant by any of these
+    is forgotten, with all their identifiers. The workers do it, and Facebook's audiences follow as they are delivered to,
+    a paused one when it is resumed. What was said of the person up to now is dropped however late it comes.
+    """
+    names = profile_names(profile)
+    settings = load_settings()
+    connection = kafka_connection(settings)
+    reachable(connection, UNREACHABLE_SECONDS)
+    admin = TopicAdmin(connection, settings.partitions, settings.replication_factor)
+    log = KafkaForget(LogReader(connection), admin, connection, settings.catalog, settings.partitions)
+    now = SystemClock().now_ms()
+    log.ask(lambda topic_id, position: requests(names, settings.catalog, topic_id, position, now))
+    if as_json:
+        click.echo(json.dumps({"requested": len(names)}))
+    else:
+        click.echo("requested: the workers forget the person, and remove them from every Facebook audience")

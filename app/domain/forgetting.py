@@ -1,0 +1,249 @@
+"""Forgetting a person: what leaves, what is left behind, and what comes too late.
+
+A request (FORGET) is addressed to any identifier of a person and goes on to the profile that it belongs to. That
+profile leaves its audiences, is erased, and tells the partitions of its other identifiers to erase theirs. Of each
+identifier a digest stays behind, with the instant up to which everything said of it is forgotten. What happened or
+was received up to then is dropped, whenever it comes and by whatever way; who comes back later begins anew.
+
+The newest record of each of its memberships is the removal itself, which a destination may still have to read, so
+it becomes a tombstone only when every destination has confirmed it: until then the profile's name and its audiences are
+kept (`Removal`). Somebody who comes back meanwhile is remembered, and enters when Facebook has let go of who they were.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from app.domain.account_plan import ASKED
+from app.domain.accounts import part
+from app.domain.compact import audience_id
+from app.domain.linking import aliases_of, owner_of, refuse
+from app.domain.rows import rows_by_destination, rows_of
+from app.domain.state import decode_state
+from schemas.membership import Cause, Change, MembershipDelta
+from schemas.profile import ASK, CALL, DONE, FORGET, JOIN, MERGE, PAST, VERSION, Linking, ProfileEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from app.domain.mailbox import Mailbox
+    from app.domain.plan import Plan
+    from app.domain.state import ProfileState
+
+# What the keys of these records begin with; see app.domain.state for the other keys that are no profile's.
+FORGOTTEN_KEY: Final = b"\x00forgotten"
+_DIGEST_BYTES: Final = 16
+# In one partition; of more, those forgotten first are remembered no longer.
+MOST_FORGOTTEN: Final = 100_000
+
+_SAID_BETWEEN_PROFILES: Final = frozenset({ASK, MERGE, DONE})
+
+
+class Removal(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Until destinations have confirmed it: whose, and by audience the sequence of the record that removes them; 0 where
+    there may be a record of an earlier life of this profile, before it became part of another one.
+    """
+
+    profile: str
+    audiences: dict[str, int]
+
+
+class ForgottenRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What stays of an identifier: everything up to `until` (epoch milliseconds) is forgotten."""
+
+    version: int
+    until: int
+    removal: Removal | None = None
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(ForgottenRecord).decode
+
+
+def forgotten_key(profile: str) -> bytes:
+    """The key of the record that is left of a profile; it does not say which profile that was."""
+    return FORGOTTEN_KEY + blake2b(profile.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+class Forgotten:
+    """Who has been forgotten in one partition, by key (`forgotten_key`)."""
+
+    __slots__ = ("_changed", "_tombstones", "removals", "until")
+
+    def __init__(self) -> None:
+        self.until: dict[bytes, int] = {}
+        self.removals: dict[bytes, Removal] = {}
+        self._changed: dict[bytes, None] = {}
+        self._tombstones: list[tuple[str, str]] = []
+
+    def load(self, key: bytes, value: bytes | None) -> None:
+        """One record of the changelog, in its order; None deletes."""
+        self.until.pop(key, None)
+        self.removals.pop(key, None)
+        if value is not None:
+            record = _decode(value)
+            self.until[key] = record.until
+            if record.removal is not None:
+                self.removals[key] = record.removal
+
+    def until_of(self, profile: str) -> int | None:
+        """None: it has not been forgotten."""
+        return self.until.get(forgotten_key(profile))
+
+    def is_past(self, profile: str, event: ProfileEvent) -> bool:
+        """Whether the event says something that is forgotten."""
+        until = self.until_of(profile)
+        if until is None:
+            return False
+        if event.kind in (CALL, PAST, JOIN):
+            return event.received <= until or event.timestamp <= until
+        return event.kind in _SAID_BETWEEN_PROFILES and event.received <= until
+
+    def is_leaving(self, profile: str) -> bool:
+        """Whether some destination has not confirmed the removal yet."""
+        return bool(self.removals) and forgotten_key(profile) in self.removals
+
+    def put(self, profile: str, until: int, audiences: Mapping[str, int]) -> None:
+        """Forgotten up to that instant, as far as it is not already; there may be records in these audiences."""
+        key = forgotten_key(profile)
+        known = self.removals.get(key)
+        merged = {**(known.audiences if known else {}), **audiences}
+        until = max(until, self.until.pop(key, until))
+        self.until[key] = until
+        self.removals[key] = Removal(profile, merged)
+        self._changed[key] = None
+        if len(self.until) > MOST_FORGOTTEN:
+            oldest = next((one for one in self.until if one not in self.removals), None)
+            if oldest is not None:
+                del self.until[oldest]
+                self._changed[oldest] = None
+
+    def confirm(self, key: bytes, removal: Removal) -> bool:
+        """Destinations have confirmed this removal. False: there is another one by now, or none."""
+        if self.removals.get(key) != removal:
+            return False
+        del self.removals[key]
+        self._changed[key] = None
+        self._tombstones += [(audience, removal.profile) for audience in removal.audiences]
+        return True
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._changed or self._tombstones)
+
+    def take_records(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+        """The records of the changelog that have changed since the last call, and the keys of those that are gone."""
+        changed, self._changed = self._changed, {}
+        known = [
+            (key, _encode(ForgottenRecord(1, self.until[key], self.removals.get(key))))
+            for key in changed
+            if key in self.until
+        ]
+        return known, [key for key in changed if key not in self.until]
+
+    def take_tombstones(self) -> list[tuple[str, str]]:
+        """Audiences and profiles whose memberships are to be deleted, before anything else of the same instant."""
+        taken, self._tombstones = self._tombstones, []
+        return taken
+
+
+class Profiles(Protocol):
+    """The states of a partition, as far as forgetting needs them."""
+
+    @property
+    def forgotten(self) -> Forgotten: ...
+
+    @property
+    def full_plan(self) -> Plan:
+        """With the audiences that wait for their past."""
+
+    def find(self, profile: str) -> ProfileState | None:
+        """As it is now; None: nothing is known."""
+
+    def erase(self, profile: str, state: ProfileState | None, deltas: list[MembershipDelta]) -> None:
+        """Nothing is left of it but these deltas, its last."""
+
+    def known_audiences(self) -> Iterable[str]:
+        """The keys of all audiences that have had members here, also of those that are no longer defined."""
+
+    def count_forgotten(self) -> None:
+        """Something came too late."""
+
+
+def forget(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEvent, now: int | None) -> None:
+    """A request that came to `profile`; its `linking.asker` is the profile that it belonged to, if that one asks for it.
+
+    `now` is the clock; None: not started yet. A request that has been fulfilled changes nothing.
+    """
+    state = profiles.find(profile)
+    owner = None if state is None else owner_of(state)
+    asker = "" if event.linking is None else event.linking.asker
+    if owner is not None and not asker:
+        mailbox.send(owner, event)
+        return
+    until, forgotten = event.received, profiles.forgotten
+    known = forgotten.until_of(profile)
+    if known is not None and known >= until:
+        return
+    keys = {audience_id(key): key for key in profiles.known_audiences()}
+    deltas: list[MembershipDelta] = []
+    aliases: list[str] = []
+    # An identifier that was a profile before has records of that time, wherever it was a member.
+    audiences = dict.fromkeys(keys.values(), 0)
+    if state is not None and owner is None:
+        aliases = [alias for alias in aliases_of(profile, state) if alias != profile]
+        deltas = removals(profile, state, profiles.full_plan, until if now is None else now)
+        audiences = {keys[short]: 0 for short in state.memberships if short in keys}
+        audiences |= {delta.audience: delta.sequence for delta in deltas}
+        part(profile, state, until, mailbox)
+    profiles.erase(profile, state, deltas)
+    forgotten.put(profile, until, audiences if state is not None else {})
+    for alias in aliases:
+        mailbox.send(alias, _request(event, profile))
+
+
+def removals(profile: str, state: ProfileState, plan: Plan, at: int) -> list[MembershipDelta]:
+    """Out of every audience that the profile is in or has been in, at every destination: one that was not told of an
+    exit, as its sync mode removes nobody, has to let go as well.
+    """
+    rows = rows_of(profile, state)
+    deltas = []
+    for short, known in state.memberships.items():
+        audience = plan.by_id.get(short)
+        if audience is not None and not audience.key.startswith(ASKED):
+            sent = rows_by_destination(audience, audience.destinations, profile, state, rows)
+            sequence = known.sequence + 1
+            deltas.append(
+                MembershipDelta(audience.key, profile, Change.EXITED, sequence, sent, at, at, Cause.FORGOTTEN)
+            )
+    return deltas
+
+
+def drop(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEvent) -> None:
+    """What came too late for a profile that has been forgotten.
+
+    A profile that has ended in favour of it was the same person, who is forgotten with all identifiers. Whoever asks for
+    it gets the answer that it is not theirs.
+    """
+    profiles.count_forgotten()
+    said = event.linking or Linking()
+    if event.kind == MERGE:
+        until = profiles.forgotten.until_of(profile) or 0
+        request = ProfileEvent(VERSION, FORGET, "", 0, 0, until, until)
+        if said.state is not None:
+            part("", decode_state(said.state), until, mailbox)
+        for alias in said.aliases:
+            if alias != profile:
+                mailbox.send(alias, _request(request, profile))
+    elif event.kind == ASK and said.asker != profile:
+        refuse(event, [], mailbox)
+
+
+def _request(event: ProfileEvent, asker: str) -> ProfileEvent:
+    return ProfileEvent(
+        VERSION, FORGET, "", 0, 0, event.timestamp, event.received, linking=Linking(asker=asker)
+    )
