@@ -12,6 +12,7 @@ import msgspec
 import orjson
 
 from app.domain.clock import ClockRecord, LaneRecord
+from app.domain.forgetting import ForgottenRecord, Removal
 from app.domain.formats import read_stored
 from app.domain.person_state import IdentifierState, IdentityState, PersonState
 from app.domain.state import (
@@ -23,6 +24,9 @@ from app.domain.state import (
     NumberTotals,
     PartitionRecord,
     ProfileState,
+    Stand,
+    Tie,
+    Ties,
     ToldTrait,
     Totals,
     TraitState,
@@ -42,17 +46,24 @@ from schemas.profile import (
     ASK,
     CALL,
     DONE,
+    ENDED,
+    ENTRY,
+    FORGET,
+    GROUP,
+    JOIN,
     MARKER,
     MERGE,
     MOVED,
     PAST,
     PAST_END,
     REPEAT,
+    STANDING,
     VERSION,
     FeedHit,
     Linking,
     ProfileEvent,
     Repeat,
+    Standing,
 )
 from schemas.sync import BrakeState, BrakeTrip, DestinationState, OffsetRange, SyncState
 
@@ -87,6 +98,7 @@ FORMATS = {
     "ForwarderRecord": Format("msgpack", decode_state, encode_state),
     "PartitionRecord": Format("msgpack", decode_record, encode_record),
     "AudiencesRecord": Format("msgpack", decode_audiences, encode_record),
+    "ForgottenRecord": Format("msgpack", msgspec.msgpack.Decoder(ForgottenRecord).decode, _pack),
     "ProfileEvent": Format("msgpack", msgspec.msgpack.Decoder(ProfileEvent).decode, _pack),
     "MembershipDelta": Format("json", msgspec.json.Decoder(MembershipDelta).decode, msgspec.json.encode),
     "EngageCall": Format("json", msgspec.json.Decoder(EngageCall).decode, msgspec.json.encode),
@@ -142,6 +154,16 @@ def _state() -> ProfileState:
         since=AT - 100,
         person=person,
         calls=CallsState({"lifetime_value": ToldTrait(2**40, 3, AT)}, {"vips": AT + 1}),
+        ties=Ties(
+            accounts={"group_id:g1": Tie({"/asked": True}, ["anonymous_id:a9"], ["abc123"], 3)},
+            users={"user_2": 0},
+            stands=[Stand({"/asked": False}, 1)],
+            ended=["user_8"],
+            replaced=["user_9"],
+            sequence=4,
+            at=AT,
+            id_bytes=6,
+        ),
     )
 
 
@@ -191,6 +213,14 @@ def _profile_events() -> dict[str, ProfileEvent]:
         "PAST": _call(PAST),
         "PAST_END": _profile_event(PAST_END, definitions=4),
         "REPEAT": _profile_event(REPEAT, repeat=repeat),
+        "JOIN": _profile_event(JOIN, standing=Standing("group_id:g1")),
+        "GROUP": _profile_event(GROUP, message_id="message-8", traits={"$.traits.plan": "gold"}),
+        "STANDING": _profile_event(
+            STANDING, standing=Standing("", "user_1", ["user_2"], {"/asked": True}, by_time=True)
+        ),
+        "ENDED": _profile_event(ENDED, standing=Standing(user="user_2")),
+        "ENTRY": _profile_event(ENTRY, standing=Standing("group_id:g1", audiences=["abc123"], sequence=3)),
+        "FORGET": _profile_event(FORGET, linking=Linking(asker="user_1")),
     }
 
 
@@ -205,6 +235,8 @@ def _deltas() -> dict[str, MembershipDelta]:
         "updated": (Change.UPDATED, Cause.MERGE),
         "claimed": (Change.ENTERED, Cause.CLAIM),
         "redefined": (Change.EXITED, Cause.DEFINITION),
+        "of_account": (Change.ENTERED, Cause.ACCOUNT),
+        "forgotten": (Change.EXITED, Cause.FORGOTTEN),
     }
     deltas = {
         name: MembershipDelta("vips", "user_1", change, 5, rows, AT, AT + 1, cause)
@@ -321,6 +353,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "ForwarderRecord": {"full": forwarder("user_1")},
         "PartitionRecord": {"full": _partition()},
         "AudiencesRecord": {"full": _audiences()},
+        "ForgottenRecord": {"full": ForgottenRecord(VERSION, AT, Removal("user_1", {"vips": 6}))},
         "ProfileEvent": dict(_profile_events()),
         "MembershipDelta": dict(_deltas()),
         "EngageCall": {"track": track, "identify": identify},

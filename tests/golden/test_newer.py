@@ -24,7 +24,11 @@ from tests.golden.files import HERE, record_files, this_release
 from tests.unit.pipeline.test_evaluate import Arrived, Bench
 
 FILES = [path for path in record_files(HERE / this_release()) if not path.name.startswith("EngageCall")]
-STATE_KEYS = {"PartitionRecord": CLOCK_KEY, "AudiencesRecord": AUDIENCES_KEY}
+STATE_KEYS = {
+    "PartitionRecord": CLOCK_KEY,
+    "AudiencesRecord": AUDIENCES_KEY,
+    "ForgottenRecord": forgotten_key("user_1"),
+}
 
 
 def newer(path: Path, *, changed: bool) -> bytes:
