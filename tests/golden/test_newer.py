@@ -15,6 +15,7 @@ from app import main
 from app.adapters.kafka_delivery import KafkaMembershipLog
 from app.adapters.kafka_letters import newest_letters
 from app.adapters.kafka_log import LogReader
+from app.domain.forgetting import forgotten_key
 from app.domain.published import read_published
 from app.domain.state import AUDIENCES_KEY, CLOCK_KEY
 from app.errors import NewerFormatError
