@@ -75,6 +75,16 @@ class UsersAnswer:
     usage: tuple[UsageMeter, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ReplaceBatch:
+    """A batch of a session that replaces everybody: `number` from 1, `total` about how many people in all."""
+
+    session_id: int
+    number: int
+    last: bool
+    total: int
+
+
 class GraphApi(Protocol):
     """The calls of Meta's Marketing API that delivery makes.
 
@@ -103,6 +113,10 @@ class GraphApi(Protocol):
 
     async def remove_users(
         self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+    ) -> UsersAnswer: ...
+
+    async def replace_users(
+        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]], batch: ReplaceBatch
     ) -> UsersAnswer: ...
 
 

@@ -23,7 +23,14 @@ from pydantic import BaseModel, SecretStr
 from app.adapters.facebook_answers import AnswerReader, RawAnswer, header_text, malformed
 from app.domain.delivery import GraphRefusal, NotSentError, UsageMeter
 from app.errors import InvalidInputError, UnreachableError
-from app.ports import REQUEST_TIMEOUT_SECONDS, AudienceStatus, Clock, ListedAudience, UsersAnswer
+from app.ports import (
+    REQUEST_TIMEOUT_SECONDS,
+    AudienceStatus,
+    Clock,
+    ListedAudience,
+    ReplaceBatch,
+    UsersAnswer,
+)
 from schemas.facebook import AudienceAnswer, CreatedAnswer, ListAnswer, UsersEdgeAnswer
 
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -183,19 +190,36 @@ class FacebookGraph:
     async def add_users(
         self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
     ) -> UsersAnswer:
-        return await self._users("POST", audience_id, schema, data)
+        return await self._users("POST", audience_id, "users", schema, data)
 
     async def remove_users(
         self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
     ) -> UsersAnswer:
-        return await self._users("DELETE", audience_id, schema, data)
+        return await self._users("DELETE", audience_id, "users", schema, data)
+
+    async def replace_users(
+        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]], batch: ReplaceBatch
+    ) -> UsersAnswer:
+        session = {
+            "session_id": batch.session_id,
+            "batch_seq": batch.number,
+            "last_batch_flag": batch.last,
+            "estimated_num_total": batch.total,
+        }
+        return await self._users("POST", audience_id, "usersreplace", schema, data, session=session)
 
     async def _users(
-        self, method: str, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]]
+        self,
+        method: str,
+        audience_id: str,
+        edge: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        **more: Any,
     ) -> UsersAnswer:
-        body = {"payload": {"schema": list(schema), "data": data}}
+        body = {"payload": {"schema": list(schema), "data": data}, **more}
         answer, usage, trace = await self._call(
-            method, f"{_node(audience_id)}/users", UsersEdgeAnswer, body=body
+            method, f"{_node(audience_id)}/{edge}", UsersEdgeAnswer, body=body
         )
         return UsersAnswer(
             received=answer.num_received,

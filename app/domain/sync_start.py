@@ -41,10 +41,17 @@ def starting_state(
     known = known.model_copy(update={"dry_run": dry_run})
     if _is_other_audience(known, mapping, account):
         # Not the first audience of this destination: one may be there from an earlier time, so look before creating.
-        changes = {"facebook_id": None, "creating": True, "cursor": 0, "unconfirmed": (), "marker": marker}
+        changes = {
+            "facebook_id": None,
+            "creating": True,
+            "cursor": 0,
+            "unconfirmed": (),
+            "marker": marker,
+            "replace": None,
+        }
         return known.model_copy(update=changes)
     if known.cursor > live_offset or (was_dry and not dry_run):
-        return known.model_copy(update={"cursor": 0, "unconfirmed": ()})
+        return known.model_copy(update={"cursor": 0, "unconfirmed": (), "replace": None})
     return known
 
 

@@ -180,9 +180,7 @@ def replace_value_based() -> GraphError:
 
 
 def _no_replace(why: str, subcode: int | None) -> GraphError:
-    return GraphError(
-        f"(#2650) Failed to update the custom audience: {why}", code=2650, subcode=subcode
-    )
+    return GraphError(f"(#2650) Failed to update the custom audience: {why}", code=2650, subcode=subcode)
 
 
 def mixed_schema_styles(built_with: str, sent: str) -> GraphError:

@@ -78,7 +78,9 @@ class Replacements:
         self._ended.setdefault(audience_id, {})[one.session_id] = late
         self._status[audience_id] = REPLACE_FAILED if self._options.fails else NORMAL
         if not self._options.fails:
-            self._swap(audience_id, [row for number in sorted(one.batches) for row in one.batches[number]], at)
+            self._swap(
+                audience_id, [row for number in sorted(one.batches) for row in one.batches[number]], at
+            )
 
     def status_of(self, audience_id: str) -> int:
         """The operation status, as far as replacing decides it."""
