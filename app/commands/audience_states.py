@@ -86,6 +86,16 @@ def control_of(settings: Settings) -> KafkaControl:
     return KafkaControl(reader, kafka_connection(settings), settings.catalog, settings.partitions)
 
 
+def published_now(settings: Settings) -> Published:
+    """What is published, nothing where no topic has been made; UnreachableError when Kafka does not answer."""
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
+    topic = settings.catalog.control
+    if admin.layouts((topic,))[topic.name] is None:
+        return Published()
+    return control_of(settings).refresh(settled=True)
+
+
 def recorded_states(settings: Settings) -> dict[str, SyncState]:
     """What workers last wrote of each destination, by its id."""
     topic = settings.catalog.syncs
