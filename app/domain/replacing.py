@@ -3,7 +3,8 @@
 A session has one schema and takes no row without an external id where the schema has one. So those who have none are
 left out of a session of those who have, and added afterwards. The first batch is what starts a session and goes out
 once; what became of it when its answer is lost, and of a whole session after a crash, tells the audience's operation
-status: "replace in progress" is ours, as nobody may begin another one then. Pure.
+status: once we have sent a first batch, "replace in progress" is taken to be ours. Should it be somebody else's, Facebook
+refuses our next batch. Pure.
 """
 
 from __future__ import annotations
