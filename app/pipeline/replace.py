@@ -220,9 +220,7 @@ class Replace:
         except NotSentError:
             raise
         except UnreachableError:
-            self._unknown_until = (
-                self._shared.clock.monotonic() + self._shared.options.request_timeout_seconds
-            )
+            self._unknown_until = self._until_timeout
             raise
         await self._outcomes.accepted(request, answer, 1)
         if following is None:
@@ -246,6 +244,13 @@ class Replace:
             # By somebody else: that ends sooner or later, and then another session may begin.
             await self._write(session.model_copy(update={"session_id": None, "batches": 0}))
             return Wait(self._shared.options.replace_poll_seconds)
-        if session.batches == 1 and reaction is not Reaction.RETRY:
+        if session.batches == 1 and reaction is Reaction.RETRY:
+            # What has answered need not be what does the work: it may go on behind a gateway.
+            self._unknown_until = self._until_timeout
+        elif session.batches == 1:
             await self._write(session.model_copy(update={"session_id": None, "batches": 0}))
         raise error
+
+    @property
+    def _until_timeout(self) -> float:
+        return self._shared.clock.monotonic() + self._shared.options.request_timeout_seconds

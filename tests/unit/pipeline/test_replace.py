@@ -383,6 +383,28 @@ async def test_value_based_audiences_and_dry_runs_are_never_replaced(worlds: Wor
         assert world.ledger.states["vips"].resynced_at == world.desired["vips"].resync_at
 
 
+async def test_a_session_ends_with_a_dry_run(worlds: Worlds) -> None:
+    world = worlds(batch_rows=1)
+    await full(world, "a", "b")
+    world.graph.script("replace", until=asyncio.Event())
+    await world.want(replace=True)
+    await world.delivery.update((audience("vips", mode=DeliveryMode.DRY_RUN),), world.ledger.states)
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert len(world.replacing) == 1
+    assert world.view().state is DestinationState.DRY_RUN
+
+
+async def test_a_first_batch_that_failed_may_be_at_work_still(worlds: Worlds) -> None:
+    world = worlds()
+    await full(world, "a")
+    world.graph.script("replace", refused(2, http_status=504))
+    await world.want(replace=True)
+    await world.clock.advance(TIMEOUT - 1)
+    assert len(world.replacing) == 1
+    await world.clock.advance(PERIOD)
+    assert (len(world.sessions), world.members()) == (2, {"a"})
+
+
 async def test_what_is_paused_stops_between_two_batches(worlds: Worlds) -> None:
     world = worlds(batch_rows=1)
     await full(world, "a", "b", "c")
