@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ async def send(
 ) -> Answer:
     session = {"session_id": more.get("session", 7), "batch_seq": seq, "last_batch_flag": last}
     schema = more.get("schema", SCHEMA)
-    cells = {"EXTERN_ID": str, "EMAIL": sha, "PHONE": lambda _: ""}
+    cells: dict[str, Callable[[str], str]] = {"EXTERN_ID": str, "EMAIL": sha, "PHONE": lambda _: ""}
     data = [[cells[key](who) for key in schema] for who in people]
     body = {"payload": {"schema": schema, "data": data}, "session": session}
     return await client.call("POST", f"{audience}/usersreplace", json=body)

@@ -272,7 +272,15 @@ async def test_somebody_elses_session_is_waited_out(worlds: Worlds) -> None:
     await world.clock.advance(HOUR)
     assert world.replacing == []
     found.status = 200
-    world.graph.script("replace", refused(2650, 1_870_145))
+    refusal = world.graph.script("replace", refused(2650, 1_870_145), until=asyncio.Event())
+    await world.clock.advance(20)
+    assert (len(world.replacing), refusal.until is not None) == (1, True)
+    found.status = 414  # they were quicker
+    if refusal.until is not None:
+        refusal.until.set()
+    await world.clock.advance(HOUR)
+    assert len(world.replacing) == 1, "that session is not ours"
+    found.status = 200
     await world.clock.advance(2 * PERIOD)
     assert (len(world.sessions), world.members()) == (2, {"a"})
 
@@ -421,8 +429,8 @@ async def test_what_is_paused_stops_between_two_batches(worlds: Worlds) -> None:
 
 
 async def test_a_wish_that_comes_meanwhile_is_heard_afterwards(worlds: Worlds) -> None:
-    world = worlds()
-    await full(world, "a")
+    world = worlds(batch_rows=1)
+    await full(world, "a", "b")
     hang = world.graph.script("replace", until=asyncio.Event())
     await world.want(replace=True)
     await world.clock.advance(1)
@@ -430,7 +438,8 @@ async def test_a_wish_that_comes_meanwhile_is_heard_afterwards(worlds: Worlds) -
     assert hang.until is not None
     hang.until.set()
     await world.clock.advance(2 * PERIOD)
-    assert (len(world.sessions), world.members()) == (2, {"a"})
+    assert [number for number, _, _ in world.batches] == [1, 2, 1, 2]
+    assert (len(world.sessions), world.members()) == (2, {"a", "b"})
 
 
 async def test_refused_rows_are_letters(worlds: Worlds) -> None:
