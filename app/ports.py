@@ -39,17 +39,29 @@ class Timer(Clock, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ListedAudience:
-    """A Facebook audience as the list of an ad account shows it."""
+    """A Facebook audience as the list of an ad account shows it.
+
+    What follows `subtype` is there when details were asked for: the bounds of its size, privacy buckets and never a
+    count; what its last operation and its use in ads come to, in Facebook's words; its birth in epoch seconds.
+    """
 
     id: str
     name: str | None
     description: str | None
     subtype: str | None
+    lower_bound: int | None = None
+    upper_bound: int | None = None
+    operation: str | None = None
+    delivery: str | None = None
+    created: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AudienceStatus:
-    """What Facebook says of one audience; the bounds are its privacy buckets, never an exact size."""
+    """What Facebook says of one audience; the bounds are its privacy buckets, never an exact size.
+
+    `ad_account` is without act_.
+    """
 
     id: str
     name: str | None
@@ -58,6 +70,8 @@ class AudienceStatus:
     operation_code: int | None
     delivery_code: int | None
     usage: tuple[UsageMeter, ...] = ()
+    subtype: str | None = None
+    ad_account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,16 @@ class UsersAnswer:
     invalid: dict[str, str]
     trace: str | None = None
     usage: tuple[UsageMeter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceBatch:
+    """A batch of a session that replaces everybody: `number` from 1, `total` about how many people in all."""
+
+    session_id: int
+    number: int
+    last: bool
+    total: int
 
 
 class GraphApi(Protocol):
@@ -111,6 +135,10 @@ class GraphApi(Protocol):
         schema: Sequence[str],
         data: Sequence[Sequence[Any]],
         beside: Mapping[str, Sequence[Any]] | None = None,
+    ) -> UsersAnswer: ...
+
+    async def replace_users(
+        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]], batch: ReplaceBatch
     ) -> UsersAnswer: ...
 
 

@@ -73,7 +73,7 @@ class DesiredRecord(StoredMessage):
     `target` is the audience's key or the destination's id; of the two, the greater `number` holds of whether they are
     paused, and `reason` says why. `accepted_at` is when a person last let the shrink through that the safety brake held
     back, or is to hold back, `resync_at` when one last asked for everything to be sent again, in epoch milliseconds;
-    0: never.
+    0: never. `replace`: everybody in the Facebook audience is to be replaced then.
     """
 
     target: str
@@ -82,6 +82,7 @@ class DesiredRecord(StoredMessage):
     reason: str | None = None
     accepted_at: int = 0
     resync_at: int = 0
+    replace: bool = False
     written_at: int
     version: int = 1
 

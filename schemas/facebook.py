@@ -84,11 +84,40 @@ class CreatedAnswer(_Answer):
     id: GraphId
 
 
+class _Status(_Answer):
+    code: _Whole = None
+
+
+class AudienceAnswer(_Answer):
+    id: GraphId
+    name: _Text = None
+    subtype: _Text = None
+    account_id: Annotated[str | None, BeforeValidator(_exact_id)] = None
+    approximate_count_lower_bound: _Whole = None
+    approximate_count_upper_bound: _Whole = None
+    operation_status: Annotated[_Status, BeforeValidator(_object)] = _Status()
+    delivery_status: Annotated[_Status, BeforeValidator(_object)] = _Status()
+
+
+class _Described(_Answer):
+    """A status in Facebook's own words beside its code."""
+
+    code: _Whole = None
+    description: _Text = None
+
+
 class ListedNode(_Answer):
+    """Of a list; what was not asked for, and what is empty, is None."""
+
     id: GraphId
     name: _Text = None
     description: _Text = None
     subtype: _Text = None
+    approximate_count_lower_bound: _Whole = None
+    approximate_count_upper_bound: _Whole = None
+    operation_status: Annotated[_Described, BeforeValidator(_object)] = _Described()
+    delivery_status: Annotated[_Described, BeforeValidator(_object)] = _Described()
+    time_created: _Whole = None
 
 
 class _Cursors(_Answer):
@@ -115,19 +144,6 @@ class ListAnswer(_Answer):
     def is_cut_off(self) -> bool:
         """More pages are promised, but no way to them is given."""
         return bool(self.paging.next) and not self.paging.cursors.after
-
-
-class _Status(_Answer):
-    code: _Whole = None
-
-
-class AudienceAnswer(_Answer):
-    id: GraphId
-    name: _Text = None
-    approximate_count_lower_bound: _Whole = None
-    approximate_count_upper_bound: _Whole = None
-    operation_status: Annotated[_Status, BeforeValidator(_object)] = _Status()
-    delivery_status: Annotated[_Status, BeforeValidator(_object)] = _Status()
 
 
 class UsersEdgeAnswer(_Answer):

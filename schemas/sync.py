@@ -48,6 +48,25 @@ class BrakeState(StoredMessage):
     trip: BrakeTrip | None = None
 
 
+class ReplaceSession(StoredMessage):
+    """Everybody in the Facebook audience is to be replaced by who is a member below offset `end`, by `usersreplace`.
+
+    `session_id` None: no session has begun. `batches` is the greatest batch number that may have been sent in it, and
+    `started_at` when its first was about to be, in epoch milliseconds. `external_ids`: its schema has them, and who has
+    none is left out. `closed`: Facebook has its last batch; `left_out`: somebody was. `sessions` counts those that
+    Facebook took, of this wish.
+    """
+
+    end: int
+    session_id: int | None = None
+    batches: int = 0
+    started_at: int = 0
+    external_ids: bool = True
+    closed: bool = False
+    left_out: bool = False
+    sessions: int = 0
+
+
 class SyncState(StoredMessage):
     """The newest record of a destination id in audience.syncs.
 
@@ -57,7 +76,8 @@ class SyncState(StoredMessage):
     finds it must look for the audience whose description carries `marker` before creating another.
     `dry_run`: nothing of what is confirmed has been sent.
     `resynced_at` is the newest wish for a resync (`DesiredRecord.resync_at`) that was taken up. Until the cursor is at
-    `resync_end` again, it goes on below, with the newest change of each profile only.
+    `resync_end` again, it goes on below, with the newest change of each profile only; with `resync_left_out` only with those
+    members whom a session could not hold.
     """
 
     destination: str
@@ -77,5 +97,7 @@ class SyncState(StoredMessage):
     dry_run: bool = False
     resynced_at: int = 0
     resync_end: int = 0
+    resync_left_out: bool = False
+    replace: ReplaceSession | None = None
     brake: BrakeState | None = None
     version: int = 1

@@ -23,8 +23,15 @@ from pydantic import BaseModel, SecretStr
 from app.adapters.facebook_answers import AnswerReader, RawAnswer, header_text, malformed
 from app.domain.delivery import GraphRefusal, NotSentError, UsageMeter
 from app.errors import InvalidInputError, UnreachableError
-from app.ports import REQUEST_TIMEOUT_SECONDS, AudienceStatus, Clock, ListedAudience, UsersAnswer
-from schemas.facebook import AudienceAnswer, CreatedAnswer, ListAnswer, UsersEdgeAnswer
+from app.ports import (
+    REQUEST_TIMEOUT_SECONDS,
+    AudienceStatus,
+    Clock,
+    ListedAudience,
+    ReplaceBatch,
+    UsersAnswer,
+)
+from schemas.facebook import AudienceAnswer, CreatedAnswer, ListAnswer, ListedNode, UsersEdgeAnswer
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 # Real answers stay far below; more would be somebody filling our memory.
@@ -42,10 +49,12 @@ _ACCOUNT = re.compile(r"act_[0-9]{1,40}")
 _NODE = re.compile(r"[0-9]{1,40}")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
-_STATUS_FIELDS = (
-    "id,name,approximate_count_lower_bound,approximate_count_upper_bound,operation_status,delivery_status"
-)
+_STATUS_FIELDS = "id,name,subtype,account_id,approximate_count_lower_bound,approximate_count_upper_bound,operation_status,delivery_status"
 _LIST_FIELDS = "id,name,description,subtype"
+_DETAILS = (
+    f"{_LIST_FIELDS},approximate_count_lower_bound,approximate_count_upper_bound,"
+    "operation_status,delivery_status,time_created"
+)
 
 # All that a request may end in; a test fails when the library gains another one.
 TRANSPORT_ERRORS = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, ValueError)
@@ -140,13 +149,16 @@ class FacebookGraph:
         answer, _, _ = await self._call("POST", path, CreatedAnswer, body=body)
         return answer.id
 
-    async def list_audiences(self, ad_account_id: str) -> AsyncGenerator[ListedAudience, None]:
+    async def list_audiences(
+        self, ad_account_id: str, *, details: bool = False
+    ) -> AsyncGenerator[ListedAudience, None]:
         """All pages, by cursor: the address that Facebook names for the next page is never followed."""
+        fields = _DETAILS if details else _LIST_FIELDS
         path = f"{_account(ad_account_id)}/customaudiences"
         limit, after = _PAGE, ""
         seen: set[str] = set()
         while len(seen) < _MOST_PAGES:
-            query = {"fields": _LIST_FIELDS, "limit": str(limit)} | ({"after": after} if after else {})
+            query = {"fields": fields, "limit": str(limit)} | ({"after": after} if after else {})
             try:
                 page, _, _ = await self._call("GET", path, ListAnswer, query=query)
             except GraphRefusal as error:
@@ -155,7 +167,7 @@ class FacebookGraph:
                     continue
                 raise
             for node in page.data:
-                yield ListedAudience(node.id, node.name, node.description, node.subtype)
+                yield _listed(node)
             if page.is_cut_off:
                 raise malformed(200, "paging: next without a cursor")
             if page.following is None:
@@ -178,6 +190,8 @@ class FacebookGraph:
             operation_code=answer.operation_status.code,
             delivery_code=answer.delivery_status.code,
             usage=usage,
+            subtype=answer.subtype,
+            ad_account=answer.account_id,
         )
 
     async def add_users(
@@ -187,7 +201,7 @@ class FacebookGraph:
         data: Sequence[Sequence[Any]],
         beside: Mapping[str, Sequence[Any]] | None = None,
     ) -> UsersAnswer:
-        return await self._users("POST", audience_id, schema, data, beside)
+        return await self._users("POST", audience_id, "users", schema, data, beside)
 
     async def remove_users(
         self,
@@ -196,19 +210,32 @@ class FacebookGraph:
         data: Sequence[Sequence[Any]],
         beside: Mapping[str, Sequence[Any]] | None = None,
     ) -> UsersAnswer:
-        return await self._users("DELETE", audience_id, schema, data, beside)
+        return await self._users("DELETE", audience_id, "users", schema, data, beside)
+
+    async def replace_users(
+        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]], batch: ReplaceBatch
+    ) -> UsersAnswer:
+        session = {
+            "session_id": batch.session_id,
+            "batch_seq": batch.number,
+            "last_batch_flag": batch.last,
+            "estimated_num_total": batch.total,
+        }
+        return await self._users("POST", audience_id, "usersreplace", schema, data, session=session)
 
     async def _users(
         self,
         method: str,
         audience_id: str,
+        edge: str,
         schema: Sequence[str],
         data: Sequence[Sequence[Any]],
-        beside: Mapping[str, Sequence[Any]] | None,
+        beside: Mapping[str, Sequence[Any]] | None = None,
+        **more: Any,
     ) -> UsersAnswer:
-        body = {"payload": {"schema": list(schema), "data": data, **(beside or {})}}
+        body = {"payload": {"schema": list(schema), "data": data, **(beside or {})}, **more}
         answer, usage, trace = await self._call(
-            method, f"{_node(audience_id)}/users", UsersEdgeAnswer, body=body
+            method, f"{_node(audience_id)}/{edge}", UsersEdgeAnswer, body=body
         )
         return UsersAnswer(
             received=answer.num_received,
@@ -306,6 +333,26 @@ class FacebookGraph:
         if self._app_secret is not None:
             known.append(self._app_secret.get_secret_value().strip())
         return tuple(secret for secret in known if secret)
+
+
+def _listed(node: ListedNode) -> ListedAudience:
+    return ListedAudience(
+        id=node.id,
+        name=node.name,
+        description=node.description,
+        subtype=node.subtype,
+        lower_bound=node.approximate_count_lower_bound,
+        upper_bound=node.approximate_count_upper_bound,
+        operation=_status_words(node.operation_status.code, node.operation_status.description),
+        delivery=_status_words(node.delivery_status.code, node.delivery_status.description),
+        created=node.time_created,
+    )
+
+
+def _status_words(code: int | None, description: str | None) -> str | None:
+    if code is None:
+        return description
+    return f"{code} {description}" if description else str(code)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

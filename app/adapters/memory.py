@@ -11,7 +11,7 @@ from typing import Any
 from app.domain.delivery import AnswerKind, GraphRefusal, Refusal
 from app.domain.published import Published, still_noted
 from app.errors import FatalError, UnreachableError
-from app.ports import AudienceStatus, ListedAudience, UsersAnswer
+from app.ports import AudienceStatus, ListedAudience, ReplaceBatch, UsersAnswer
 from schemas.control import ControlRecord, DesiredRecord
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
@@ -188,6 +188,17 @@ class MemoryAudience:
     name: str
     description: str
     members: dict[str, dict[str, Any]] = field(default_factory=dict)
+    status: int = 200
+    replacing: MemoryReplacement | None = None
+
+
+@dataclass(slots=True)
+class MemoryReplacement:
+    """A session that is open; `batches` are the numbers that have come."""
+
+    session_id: int
+    members: dict[str, dict[str, Any]] = field(default_factory=dict)
+    batches: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +209,7 @@ class GraphCall:
     account: str
     audience: str | None = None
     rows: tuple[Mapping[str, Any], ...] = ()
+    batch: ReplaceBatch | None = None
 
 
 @dataclass(slots=True)
@@ -232,7 +244,7 @@ class MemoryGraph:
     """Implements `app.ports.GraphApi`: audiences in a dict, and refusals as scripted.
 
     People are recognised by the first of EXTERN_ID, EMAIL, PHONE, MADID in a row. Kinds of calls: create, list, read,
-    add, remove. `answers` replace the answers of the next users calls that succeed.
+    add, remove, replace. While a session is open, people are not added or removed. `answers` replace the answers of the next users calls that succeed.
     """
 
     def __init__(self) -> None:
@@ -286,7 +298,7 @@ class MemoryGraph:
     async def read_audience(self, audience_id: str) -> AudienceStatus:
         audience = self._audience(audience_id)
         await self._arrive(GraphCall("read", audience.ad_account_id, audience_id))
-        return AudienceStatus(audience.id, audience.name, 1000, 1000, 200, 200)
+        return AudienceStatus(audience.id, audience.name, 1000, 1000, audience.status, 200)
 
     async def add_users(
         self,
@@ -300,6 +312,7 @@ class MemoryGraph:
         rows = _rows(schema, data)
 
         def apply() -> None:
+            _check_not_replacing(audience)
             for row in rows:
                 person = _person(row)
                 if person is not None:
@@ -319,10 +332,40 @@ class MemoryGraph:
         rows = _rows(schema, data)
 
         def apply() -> None:
+            _check_not_replacing(audience)
             for row in rows:
                 audience.members.pop(_person(row) or "", None)
 
         return await self._users(GraphCall("remove", audience.ad_account_id, audience_id, tuple(rows)), apply)
+
+    async def replace_users(
+        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]], batch: ReplaceBatch
+    ) -> UsersAnswer:
+        audience = self._audience(audience_id)
+        rows = _rows(schema, data)
+
+        def apply() -> None:
+            if batch.number == 1:
+                if audience.replacing is not None:
+                    raise _refusal(1_870_145)
+                audience.replacing, audience.status = MemoryReplacement(batch.session_id), 414
+            session = audience.replacing
+            if session is None or session.session_id != batch.session_id:
+                raise _refusal(1_870_147)
+            if batch.number not in session.batches:
+                session.batches.add(batch.number)
+                session.members |= {person: row for row in rows if (person := _person(row)) is not None}
+            if batch.last:
+                self.close(audience_id)
+
+        call = GraphCall("replace", audience.ad_account_id, audience_id, tuple(rows), batch)
+        return await self._users(call, apply)
+
+    def close(self, audience_id: str) -> None:
+        """The session has ended: by its last batch, or in time."""
+        audience = self.audiences[audience_id]
+        if audience.replacing is not None:
+            audience.members, audience.replacing, audience.status = audience.replacing.members, None, 200
 
     async def _users(self, call: GraphCall, apply: Callable[[], None]) -> UsersAnswer:
         await self._arrive(call, apply)
@@ -353,6 +396,15 @@ class MemoryGraph:
             words = "Unsupported request. Object with this id does not exist"
             raise GraphRefusal(Refusal(AnswerKind.ERROR, 400, 100, 33, words))
         return audience
+
+
+def _check_not_replacing(audience: MemoryAudience) -> None:
+    if audience.replacing is not None:
+        raise _refusal(1_870_145)
+
+
+def _refusal(subcode: int) -> GraphRefusal:
+    return GraphRefusal(Refusal(AnswerKind.ERROR, 400, 2650, subcode, "Failed to update the custom audience"))
 
 
 def _rows(schema: Sequence[str], data: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

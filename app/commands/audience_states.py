@@ -14,7 +14,7 @@ from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.domain.formats import read_stored
-from app.domain.pausing import desired_of, destinations_of, to_pause, to_resume, to_resync
+from app.domain.pausing import desired_of, destinations_of, sent_again, to_pause, to_resume, to_resync
 from app.domain.published import Published
 from app.settings import Settings, load_settings
 from schemas.control import DesiredRecord
@@ -62,15 +62,22 @@ def resume(target: str, accept_shrink: bool, as_json: bool) -> None:
 
 @click.command(name="resync")
 @click.argument("target", metavar="KEY|DESTINATION")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Put the members in the place of everybody in the Facebook audience: whoever else is in it leaves it.",
+)
 @_as_json
-def resync(target: str, as_json: bool) -> None:
+def resync(target: str, replace: bool, as_json: bool) -> None:
     """Send every member once more, and remove once more everybody who has left.
 
     Repairs what Facebook has, whatever happened to it. Goes on beside what changes meanwhile, in order; what is paused
-    begins when it is resumed.
+    begins when it is resumed. With --replace, changes wait until all members are there, at most 90 minutes.
     """
     _, control = _ready()
-    published = control.publish(lambda known: to_resync(known, target, _now_ms()))
+    published = control.publish(lambda known: to_resync(known, target, _now_ms(), replace=replace))
+    for id_, why in sent_again(published, target).items() if replace else ():
+        click.echo(f"{id_} is sent again, not replaced: {why}", err=True)
     _print(published, target, "resync", as_json=as_json)
 
 
@@ -78,6 +85,16 @@ def control_of(settings: Settings) -> KafkaControl:
     """The audience.control of the installation."""
     reader = LogReader(kafka_connection(settings))
     return KafkaControl(reader, kafka_connection(settings), settings.catalog, settings.partitions)
+
+
+def published_now(settings: Settings) -> Published:
+    """What is published, nothing where no topic has been made; UnreachableError when Kafka does not answer."""
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
+    topic = settings.catalog.control
+    if admin.layouts((topic,))[topic.name] is None:
+        return Published()
+    return control_of(settings).refresh(settled=True)
 
 
 def recorded_states(settings: Settings) -> dict[str, SyncState]:

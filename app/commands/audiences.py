@@ -13,7 +13,16 @@ from app.adapters.definition_files import read_definitions
 from app.adapters.kafka_client import reachable
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_topics import TopicAdmin
-from app.commands.audience_states import control_of, known_state, pause, recorded_states, resume, resync
+from app.commands.audience_facebook import connect, create, list_at_facebook, test_record
+from app.commands.audience_states import (
+    control_of,
+    known_state,
+    pause,
+    published_now,
+    recorded_states,
+    resume,
+    resync,
+)
 from app.domain.condition_words import describe_condition
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import DefinitionSet, published_form
@@ -34,18 +43,10 @@ from schemas.control import DefinitionsRecord
 from schemas.sync import SyncState
 
 UNREACHABLE_SECONDS = 30.0
-_NOT_YET = ("create", "connect", "test-record")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 
 
-class _Group(click.Group):
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _NOT_YET:
-            raise InvalidInputError(f"`audiences {cmd_name}` is not supported yet")
-        return super().get_command(ctx, cmd_name)
-
-
-@click.group(name="audiences", cls=_Group)
+@click.group(name="audiences")
 def command() -> None:
     """See and change the audiences that workers run.
 
@@ -56,6 +57,9 @@ def command() -> None:
 command.add_command(pause)
 command.add_command(resume)
 command.add_command(resync)
+command.add_command(connect)
+command.add_command(create)
+command.add_command(test_record)
 
 
 @command.command(name="apply")
@@ -117,11 +121,28 @@ def _print_changes(found: Changes, version: int, *, published: bool, as_json: bo
 
 
 @command.command(name="list")
+@click.option(
+    "--facebook",
+    "at_facebook",
+    is_flag=True,
+    help="List all audiences of the ad accounts at Facebook instead.",
+)
 @_as_json
-def list_audiences(as_json: bool) -> None:
-    """List the published audiences with their destinations, and say which partitions still run by an older version."""
+def list_audiences(at_facebook: bool, as_json: bool) -> int:
+    """List the published audiences with their destinations, and say which partitions still run by an older version.
+
+    With --facebook: everything the ad accounts have, with sizes on both sides, availability and destinations. Status 1
+    when Facebook refuses an account.
+    """
     settings = load_settings()
-    published = _published(settings)
+    published = published_now(settings)
+    if at_facebook:
+        return list_at_facebook(settings, published, as_json=as_json)
+    _list_published(settings, published, as_json=as_json)
+    return 0
+
+
+def _list_published(settings: Settings, published: Published, *, as_json: bool) -> None:
     newest = published.newest
     audiences = [] if newest is None else _listed(newest, published, recorded_states(settings))
     running = dict(sorted(published.running.items()))
@@ -148,15 +169,6 @@ def list_audiences(as_json: bool) -> None:
     late = [str(number) for number, version in running.items() if version < newest.number]
     if late:
         click.echo(f"version {newest.number} is not taken up yet by partitions {', '.join(late)}", err=True)
-
-
-def _published(settings: Settings) -> Published:
-    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
-    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
-    topic = settings.catalog.control
-    if admin.layouts((topic,))[topic.name] is None:
-        return Published()
-    return control_of(settings).refresh(settled=True)
 
 
 def _listed(
@@ -194,7 +206,7 @@ def _listed(
 def show(key: str, as_json: bool) -> None:
     """Show one published audience."""
     settings = load_settings()
-    published = _published(settings)
+    published = published_now(settings)
     newest = published.newest
     audiences = () if newest is None else definitions_of(newest).audiences
     audience = next((audience for audience in audiences if audience.key == key), None)

@@ -109,6 +109,11 @@ class Batcher:
         return self._position if self._nothing_waits else self._cursor
 
     @property
+    def live_end(self) -> int:
+        """The end of the log, as far as it has been offered."""
+        return self._live_end
+
+    @property
     def pending(self) -> int:
         """Changes known and not confirmed, the ones under way included."""
         waiting = len(self._pending.by_profile) + (len(self._ahead.by_profile) if self._ahead else 0)
@@ -259,14 +264,15 @@ class Batcher:
         self._live = False
         self._settle_end = max(self._settle_end, settle_end)
 
-    def rewind(self) -> None:
-        """Everything that is suspended is to be sent again, from the first offset on.
+    def restart_at(self, offset: int) -> None:
+        """Below that everything is confirmed now, and nothing from there on: at 0, everything is to be sent again.
 
         Whoever reads the log leaves out what is superseded by changes that may have been sent.
         """
         if self._live or not self._nothing_waits:
-            raise ValueError("only what is suspended can be sent again")
-        self._cursor = self._position = self._settle_end = 0
+            raise ValueError("only what is suspended can begin elsewhere")
+        self._cursor = self._position = offset
+        self._settle_end = 0
 
     @property
     def _settled(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.domain.instants import format_instant
 from app.domain.published import cleared_by, definitions_of
+from app.domain.replacing import keeps_who_left, why_ordinary
 from app.errors import InvalidInputError
 from schemas.control import DesiredRecord
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.domain.published import Published
+    from schemas.audience import AudienceDefinition, FacebookDestination
     from schemas.sync import BrakeTrip, SyncState
 
 NO_REASON: Final = "paused by `audiences pause`"
@@ -29,6 +31,7 @@ class Desired(NamedTuple):
     paused: str | None = None
     accepted_at: int = 0
     resync_at: int = 0
+    replace: bool = False
 
 
 def desired_of(desired: Mapping[str, DesiredRecord], audience: str, destination: str) -> Desired:
@@ -38,9 +41,9 @@ def desired_of(desired: Mapping[str, DesiredRecord], audience: str, destination:
         return Desired()
     newest = max(found, key=lambda record: record.number)
     reason = (newest.reason or NO_REASON) if newest.paused else None
-    return Desired(
-        reason, max(record.accepted_at for record in found), max(record.resync_at for record in found)
-    )
+    resync = max(found, key=lambda record: record.resync_at)
+    accepted_at = max(record.accepted_at for record in found)
+    return Desired(reason, accepted_at, resync.resync_at, resync.replace)
 
 
 def brake_reason(audience: str, trip: BrakeTrip) -> str:
@@ -116,22 +119,51 @@ def to_resume(
     return _next(published, target, now_ms, paused=False)
 
 
-def to_resync(published: Published, target: str, now_ms: int) -> DesiredRecord:
-    """What `resync` publishes; whoever is paused stays paused, and begins when resumed."""
+def to_resync(published: Published, target: str, now_ms: int, *, replace: bool = False) -> DesiredRecord:
+    """What `resync` publishes; whoever is paused stays paused, and begins when resumed.
+
+    Raises InvalidInputError where replacing would take out people who are to stay.
+    """
     destinations_of(published, target)
+    if replace:
+        _refuse_to_replace(published, target)
     known = published.desired.get(target)
     if known is None:
         # Number 0: of whether it is paused this says nothing.
-        return DesiredRecord(target=target, number=0, paused=False, resync_at=now_ms, written_at=now_ms)
-    return known.model_copy(update={"resync_at": now_ms, "written_at": now_ms})
+        return DesiredRecord(
+            target=target, number=0, paused=False, resync_at=now_ms, replace=replace, written_at=now_ms
+        )
+    return known.model_copy(update={"resync_at": now_ms, "replace": replace, "written_at": now_ms})
+
+
+def _refuse_to_replace(published: Published, target: str) -> None:
+    for audience, destination in _meant(published, target):
+        if keeps_who_left(audience, destination):
+            raise InvalidInputError(
+                f"{destination.id} has sync_mode {destination.sync_mode.value}: people who are no members stay in its "
+                "Facebook audience, and replacing would take them out. `resync` without --replace takes nobody out"
+            )
+
+
+def sent_again(published: Published, target: str) -> dict[str, str]:
+    """Destinations that are not replaced but sent again the ordinary way, with why."""
+    meant = ((destination.id, why_ordinary(destination)) for _, destination in _meant(published, target))
+    return {id_: why for id_, why in meant if why is not None}
 
 
 def _wanted(published: Published, target: str) -> list[Desired]:
     """Of each destination that is meant, in their order."""
+    return [
+        desired_of(published.desired, audience.key, destination.id)
+        for audience, destination in _meant(published, target)
+    ]
+
+
+def _meant(published: Published, target: str) -> list[tuple[AudienceDefinition, FacebookDestination]]:
     newest = published.newest
     audiences = (*definitions_of(newest).audiences, *cleared_by(newest)) if newest else ()
     return [
-        desired_of(published.desired, audience.key, destination.id)
+        (audience, destination)
         for audience in audiences
         for destination in audience.destinations
         if target in (audience.key, destination.id)
@@ -156,5 +188,6 @@ def _next(
         reason=reason,
         accepted_at=accepted_at or (earlier.accepted_at if earlier else 0),
         resync_at=earlier.resync_at if earlier else 0,
+        replace=earlier.replace if earlier else False,
         written_at=now_ms,
     )

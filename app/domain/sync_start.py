@@ -38,13 +38,22 @@ def starting_state(
             destination=mapping.id, audience=audience, marker=marker, updated_at=now_ms, dry_run=dry_run
         )
     was_dry = known.dry_run or known.state is DestinationState.DRY_RUN
-    known = known.model_copy(update={"dry_run": dry_run})
+    # What a dry run sends nothing for, it does not replace either.
+    session = None if dry_run else known.replace
+    known = known.model_copy(update={"dry_run": dry_run, "replace": session})
     if _is_other_audience(known, mapping, account):
         # Not the first audience of this destination: one may be there from an earlier time, so look before creating.
-        changes = {"facebook_id": None, "creating": True, "cursor": 0, "unconfirmed": (), "marker": marker}
+        changes = {
+            "facebook_id": None,
+            "creating": True,
+            "cursor": 0,
+            "unconfirmed": (),
+            "marker": marker,
+            "replace": None,
+        }
         return known.model_copy(update=changes)
     if known.cursor > live_offset or (was_dry and not dry_run):
-        return known.model_copy(update={"cursor": 0, "unconfirmed": ()})
+        return known.model_copy(update={"cursor": 0, "unconfirmed": (), "replace": None})
     return known
 
 

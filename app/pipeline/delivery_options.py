@@ -52,6 +52,8 @@ class DeliveryOptions:
     progress_seconds: float = 30.0
     status_seconds: float = 1800.0
     status_after_sync_seconds: float = 60.0
+    # While Facebook is at work on a replaced audience.
+    replace_poll_seconds: float = 10.0
     liveness_poll_seconds: float = 0.5
     revoke_grace_seconds: float = 2.0
     brake: BrakePolicy = field(default_factory=BrakePolicy)

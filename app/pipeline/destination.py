@@ -19,6 +19,7 @@ from app.domain.bisection import Bisection
 from app.domain.delivery import GraphRefusal, Refusal, UsageMeter, back_off, classify, reason
 from app.domain.delivery_errors import BACK_OFF, Reaction, Wait
 from app.domain.pausing import Desired
+from app.domain.replacing import why_ordinary
 from app.domain.scope_gates import Closed
 from app.domain.sync_start import ad_account_of, starting_state
 from app.domain.users_requests import UsersRequest, build_requests
@@ -27,12 +28,14 @@ from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
 from app.pipeline.pausing import Pausing
 from app.pipeline.provision import Postponed, Provisioner
+from app.pipeline.replace import GoOn, NotReplaced, Replace, Replaced
+from app.pipeline.replace import Wait as ReplaceWait
 from app.pipeline.resync import Resync
 from app.pipeline.row_outcomes import RowOutcomes
 from app.pipeline.sync_record import SyncRecord
 from schemas.audience import AudienceDefinition, DeliveryMode, FacebookDestination
 from schemas.membership import MembershipDelta
-from schemas.sync import DestinationState, SyncState
+from schemas.sync import DestinationState, ReplaceSession, SyncState
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +87,12 @@ class Destination:
         )
         self._pausing = Pausing(shared, mapping.id, definition.key, partition, start, live_offset, desired)
         self._record = SyncRecord(shared, start, self._pausing.record)
-        self._resync = Resync(shared, mapping.id, definition.key, partition, start, desired.resync_at)
+        self._resync = Resync(shared, mapping.id, definition.key, partition, start, desired)
         self._limits = Limits(shared, mapping.id, self._account)
         self._outcomes = RowOutcomes(shared, mapping.id, partition)
+        self._replace = Replace(
+            shared, mapping.id, definition.key, partition, self._outcomes, self._note_session, self._ready
+        )
         unconfirmed_end = self._record.unconfirmed_end
         # Of what is sent again nothing goes out that is superseded below the resync's end.
         settle_end = unconfirmed_end if unconfirmed_end > self._resync.end else 0
@@ -94,7 +100,7 @@ class Destination:
         now = self._clock.monotonic()
         # What a predecessor had under way may reach Facebook until then.
         quiet_until = now + shared.options.request_timeout_seconds
-        self._not_before = quiet_until if start.unconfirmed and not self._dry else now
+        self._not_before = quiet_until if (start.unconfirmed or start.replace) and not self._dry else now
         self._provisioner = Provisioner(
             definition,
             mapping,
@@ -140,7 +146,8 @@ class Destination:
     @property
     def idle(self) -> bool:
         """Everything known so far has reached its end, and nothing stands in the way of what comes."""
-        return self._provisioned and self._trouble is None and self._batcher.idle
+        at_work = self._trouble is not None or self._record.state.replace is not None
+        return self._provisioned and not at_work and self._batcher.idle
 
     def view(self) -> DestinationView:
         counters = self._outcomes.counters
@@ -166,7 +173,7 @@ class Destination:
 
     def desire(self, desired: Desired) -> None:
         """What people want of the destination from now on."""
-        self._resync.asked_at = desired.resync_at
+        self._resync.desired = desired
         if self._pausing.desire(desired) or self._resync.is_wanted(self._record.state):
             self._wake.set()
 
@@ -208,7 +215,10 @@ class Destination:
             await self._record.write(self._shown)
         if self._resync.is_wanted(self._record.state):
             await self._begin_resync()
-        await self._catch_up()
+        if self._record.state.replace is None:
+            await self._catch_up()
+        else:
+            await self._replace.prepare(self._record.state.replace)
         await self._record.progress(self._batcher.cursor, self._shown)
         if self._pausing.reason is not None or self._resync.is_wanted(self._record.state):
             return  # somebody wants something else since
@@ -217,6 +227,8 @@ class Destination:
             await self._pause(self._not_before - now)
         elif not self._provisioned:
             await self._guarded(self._provision)
+        elif self._record.state.replace is not None:
+            await self._guarded(self._replace_everybody)
         elif self._status_due(now) and self._trouble is None:
             await self._guarded(self._read_status)
         elif self._batch is not None or self._batch_due(now):
@@ -237,13 +249,28 @@ class Destination:
 
     async def _begin_resync(self) -> None:
         self._suspend()
-        end = max(self._batcher.cursor, self._record.unconfirmed_end, self._resync.end)
-        await self._record.write(self._shown, **self._resync.begin(end))
-        self._batcher.rewind()
+        wish = self._resync.desired
+        if wish.replace and not self._dry and (why := why_ordinary(self._mapping)) is not None:
+            log.warning("destination %s is sent again, not replaced: %s", self.id, why)
+        elif wish.replace and not self._dry:
+            end = max(self._batcher.live_end, self._record.unconfirmed_end, self._resync.end)
+            await self._record.write(self._shown, resynced_at=wish.resync_at, replace=ReplaceSession(end=end))
+            return
+        await self._send_again(self._may_have_been_sent, resynced_at=wish.resync_at)
+
+    @property
+    def _may_have_been_sent(self) -> int:
+        return max(self._batcher.cursor, self._record.unconfirmed_end, self._resync.end)
+
+    async def _send_again(self, end: int, *, left_out: bool = False, **changes: object) -> None:
+        """Everything is suspended; below `end` the newest changes only."""
+        await self._record.write(self._shown, **self._resync.begin(end, left_out=left_out), **changes)
+        self._batcher.restart_at(0)
 
     def _suspend(self) -> None:
         self._give_back()
         self._resync.forget()
+        self._replace.forget()
         unconfirmed_end = self._record.unconfirmed_end
         self._batcher.suspend(unconfirmed_end if unconfirmed_end > self._resync.end else 0)
 
@@ -373,6 +400,40 @@ class Destination:
         bounds = {"lower_bound": status.lower_bound, "upper_bound": status.upper_bound}
         if bounds != {name: getattr(self._record.state, name) for name in bounds}:
             await self._record.write(self._shown, **bounds)
+
+    # -- replacing everybody -----------------------------------------------------------------------------------
+
+    async def _note_session(self, session: ReplaceSession) -> None:
+        await self._record.write(self._shown, replace=session)
+
+    async def _replace_everybody(self) -> None:
+        session = self._record.state.replace
+        if session is None:
+            return
+        outcome = await self._replace.step(session, self._record.state.facebook_id or "")
+        match outcome:
+            case GoOn():
+                self._answered(outcome.usage)
+            case ReplaceWait():
+                self._not_before = self._clock.monotonic() + outcome.seconds
+            case Replaced():
+                self._suspend()
+                await self._go_on_behind(outcome)
+                log.info("destination %s: everybody is replaced", self.id)
+            case NotReplaced():
+                log.warning("destination %s is sent again, not replaced: %s", self.id, outcome.why)
+                self._suspend()
+                await self._send_again(max(session.end, self._may_have_been_sent))
+
+    async def _go_on_behind(self, done: Replaced) -> None:
+        """What has happened since is delivered as on all other days."""
+        now = self._clock.now_ms()
+        self._status_at = min(self._status_at, self._clock.monotonic())
+        if done.left_out:
+            await self._send_again(done.end, left_out=True, unconfirmed=(), last_sync_at=now)
+            return
+        await self._record.write(self._shown, cursor=done.end, unconfirmed=(), replace=None, last_sync_at=now)
+        self._batcher.restart_at(done.end)
 
     # -- batches -----------------------------------------------------------------------------------------------
 
@@ -510,4 +571,6 @@ class Destination:
             return self._trouble
         if not self._provisioned:
             return DestinationState.NEW, None
+        if self._record.state.replace is not None:
+            return DestinationState.CATCHING_UP, "everybody in the Facebook audience is being replaced"
         return (DestinationState.LIVE if self._batcher.live else DestinationState.CATCHING_UP), None

@@ -8,34 +8,45 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+from app.domain.pausing import Desired
+from app.domain.replacing import is_left_out
 from app.pipeline.delivery_options import Shared
-from schemas.membership import MembershipDelta
+from schemas.membership import Change, MembershipDelta
 from schemas.sync import SyncState
 
 
 class Resync:
-    """One destination; `asked_at` as in `DesiredRecord.resync_at`. `end`: below it only the newest changes are sent."""
+    """One destination. `end`: below it only the newest changes are sent; with `left_out` only of members of whom Facebook
+    lacks rows that a replacing session could not hold.
+    """
 
     def __init__(
-        self, shared: Shared, destination: str, audience: str, partition: int, state: SyncState, asked_at: int
+        self,
+        shared: Shared,
+        destination: str,
+        audience: str,
+        partition: int,
+        state: SyncState,
+        desired: Desired,
     ) -> None:
         self._shared = shared
         self._destination = destination
         self._audience = audience
         self._partition = partition
-        self.asked_at = asked_at
+        self.desired = desired
         self.end = state.resync_end if state.cursor < state.resync_end else 0
+        self.left_out = state.resync_left_out
         self._newest: dict[int, int] | None = None
 
     def is_wanted(self, state: SyncState) -> bool:
-        """Whether somebody asked for one that has not begun."""
-        return self.asked_at > state.resynced_at
+        """Whether somebody asked for one that has not begun; while everybody is being replaced it does not."""
+        return state.replace is None and self.desired.resync_at > state.resynced_at
 
-    def begin(self, end: int) -> dict[str, object]:
+    def begin(self, end: int, *, left_out: bool = False) -> dict[str, object]:
         """What to write to audience.syncs before the cursor is taken back."""
-        self.end = end
+        self.end, self.left_out = end, left_out
         self._newest = None
-        return {"cursor": 0, "resynced_at": self.asked_at, "resync_end": end}
+        return {"cursor": 0, "resync_end": end, "resync_left_out": left_out, "replace": None}
 
     def forget(self) -> None:
         """Nothing is read for now."""
@@ -63,7 +74,11 @@ class Resync:
         return newest
 
     def is_superseded(self, offset: int, delta: MembershipDelta) -> bool:
-        """Whether a later change of the profile may have been sent before."""
+        """Whether a later change of the profile may have been sent before, or Facebook has all of it."""
         if offset >= self.end or self._newest is None:
             return False
+        if self.left_out and (
+            delta.change is Change.EXITED or not is_left_out(delta.rows.get(self._destination, []))
+        ):
+            return True
         return self._newest.get(hash(delta.profile), offset) != offset

@@ -155,6 +155,34 @@ def not_a_customer_list(subtype: str) -> GraphError:
     )
 
 
+def being_replaced() -> GraphError:
+    return _no_replace("the audience is being replaced", 1870145)
+
+
+def first_batch_missing() -> GraphError:
+    return _no_replace("the first batch of the session was never received", 1870147)
+
+
+def replace_window_over() -> GraphError:
+    return _no_replace("the session began more than 90 minutes ago", 1870158)
+
+
+def replace_closed() -> GraphError:
+    return _no_replace("the last batch of the session was received already", 1870159)
+
+
+def replace_schema_changed() -> GraphError:
+    return _no_replace("all batches of a session must have the same schema", None)
+
+
+def replace_value_based() -> GraphError:
+    return _no_replace("a value-based list stays one, and a plain one too", None)
+
+
+def _no_replace(why: str, subcode: int | None) -> GraphError:
+    return GraphError(f"(#2650) Failed to update the custom audience: {why}", code=2650, subcode=subcode)
+
+
 def mixed_schema_styles(built_with: str, sent: str) -> GraphError:
     return GraphError(
         f"(#2650) Failed to update the custom audience: its data source is {built_with},"

@@ -34,7 +34,6 @@ _EDGES_NOT_SERVED = frozenset(
         "sessions",
         "shared_account_info",
         "usersofanyaudience",
-        "usersreplace",
     ]
 )
 _OBJECT_AND_EDGE = 2
@@ -47,6 +46,7 @@ class GraphApi:
         self._options = options
         self._clock = clock
         self._tokens = {token.value: token for token in options.tokens}
+        state.replacements.use(options.replace)
         self._account_routes: dict[tuple[str, str], Callable[[Call, AccessToken, str], Answer]] = {
             ("", "GET"): self._read_account,
             ("customaudiences", "GET"): self._list,
@@ -58,6 +58,7 @@ class GraphApi:
             ("", "DELETE"): self._delete,
             ("users", "POST"): self._add_users,
             ("users", "DELETE"): self._remove_users,
+            ("usersreplace", "POST"): self._replace_users,
         }
 
     def answer(self, call: Call) -> Answer:
@@ -66,6 +67,7 @@ class GraphApi:
             raise call.problem
         if call.version is None:
             raise errors.no_version()
+        self._state.replacements.settle(self._clock.now())
         token = self._token(call)
         if call.segments == ("debug_token",):
             return self._debug_token(call)
@@ -212,6 +214,7 @@ class GraphApi:
 
     def _add_users(self, call: Call, audience: Audience) -> Answer:
         upload = self._read_users(call, audience)
+        self._state.replacements.check_people_may_change(audience.details.id)
         _check_values(audience, upload)
         if upload.rows:
             audience.details.data_source = upload.data_source
@@ -219,7 +222,19 @@ class GraphApi:
 
     def _remove_users(self, call: Call, audience: Audience) -> Answer:
         upload = self._read_users(call, audience)
+        self._state.replacements.check_people_may_change(audience.details.id)
         return self._apply(call, audience, upload, remove=upload.rows)
+
+    def _replace_users(self, call: Call, audience: Audience) -> Answer:
+        upload = self._read_users(call, audience)
+        session = read_session(call.parameters)
+        if session is None:
+            raise errors.invalid_parameter("The parameter session is required", blame="session")
+        if audience.details.is_value_based is not (VALUE_KEY in upload.schema):
+            raise errors.replace_value_based()
+        received = self._state.replacements.receive(audience.details.id, session, upload, self._clock.now())
+        audience.details.data_source = upload.data_source
+        return self._counted(audience, upload, session.id, received)
 
     def _read_users(self, call: Call, audience: Audience) -> Upload:
         details = audience.details
@@ -250,12 +265,16 @@ class GraphApi:
         received = upload.received
         if session is not None:
             received = self._state.received_in_session(details.id, session.id, received, now)
+        shown = session.id if session else _server_session(call.action, upload.schema)
+        return self._counted(audience, upload, shown, received)
+
+    def _counted(self, audience: Audience, upload: Upload, session_id: str, received: int) -> Answer:
         samples: Any = upload.samples
         if not samples and self._options.empty_samples_as_list:
             samples = []
         return {
-            "audience_id": details.id,
-            "session_id": session.id if session else _server_session(call.action, upload.schema),
+            "audience_id": audience.details.id,
+            "session_id": session_id,
             "num_received": received,
             "num_invalid_entries": upload.invalid,
             "invalid_entry_samples": samples,

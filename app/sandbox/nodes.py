@@ -71,7 +71,13 @@ def bounds(people: int | None) -> tuple[int, int]:
     return people // step * step, -(-people // step) * step
 
 
+_REPLACE_STATUS = {414: "Replace in progress.", 415: "Replace failed."}
+
+
 def _operation_status(view: View) -> dict[str, Any]:
+    code = view.state.replacements.status_of(view.audience.details.id)
+    if code in _REPLACE_STATUS:
+        return {"code": code, "description": _REPLACE_STATUS[code]}
     if view.size is None and view.audience.details.subtype == CUSTOM:
         return {"code": 410, "description": "No data has been uploaded yet."}
     return {"code": 200, "description": "Normal"}

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from app.sandbox.replacing import ReplaceOptions
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -64,6 +66,9 @@ class SandboxOptions:
 
     min_delivery_size: int = 100
     """Fewer matched people than this leave `delivery_status` at 300."""
+
+    replace: ReplaceOptions = field(default_factory=ReplaceOptions)
+    """How replacing everybody in an audience goes."""
 
     request_log_entries: int = 10_000
     request_log_body_bytes: int = 1024 * 1024

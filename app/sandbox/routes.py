@@ -117,6 +117,7 @@ class Inspection:
 
     async def _audiences(self, request: web.Request) -> web.Response:
         del request
+        self._state.replacements.settle(self._clock.now())
         return _json(
             [
                 {
@@ -130,6 +131,7 @@ class Inspection:
         )
 
     async def _members(self, request: web.Request) -> web.Response:
+        self._state.replacements.settle(self._clock.now())
         audience = self._state.get(request.match_info["id"])
         if audience is None:
             return _refusal(f"there is no audience {request.match_info['id']}; see /_sandbox/audiences", 404)

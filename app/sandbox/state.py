@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from app.sandbox.people import People
+from app.sandbox.replacing import Replacements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -83,6 +84,7 @@ class SandboxState:
         self._audiences: dict[str, Audience] = {}
         self._last_sequence = 0
         self._sessions: dict[tuple[str, str], _Session] = {}
+        self.replacements = Replacements(self._replace_people)
 
     def __iter__(self) -> Iterator[Audience]:
         return iter(self._audiences.values())
@@ -124,6 +126,7 @@ class SandboxState:
 
     def delete(self, audience_id: str) -> None:
         del self._audiences[audience_id]
+        self.replacements.forget(audience_id)
         for key in [key for key in self._sessions if key[0] == audience_id]:
             del self._sessions[key]
 
@@ -142,6 +145,12 @@ class SandboxState:
         for cells in remove:
             audience.people.remove(cells, now)
         audience.details.time_content_updated = now
+
+    def _replace_people(self, audience_id: str, rows: list[dict[str, Any]], now: float) -> None:
+        audience = self._audiences[audience_id]
+        audience.people = People(self.match_share)
+        self.change_people(audience, rows, (), now)
+        audience.details.publish(now, 0.0, audience.people.matched)
 
     def received_in_session(self, audience_id: str, session_id: str, rows: int, now: float) -> int:
         """All rows of the session so far, these included."""

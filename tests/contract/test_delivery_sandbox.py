@@ -28,6 +28,7 @@ class Line:
         self.ledger = MemorySyncLedger()
         self.letters = MemoryDeadLetters()
         self.failures: list[BaseException] = []
+        self.log = MemoryMembershipLog()
         self._end = 0
         definition = AudienceDefinition(
             key="vips",
@@ -40,7 +41,7 @@ class Line:
             graph=graph,
             ledger=self.ledger,
             letters=self.letters,
-            log=MemoryMembershipLog(),
+            log=self.log,
             clock=SystemClock(),
             liveness=MemoryLiveness(),
             counters=Counters(),
@@ -53,6 +54,7 @@ class Line:
 
     async def send(self, profile: str, change: Change, *rows: dict[str, Any]) -> None:
         delta = MembershipDelta("vips", profile, change, self._end, {"vips": list(rows)}, 0, 0, Cause.EVENT)
+        self.log.append(0, delta)
         self.delivery.offer(0, [(self._end, delta)], self._end + 1)
         self._end += 1
         await self.until(self.delivery.idle)

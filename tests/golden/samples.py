@@ -65,7 +65,7 @@ from schemas.profile import (
     Repeat,
     Standing,
 )
-from schemas.sync import BrakeState, BrakeTrip, DestinationState, OffsetRange, SyncState
+from schemas.sync import BrakeState, BrakeTrip, DestinationState, OffsetRange, ReplaceSession, SyncState
 
 AT = 1_767_225_600_000
 EMAIL = hashlib.sha256(b"somebody").hexdigest()
@@ -299,6 +299,17 @@ def _sync() -> SyncState:
         dry_run=True,
         resynced_at=AT - 9,
         resync_end=80,
+        resync_left_out=True,
+        replace=ReplaceSession(
+            end=80,
+            session_id=7,
+            batches=3,
+            started_at=AT,
+            external_ids=False,
+            closed=True,
+            left_out=True,
+            sessions=1,
+        ),
         brake=BrakeState(
             position=77,
             members=2_000,
@@ -332,6 +343,7 @@ def samples() -> dict[str, dict[str, Any]]:
         reason="campaign over",
         accepted_at=AT,
         resync_at=AT + 1,
+        replace=True,
         written_at=AT + 2,
     )
     common: dict[str, Any] = {"timestamp": "2026-01-01T00:00:00.001Z", "received_at": "2026-01-01T00:00:00Z"}

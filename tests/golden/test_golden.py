@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 import schemas
 import schemas.profile
-from app.domain import state
+from app.domain import forgetting, state
 from schemas.profile import ProfileEventModel
 from tests.golden.files import (
     HERE,
@@ -70,7 +70,7 @@ def test_every_format_has_files() -> None:
     modules = [
         importlib.import_module(f"schemas.{each.name}") for each in pkgutil.iter_modules(schemas.__path__)
     ]
-    formats = {name for module in (*modules, state) for name in versioned(module)}
+    formats = {name for module in (*modules, state, forgetting) for name in versioned(module)}
     assert {"MembershipDelta", "ProfileState", "SyncState"} <= formats
     # A call of Segment's, which has no version.
     formats.add("EngageCall")

@@ -1,0 +1,99 @@
+"""The commands that have to do with Facebook audiences themselves, with workers, Kafka and the sandbox."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+from tests.integration.installation import Installation
+from tests.integration.test_pausing import AUDIENCES, Make, identify, make, users, wait_for
+
+__all__ = ["make"]
+
+
+def made_by_hand(installation: Installation, name: str, account: str = "act_1", **more: str) -> str:
+    """An audience that somebody else has made at Facebook; its id."""
+    body = {"name": name, "subtype": "CUSTOM", "customer_file_source": "USER_PROVIDED_ONLY", **more}
+    request = urllib.request.Request(
+        f"{installation.graph_url}/v25.0/{account}/customaudiences",
+        data=json.dumps(body).encode(),
+        headers={"Authorization": "Bearer token", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return str(json.load(answer)["id"])
+
+
+def run(installation: Installation, *arguments: str) -> Any:
+    result = installation.command("audiences", *arguments, "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_what_facebook_has_is_made_listed_connected_and_tried(make: Make) -> None:
+    installation = make(AUDIENCES)
+    nothing = installation.command("audiences", "create", "active")
+    assert nothing.returncode == 2, "nothing is published"
+    worker = installation.start_worker(instance="slot")
+    wait_for(worker, worker.ready)
+    created = run(installation, "create", "active")["facebook_id"]
+    installation.wait_until_idle(worker)
+    assert run(installation, "create", "active")["facebook_id"] == created, "once"
+    installation.produce(identify("active", True, users(0, 20)))
+    wait_for(worker, lambda: installation.facebook_members().get("Active") == users(0, 20))
+
+    by_hand = [made_by_hand(installation, f"By hand {number}") for number in range(120)]
+    elsewhere = made_by_hand(installation, "Elsewhere", "act_2")
+    found = {each["id"]: each for each in run(installation, "list", "--facebook")["audiences"]}
+    assert set(by_hand) | {created} < set(found), "all pages"
+    assert elsewhere not in found, "not an account of ours"
+    ours = found[created]
+    assert (ours["name"], ours["destination"], ours["ad_account_id"]) == ("Active", "active", "act_1")
+    assert (ours["lower_bound"], ours["operation"]) == (1000, "200 Normal")
+    assert ours["created"].endswith("Z")
+    assert found[by_hand[0]]["destination"] is None
+    assert found[by_hand[0]]["operation"].startswith("410 ")
+    lines = installation.command("audiences", "list", "--facebook").stdout
+    assert len(lines.splitlines()) == len(found)
+
+    assert installation.command("audiences", "connect", "active", elsewhere).returncode == 2
+    assert installation.command("audiences", "connect", "active", "1").returncode == 1
+    assert installation.command("audiences", "connect", "nobody", by_hand[0]).returncode == 2
+    connected = run(installation, "connect", "active", by_hand[0])
+    assert (connected["destination"], connected["version"]) == ("active", 2)
+    wait_for(worker, lambda: installation.facebook_members()["By hand 0"] == users(0, 20))
+    assert run(installation, "connect", "active", by_hand[0])["version"] == 2, "already"
+    assert installation.command("audiences", "connect", "others", by_hand[0]).returncode == 2
+    assert installation.facebook_members()["Active"] == users(0, 20), "the former one stays as it is"
+    refused = installation.command("audiences", "create", "active")
+    assert (refused.returncode, "is connected to" in refused.stderr) == (2, True)
+
+    installation.wait_until_idle(worker)
+    tried = run(installation, "test-record", "active")
+    assert [(step["step"], step["ok"]) for step in tried["steps"]] == [("add", True), ("remove", True)]
+    sent = installation.sandbox_get(f"requests?audience={by_hand[0]}")[-2:]
+    assert [one["method"] for one in sent] == ["POST", "DELETE"]
+    assert sent[0]["body"] == sent[1]["body"], "who was added was taken out again"
+    assert installation.facebook_members()["By hand 0"] == users(0, 20)
+    error = {"message": "(#200) words", "code": 200, "error_subcode": 1870090, "type": "OAuthException"}
+    installation.fault({"status": 400, "body": {"error": error}}, path="/users$", times=1)
+    without_terms = installation.command("audiences", "test-record", "active")
+    assert without_terms.returncode == 1
+    assert "Accept the Custom Audience terms" in without_terms.stdout
+    assert "remove" not in without_terms.stdout, "nobody was added"
+
+
+def test_what_workers_do_not_make_is_said(make: Make) -> None:
+    installation = make(AUDIENCES)
+    worker = installation.start_worker()
+    installation.wait_until_idle(worker)
+    worker.process.kill()
+    worker.ended()
+    audiences = f"{AUDIENCES}  - {{name: Third, when: {{trait: third, equals: true}}}}\n"
+    assert installation.apply(audiences).returncode == 0
+    nobody = installation.command("audiences", "create", "third", "--wait", "0")
+    assert (nobody.returncode, "no worker has made it" in nobody.stderr) == (1, True)
+    assert installation.command("audiences", "test-record", "third").returncode == 2
+    assert installation.command("audiences", "pause", "third", "--reason", "not yet").returncode == 0
+    paused = installation.command("audiences", "create", "third")
+    assert (paused.returncode, "paused: not yet" in paused.stderr) == (2, True)
