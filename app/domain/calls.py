@@ -6,6 +6,7 @@ a wrong type in a field that means nothing in that call is passed over.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 TYPES: Final = frozenset({"identify", "track", "page", "screen", "group", "alias"})
 # Not of the Spec: the person is to be forgotten.
 DELETE: Final = "delete"
+# Characters of a message id; Segment's own limit is 100.
+_MAX_MESSAGE_ID: Final = 100
 
 _decode: Final = msgspec.json.Decoder(SegmentEvent).decode
 _decode_any: Final = msgspec.json.Decoder().decode
@@ -109,6 +112,23 @@ def read_whole(raw: bytes) -> dict[str, Any]:
     """All of a call that `read_call` has accepted, of any field whatever it is."""
     whole: dict[str, Any] = _decode_any(raw)
     return whole
+
+
+def message_id_of(call: SegmentEvent) -> str | None:
+    """The call's message id in a bounded length, None for a blank one: states keep it."""
+    text = call.message_id
+    if text is None or len(text) <= _MAX_MESSAGE_ID:
+        return text if text and not text.isspace() else None
+    return text[:_MAX_MESSAGE_ID] + hashlib.sha256(text.encode()).hexdigest()
+
+
+def has_id(call: SegmentEvent) -> bool:
+    """Whether the call has a user id or an anonymous id."""
+    user_id = call.user_id
+    if user_id and not user_id.isspace():
+        return True
+    anonymous_id = call.anonymous_id
+    return bool(anonymous_id and not anonymous_id.isspace())
 
 
 def read_instants(raw: bytes) -> tuple[Any, Any]:

@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.calls import TYPES
+from app.domain.feed_hits import NAMED
 from app.domain.paths import MAX_PATH_CHARACTERS
-from app.domain.resolution import PAGE_EVENT, SCREEN_EVENT
 from app.domain.values import instant_of, number_of
 
 # What is told apart; what comes beyond is counted as `beyond`.
@@ -26,7 +26,6 @@ MAX_DEPTH: Final = 6
 _ITEMS: Final = 20
 MASKED: Final = "(masked)"
 
-_NAMED: Final = {"page": (PAGE_EVENT, "page_name"), "screen": (SCREEN_EVENT, "screen_name")}
 _LONGEST_NAME: Final = 100
 # An e-mail address, a number of 6 digits or more, however it is grouped, or an id of hexadecimal digits.
 _IDENTIFIER: Final = re.compile(
@@ -122,8 +121,8 @@ class EventSurvey:
 
 def _event_of(kind: str, call: dict[str, Any]) -> tuple[str | None, Any]:
     properties, name = call.get("properties"), call.get("name")
-    if kind in _NAMED:
-        named, name_key = _NAMED[kind]
+    if kind in NAMED:
+        named, name_key = NAMED[kind]
         return named, {**(properties if isinstance(properties, dict) else {}), name_key: name}
     event = call.get("event")
     return (event, properties) if kind == "track" and isinstance(event, str) else (None, None)

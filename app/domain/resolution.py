@@ -6,7 +6,6 @@ of its values are kept, the identifiers and their hashes. Raw personal data goes
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -21,24 +20,22 @@ from app.domain.calls import (
     TYPES,
     Refusal,
     RefusedError,
+    has_id,
+    message_id_of,
     read_call,
     read_context,
     read_object,
     read_whole,
 )
-from app.domain.engage import (
-    audience_key,
-    claimed_membership,
-    claims_membership,
-    is_decided_by_engage,
-    is_journey_step,
-    may_reach_facebook,
-)
+from app.domain.engage import claims_membership
+from app.domain.engage_claims import Claim, EngageClaims
+from app.domain.feed_hits import FeedHits
 from app.domain.group_calls import GroupCalls
 from app.domain.normalization import NormalizationOptions
 from app.domain.person import identifiers_in, identifiers_of_claim, identifiers_of_row
 from app.domain.profile_ids import ANONYMOUS, account_profile, user_profile
 from app.domain.reverse_etl import ROW_EVENTS
+from app.domain.row_claims import RowClaims
 from app.domain.sights import Sights
 from schemas.dead_letter import DropReason, Reason
 from schemas.profile import CALL, FORGET, VERSION, FeedHit, Linking, ProfileEvent
@@ -51,16 +48,7 @@ if TYPE_CHECKING:
     from app.domain.person import Identifiers
     from app.domain.plan import Plan
 
-PAGE_EVENT: Final = "Page Viewed"
-SCREEN_EVENT: Final = "Screen Viewed"
-# Characters of a message id; Segment's own limit is 100.
-_MAX_MESSAGE_ID: Final = 100
-# Segment's own limit: states keep these ids.
-_MAX_GROUP_ID: Final = 500
-
 _NOT_NEEDED: Final = DropReason.NOT_NEEDED
-# Type of call -> the event it counts as, and the property that its name becomes.
-_NAMED: Final = {"page": (PAGE_EVENT, "page_name"), "screen": (SCREEN_EVENT, "screen_name")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,30 +90,19 @@ class _Source(msgspec.Struct, gc=False, frozen=True):
     timestamp: int
 
 
-class _Claims(msgspec.Struct, gc=False, frozen=True):
-    """What becomes of an Engage call's claim."""
-
-    key: str
-    claims: dict[str, bool] | None = None
-    dropped: DropReason | None = None
-    unknown_audience: str | None = None
-
-
 class Resolver:
     """Resolves the records of any number of lanes; not for use by several threads at once."""
 
     def __init__(self, plan: Plan, options: ResolveOptions) -> None:
         self._plan = plan
         self._options = options
-        self._events = plan.events
-        self._rows = tuple(
-            (audience.claim, audience.rows)
-            for audience in plan.audiences.values()
-            if audience.rows is not None
-        )
+        self._blocked = BlockedIdentifiers(options.blocked) if options.blocked else None
+        has_rows = any(audience.rows is not None for audience in plan.audiences.values())
+        self._rows = RowClaims(plan, self._blocked) if has_rows else None
+        self._engage = EngageClaims(plan, legacy_journeys=options.legacy_journeys)
+        self._hits = FeedHits(plan)
         # The track calls that are more than a profile's existence.
-        self._tracked = plan.events.keys() | ROW_EVENTS if self._rows else plan.events
-        self._hits = {feed.id: FeedHit(feed.id) for feed in plan.feeds.values()}
+        self._tracked = plan.events.keys() | ROW_EVENTS if has_rows else plan.events
         self._sees_users = plan.holds_for_new(anonymous=False)
         self._sees_anonymous = plan.holds_for_new(anonymous=True)
         self._sees = self._sees_users or self._sees_anonymous
@@ -133,7 +110,6 @@ class Resolver:
         # Whether a track call that no feed needs may say something all the same.
         self._looks_at_all = self._sees or (self._mapped is not None and self._mapped.reads_tracks)
         self._sights = Sights()
-        self._blocked = BlockedIdentifiers(options.blocked) if options.blocked else None
         self._callers = Callers(options.default_country, self._blocked)
         self._groups = None if plan.accounts is None else GroupCalls(plan.accounts)
 
@@ -191,22 +167,22 @@ class Resolver:
             and (context.traits is ABSENT or self._callers.have_said(call, context.traits))
         )
         named_track = known and call_type == "track" and call.event and not call.event.isspace()
-        if named_track and not self._looks_at_all and call.event not in self._tracked and _has_id(call):
+        if named_track and not self._looks_at_all and call.event not in self._tracked and has_id(call):
             # Most calls end here.
             if (context is None or context.traits is ABSENT) and self._callers.are_new_pair(call):
                 return self._only_links(call, _Source(raw, lane, offset, received, timestamp))
             return Resolution(received, (), _NOT_NEEDED)
         if call_type == "alias":
             return Resolution(received, (), DropReason.ALIAS)
-        if self._rows and call_type == "track" and call.event in ROW_EVENTS:
-            row = self._resolve_row(call, _Source(raw, lane, offset, received, timestamp))
+        if self._rows is not None and call_type == "track" and call.event in ROW_EVENTS:
+            row = self._resolve_row(self._rows, call, _Source(raw, lane, offset, received, timestamp))
             if row is not None:
                 return row
         source = _Source(raw, lane, offset, received, timestamp)
         if known and call_type != "identify" and context is not None and context.traits is not ABSENT:
             profile = user_profile(call.user_id)
             if profile is not None:
-                hits = self._hits_of(call, raw)
+                hits = self._hits.of(call, raw)
                 group = None if self._groups is None else self._group_of(call)
                 made = self._finish(call, Named(profile, None), source, hits, None, None)
                 return made if group is None else self._with_account(made, call, profile, group, source)
@@ -218,7 +194,7 @@ class Resolver:
         if call_type == "identify":
             return self._resolve_identify(call, source, beside)
         # What is forwarded counts as known from then on, so nothing may be refused behind it.
-        hits = self._hits_of(call, raw)
+        hits = self._hits.of(call, raw)
         group = None if self._groups is None else self._group_of(call)
         if beside is NOTHING:
             named, news = self._callers.named_by_ids(call), None
@@ -242,39 +218,6 @@ class Resolver:
         return Resolution(received, ((profile, request),))
 
     # --- what a call gives ---
-
-    def _hits_of(self, call: SegmentEvent, raw: bytes) -> list[FeedHit]:
-        """The feeds that a track, page, screen or group call belongs to."""
-        event, name_property = call.event, None
-        if call.type == "group":
-            if not call.group_id or call.group_id.isspace():
-                raise RefusedError(Reason.INVALID_FIELD, "groupId is missing or blank")
-            if len(call.group_id) > _MAX_GROUP_ID:
-                raise RefusedError(Reason.INVALID_FIELD, f"groupId has more than {_MAX_GROUP_ID} characters")
-            return []
-        if call.type != "track":
-            event, name_property = _NAMED[call.type or ""]
-        elif not event or event.isspace():
-            raise RefusedError(Reason.INVALID_FIELD, "event is missing or blank")
-        feeds = self._events.get(event)
-        if feeds is None:
-            return []
-        properties = read_object(call.properties) if feeds.needs_properties else None
-        if name_property is not None and feeds.needs_properties and call.name:
-            properties = {**(properties or {}), name_property: call.name}
-        context = read_context(raw) if feeds.needs_context else None
-        hits = []
-        for feed in feeds.feeds:
-            if feed.passes is None or feed.passes(properties, context):
-                keep = feed.keep
-                if keep is None:
-                    hits.append(self._hits[feed.id])
-                    continue
-                values = keep(properties, context)
-                if feed.ordered:
-                    values.append(_message_id(call.message_id) or "")
-                hits.append(FeedHit(feed.id, values))
-        return hits
 
     def _resolve_identify(self, call: SegmentEvent, source: _Source, beside: Beside) -> Resolution:
         traits = read_object(call.traits)
@@ -305,7 +248,7 @@ class Resolver:
             0,
             source.timestamp,
             source.received,
-            _message_id(call.message_id),
+            message_id_of(call),
         )
         further = self._groups.records(profile, *group, event)
         return Resolution(source.received, (*made.records, *further)) if further else made
@@ -315,39 +258,21 @@ class Resolver:
         traits, properties = read_object(call.traits), read_object(call.properties)
         context = read_context(source.raw)
         identifiers = identifiers_of_claim(traits, properties, context, self._normalization(source))
-        claim = self._claim(call, personas, properties, traits)
+        claim = self._engage.of(call, personas, properties, traits)
         named = self._callers.named(call, identifiers)
         used = self._used_traits(traits, claim.key) if call.type == "identify" else None
         return self._finish(call, named, source, [], used, identifiers, claim)
 
-    def _resolve_row(self, call: SegmentEvent, source: _Source) -> Resolution | None:
+    def _resolve_row(self, rows: RowClaims, call: SegmentEvent, source: _Source) -> Resolution | None:
         """A row of a warehouse; None: no audience takes it for one, or its boolean makes it a call of Engage.
 
         A row is no event. One that is dropped says nothing but that its profile exists.
         """
         whole = read_whole(source.raw)
-        taking = [(key, rows) for key, rows in self._rows if rows.matches(whole)]
-        if not taking or is_decided_by_engage(call.type or "", whole):
+        row = rows.of(call, whole)
+        if row is None:
             return None
-        event = call.event or ""
-        let_through = may_reach_facebook(whole.get("integrations"))
-        claims: dict[str, dict[str, bool]] = {}
-        for key, rows in taking:
-            profile = rows.profile(whole)
-            if self._blocked is not None:
-                profile = self._blocked.profile(profile)
-            if profile is None and not let_through:
-                continue
-            if profile is None:
-                raise RefusedError(Reason.NO_IDENTITY, f"the row has no id under $.{rows.id_path}")
-            said = claims.setdefault(profile, {})
-            if event in rows.memberships:
-                said[key] = rows.memberships[event]
-        dropped = None
-        if not let_through:
-            dropped = DropReason.FILTERED_BY_INTEGRATIONS
-        elif not any(claims.values()):
-            dropped = DropReason.NOT_IN_SYNC_MODE
+        claims, dropped = row
         identifiers = None if dropped else identifiers_of_row(whole, self._normalization(source))
         parts = [
             self._finish(
@@ -357,41 +282,13 @@ class Resolver:
                 [],
                 None,
                 identifiers if said else None,
-                _Claims("", None if dropped else said or None, dropped),
+                Claim("", None if dropped else said or None, dropped),
                 index,
             )
             for index, (profile, said) in enumerate(claims.items())
         ]
         records = [record for part in parts for record in part.records]
         return Resolution(source.received, records, dropped)
-
-    def _claim(self, call: SegmentEvent, personas: dict[str, Any], properties: Any, traits: Any) -> _Claims:
-        """Integrations, then the key, then the boolean."""
-        legacy_step = self._options.legacy_journeys and is_journey_step(personas)
-        key = audience_key(personas, legacy_step=legacy_step)
-        if key is None:
-            raise RefusedError(
-                Reason.INVALID_AUDIENCE_MEMBERSHIP, "context.personas.computation_key is missing or blank"
-            )
-        if not may_reach_facebook(read_object(call.integrations)):
-            return _Claims(key, None, DropReason.FILTERED_BY_INTEGRATIONS)
-        audience = self._plan.audiences.get(key)
-        if audience is None:
-            return _Claims(key, None, DropReason.UNKNOWN_AUDIENCE, key)
-        if not audience.claimed or audience.rows is not None:
-            return _Claims(key, None, DropReason.COMPUTED_HERE)
-        member = claimed_membership(call.type or "", key, properties, traits)
-        if member is None and legacy_step:
-            member = True
-        if member is None:
-            place = {"identify": "traits", "track": "properties"}.get(call.type or "")
-            detail = (
-                f"{place} has no boolean under the audience's key"
-                if place
-                else "only identify and track claim one"
-            )
-            raise RefusedError(Reason.INVALID_AUDIENCE_MEMBERSHIP, detail)
-        return _Claims(key, {audience.claim: member})
 
     def _used_traits(self, traits: Any, leave_out: str | None) -> dict[str, Any] | None:
         """The traits that definitions use, as far as the call says something of them."""
@@ -420,7 +317,7 @@ class Resolver:
         hits: list[FeedHit],
         traits: dict[str, Any] | None,
         identifiers: Identifiers | None,
-        claim: _Claims | None = None,
+        claim: Claim | None = None,
         index: int = 0,
     ) -> Resolution:
         claims = claim.claims if claim else None
@@ -439,7 +336,7 @@ class Resolver:
             index,
             source.timestamp,
             source.received,
-            _message_id(call.message_id),
+            message_id_of(call),
             hits,
             traits,
             identifiers,
@@ -452,7 +349,7 @@ class Resolver:
         return Resolution(source.received, ((profile, event),), claim.dropped, None, claim.unknown_audience)
 
     def _with_mapped(
-        self, source: _Source, identifiers: Identifiers | None, claim: _Claims | None
+        self, source: _Source, identifiers: Identifiers | None, claim: Claim | None
     ) -> Identifiers | None:
         """With what mapped fields take of the call; a row of a warehouse that is dropped says nothing."""
         if self._mapped is None or (claim is not None and claim.dropped is not None and not claim.key):
@@ -479,19 +376,3 @@ class Resolver:
         """Whether the profile's bare existence is news, and matters to some audience."""
         matters = self._sees_anonymous if profile.startswith(ANONYMOUS) else self._sees_users
         return matters and self._sights.is_first(profile)
-
-
-def _message_id(text: str | None) -> str | None:
-    """A message id of bounded length, None for a blank one: states keep it."""
-    if text is None or len(text) <= _MAX_MESSAGE_ID:
-        return text if text and not text.isspace() else None
-    return text[:_MAX_MESSAGE_ID] + hashlib.sha256(text.encode()).hexdigest()
-
-
-def _has_id(call: SegmentEvent) -> bool:
-    """Whether the call has a user id or an anonymous id."""
-    user_id = call.user_id
-    if user_id and not user_id.isspace():
-        return True
-    anonymous_id = call.anonymous_id
-    return bool(anonymous_id and not anonymous_id.isspace())
