@@ -22,12 +22,12 @@ from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.event_survey import MAX_DEPTH, MAX_EVENTS, MAX_PATHS
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED, REMEMBERED_MS
 from app.domain.profile_report import MAX_STEPS
-from app.main import EARLY_MS
 from app.pipeline.delivery_options import DeliveryOptions
 from app.pipeline.evaluate import IDLE_COMMIT_SECONDS, MAX_UNCOMMITTED
 from app.pipeline.expire import MARKER_SECONDS
 from app.settings import FROM_FILES, PREFIX, SETTINGS_FILE, Settings
 from app.web.metric_names import MetricName
+from app.wiring import EARLY_MS
 from tests.acceptance.markdown_pages import (
     PAGES,
     ROOT,

@@ -17,7 +17,7 @@ from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.partition import AudiencePartition
 from app.errors import PermanentError
-from app.main import EARLY_MS
+from app.wiring import EARLY_MS
 from tests.bench.memory_people import AUDIENCES, Person, Records
 from tests.bench.processes import PARTITIONS
 

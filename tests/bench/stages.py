@@ -9,10 +9,10 @@ from app.domain.counters import Counters
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
-from app.main import EARLY_MS
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from app.pipeline.expire import LaneProgress
 from app.pipeline.resolve import ResolveStage
+from app.wiring import EARLY_MS
 from tests.bench.processes import PARTITIONS
 from topics.catalog import Catalog
 from topics.partitioning import partition_for
