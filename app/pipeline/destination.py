@@ -10,20 +10,18 @@ Nothing is lost while a destination waits: its cursor stays, and what finds no r
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from app.domain.batching import Batch, Batcher
-from app.domain.bisection import Bisection
-from app.domain.delivery import GraphRefusal, Refusal, UsageMeter, back_off, classify, reason
-from app.domain.delivery_errors import BACK_OFF, Reaction, Wait
+from app.domain.delivery import GraphRefusal, classify
+from app.domain.delivery_errors import BACK_OFF, Reaction
 from app.domain.pausing import Desired
 from app.domain.replacing import why_ordinary
 from app.domain.scope_gates import Closed
 from app.domain.sync_start import ad_account_of, starting_state
-from app.domain.users_requests import UsersRequest, build_requests
 from app.errors import NeedsPersonError, UnreachableError
+from app.pipeline.call_gate import CallGate, ClosedError, StoppedError
 from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
 from app.pipeline.pausing import Pausing
@@ -32,7 +30,9 @@ from app.pipeline.replace import GoOn, NotReplaced, Replace, Replaced
 from app.pipeline.replace import Wait as ReplaceWait
 from app.pipeline.resync import Resync
 from app.pipeline.row_outcomes import RowOutcomes
-from app.pipeline.sync_record import SyncRecord
+from app.pipeline.sending import Sending
+from app.pipeline.sync_record import Shown, SyncRecord
+from app.pipeline.trouble import Hold, Retry, Trouble
 from schemas.audience import AudienceDefinition, DeliveryMode, FacebookDestination
 from schemas.membership import MembershipDelta
 from schemas.sync import DestinationState, ReplaceSession, SyncState
@@ -41,16 +41,6 @@ log = logging.getLogger(__name__)
 
 # Rests shorter than this are ordinary pacing and not shown as a hold, in seconds.
 _SHORT_REST = 5.0
-# Longer waits than this are not waited out with the same batch: it is given back and keeps filling, in seconds.
-_LONG_WAIT = 60.0
-
-
-class _StoppedError(Exception):
-    """The destination is another worker's by now, or the process ends."""
-
-
-class _ClosedError(Exception):
-    """A scope was closed, or the destination paused, between two requests."""
 
 
 class Destination:
@@ -89,9 +79,20 @@ class Destination:
         self._record = SyncRecord(shared, start, self._pausing.record)
         self._resync = Resync(shared, mapping.id, definition.key, partition, start, desired)
         self._limits = Limits(shared, mapping.id, self._account)
+        self._gate = CallGate(shared, self._limits, self._pausing)
+        self._trouble = Trouble(shared, mapping.id, self._account, self._limits)
         self._outcomes = RowOutcomes(shared, mapping.id, partition)
+        self._sending = Sending(
+            shared, mapping.id, self._outcomes, self._limits, self._trouble, self._gate.ready
+        )
         self._replace = Replace(
-            shared, mapping.id, definition.key, partition, self._outcomes, self._note_session, self._ready
+            shared,
+            mapping.id,
+            definition.key,
+            partition,
+            self._outcomes,
+            self._note_session,
+            self._gate.ready,
         )
         unconfirmed_end = self._record.unconfirmed_end
         # Of what is sent again nothing goes out that is superseded below the resync's end.
@@ -108,23 +109,11 @@ class Destination:
             shared.clock,
             shared.options.request_timeout_seconds,
             self._record_creating,
-            self._ready,
+            self._gate.ready,
             quiet_until if state is not None and state.creating else now,
         )
         self._provisioned = self._dry
         self._status_at = now
-        self._trouble: tuple[DestinationState, str] | None = None
-        self._failures = 0
-        # Why the last try failed, for whoever looks before it is called a hold.
-        self._failed_why: str | None = None
-        self._rejected_in_a_row = 0
-        self._batch: Batch | None = None
-        self._done_requests = 0
-        self._bisection: Bisection | None = None
-        self._refused_removal: GraphRefusal | None = None
-        self._wake = asyncio.Event()
-        self._stopping = False
-        self._sending = False
 
     @property
     def id(self) -> str:
@@ -146,7 +135,7 @@ class Destination:
     @property
     def idle(self) -> bool:
         """Everything known so far has reached its end, and nothing stands in the way of what comes."""
-        at_work = self._trouble is not None or self._record.state.replace is not None
+        at_work = self._trouble.shown is not None or self._record.state.replace is not None
         return self._provisioned and not at_work and self._batcher.idle
 
     def view(self) -> DestinationView:
@@ -160,7 +149,7 @@ class Destination:
             id=self.id,
             audience=self._audience,
             state=shown,
-            reason=why or (self._failed_why if self._failures else None),
+            reason=why or self._trouble.failed_why,
             sent=counters.sent,
             rejected=counters.rejected,
             pending=counters.pending,
@@ -175,7 +164,7 @@ class Destination:
         """What people want of the destination from now on."""
         self._resync.desired = desired
         if self._pausing.desire(desired) or self._resync.is_wanted(self._record.state):
-            self._wake.set()
+            self._gate.wake()
 
     def offer(self, records: Sequence[tuple[int, MembershipDelta]], written: Sequence[int], end: int) -> None:
         """Live deltas of this audience and when they were written; the stream stands at `end` behind them.
@@ -183,26 +172,24 @@ class Destination:
         Never blocks.
         """
         if self._pausing.offer(records, written, end):
-            self._wake.set()
+            self._gate.wake()
         due = self._batcher.wake_at()
         kept = self._batcher.offer(records, end, self._clock.monotonic())
         self._shared.counters.stages["batch"].records_in += kept
         if self._batcher.wake_at() != due:
-            self._wake.set()
+            self._gate.wake()
 
     async def run(self) -> None:
         """Returns once stopped; an exception means that this process can no longer be trusted."""
         try:
             while True:
                 await self._step()
-        except _StoppedError:
+        except StoppedError:
             return
 
     def stop(self) -> bool:
         """End at the next wait. False: nothing is under way, the task may be cancelled at once."""
-        self._stopping = True
-        self._wake.set()
-        return self._sending
+        return self._gate.stop()
 
     # -- one step ----------------------------------------------------------------------------------------------
 
@@ -224,19 +211,19 @@ class Destination:
             return  # somebody wants something else since
         now = self._clock.monotonic()
         if self._not_before > now:
-            await self._pause(self._not_before - now)
+            await self._gate.pause(self._not_before - now)
         elif not self._provisioned:
             await self._guarded(self._provision)
         elif self._record.state.replace is not None:
             await self._guarded(self._replace_everybody)
-        elif self._status_due(now) and self._trouble is None:
+        elif self._status_due(now) and self._trouble.shown is None:
             await self._guarded(self._read_status)
-        elif self._batch is not None or self._batch_due(now):
+        elif self._sending.batch is not None or self._batch_due(now):
             await (self._pretend() if self._dry else self._guarded(self._send))
         elif self._status_due(now):
             await self._guarded(self._read_status)
         else:
-            await self._pause(self._until_next(now))
+            await self._gate.pause(self._until_next(now))
 
     async def _stay_paused(self) -> None:
         """Nothing is sent, and nothing kept but the cursor."""
@@ -245,7 +232,7 @@ class Destination:
             await self._record.write(self._shown)
         await self._record.progress(self._batcher.cursor, self._shown)
         if self._pausing.reason is not None:
-            await self._pause(self._options.progress_seconds)
+            await self._gate.pause(self._options.progress_seconds)
 
     async def _begin_resync(self) -> None:
         self._suspend()
@@ -290,14 +277,6 @@ class Destination:
             ends.append(self._status_at)
         return max(0.0, min(ends) - now)
 
-    async def _pause(self, seconds: float) -> None:
-        """Until then, or until something changes."""
-        if not self._stopping:
-            self._wake.clear()
-            await self._clock.wait(self._wake, seconds)
-        if self._stopping:
-            raise _StoppedError
-
     async def _catch_up(self) -> None:
         counter = self._shared.counters.stages["batch"]
         while (span := self._batcher.begin_read()) is not None:
@@ -323,46 +302,32 @@ class Destination:
         if closed is not None:
             await self._rest(closed)
             return
-        async with self._shared.permits.hold(self._limits.account_key):
-            self._limits.enter()
+        async with self._gate.turn():
             try:
                 await action()
             except GraphRefusal as error:
-                await self._refused(error.refusal)
+                await self._stay_away(self._trouble.refused(error.refusal))
             except UnreachableError as error:
-                await self._failed(str(error), BACK_OFF)
+                await self._stay_away(self._trouble.failed(str(error), BACK_OFF))
             except NeedsPersonError as error:
-                await self._hold(DestinationState.HELD, str(error), self._options.person_probe_seconds)
-            except _ClosedError:
+                await self._stay_away(self._trouble.needs_person(str(error)))
+            except ClosedError:
                 pass
-            finally:
-                self._sending = False
-                self._limits.leave()
+
+    async def _stay_away(self, how: Retry | Hold) -> None:
+        if isinstance(how, Hold):
+            self._give_back()
+        self._not_before = self._clock.monotonic() + how.seconds
+        if isinstance(how, Hold):
+            self._status_at = min(self._status_at, self._not_before)
+            if self._trouble.show(how):
+                await self._record.write(self._shown)
 
     async def _rest(self, closed: Closed) -> None:
         if closed.seconds > _SHORT_REST:
-            self._trouble = (DestinationState.HELD, closed.reason)
+            self._trouble.shown = (DestinationState.HELD, closed.reason)
             self._give_back()
-        await self._pause(closed.seconds)
-
-    async def _ready(self) -> None:
-        """Returns when a request may be started now."""
-        self._sending = False
-        while not self._shared.liveness.may_start_request():
-            await self._pause(self._options.liveness_poll_seconds)
-        if self._stopping:
-            raise _StoppedError
-        if self._pausing.reason is not None or self._limits.closed() is not None:
-            raise _ClosedError
-        self._sending = True
-
-    def _answered(self, usage: Sequence[UsageMeter]) -> None:
-        """A call succeeded: nothing is wrong any longer, but a limit may be near."""
-        if self._trouble is not None:
-            log.info("destination %s is delivered to again", self.id)
-        self._trouble = None
-        self._failures = 0
-        self._limits.heed(usage)
+        await self._gate.pause(closed.seconds)
 
     # -- provisioning and status -------------------------------------------------------------------------------
 
@@ -372,8 +337,7 @@ class Destination:
             self._not_before = self._clock.monotonic() + outcome.seconds
             return
         self._provisioned = True
-        self._trouble = None
-        self._failures = 0
+        self._trouble.clear()
         if outcome != self._record.state.facebook_id or self._record.state.creating:
             await self._record.write(
                 self._shown, facebook_id=outcome, creating=False, ad_account_id=self._account
@@ -386,7 +350,7 @@ class Destination:
     async def _read_status(self) -> None:
         """Sizes for people to look at; of what goes wrong only what concerns the next batch too is heeded."""
         self._status_at = self._clock.monotonic() + self._options.status_seconds
-        await self._ready()
+        await self._gate.ready()
         try:
             status = await self._shared.graph.read_audience(self._record.state.facebook_id or "")
         except UnreachableError:
@@ -395,8 +359,8 @@ class Destination:
             if classify(error.refusal).reaction in (Reaction.THROTTLE, Reaction.AUDIENCE_GONE):
                 raise
             return
-        if self._trouble is None or self._batcher.idle:
-            self._answered(status.usage)
+        if self._trouble.shown is None or self._batcher.idle:
+            self._trouble.answered(status.usage)
         bounds = {"lower_bound": status.lower_bound, "upper_bound": status.upper_bound}
         if bounds != {name: getattr(self._record.state, name) for name in bounds}:
             await self._record.write(self._shown, **bounds)
@@ -413,7 +377,7 @@ class Destination:
         outcome = await self._replace.step(session, self._record.state.facebook_id or "")
         match outcome:
             case GoOn():
-                self._answered(outcome.usage)
+                self._trouble.answered(outcome.usage)
             case ReplaceWait():
                 self._not_before = self._clock.monotonic() + outcome.seconds
             case Replaced():
@@ -439,29 +403,22 @@ class Destination:
 
     async def _send(self) -> None:
         """Take the batch that is due, or go on with the one that is out, through to its confirmation."""
-        if self._batch is None:
-            await self._ready()
-            self._batch = self._batcher.take(self._clock.monotonic())
-            if self._batch is None:
+        batch = self._sending.batch
+        if batch is None:
+            await self._gate.ready()
+            batch = self._batcher.take(self._clock.monotonic())
+            if batch is None:
                 return
-            if any(delta.rows.get(self.id) for _, delta in self._batch.changes):
-                await self._record.note(self._batch, self._shown)
-        batch = self._batch
-        for place, request in enumerate(build_requests(batch.changes, self.id)):
-            if place < self._done_requests or (request.remove and self._refused_removal is not None):
-                continue
-            self._bisection = self._bisection or Bisection(request)
-            await self._send_parts(self._bisection)
-            self._bisection = None
-            self._done_requests = place + 1
-        if self._refused_removal is not None:
-            raise self._refused_removal
+            self._sending.begin(batch)
+            if any(delta.rows.get(self.id) for _, delta in batch.changes):
+                await self._record.note(batch, self._shown)
+        await self._sending.send(batch, self._record.state.facebook_id or "")
         await self._confirm(batch)
 
     async def _confirm(self, batch: Batch) -> None:
-        await self._record.confirm(batch, self._shown, sent=self._done_requests > 0)
+        await self._record.confirm(batch, self._shown, sent=self._sending.has_sent)
         self._batcher.confirm(batch)
-        self._forget_batch()
+        self._sending.forget()
         self._shared.counters.stages["batch"].records_out += len(batch.changes)
         soon = self._clock.monotonic() + self._options.status_after_sync_seconds
         self._status_at = min(self._status_at, soon)
@@ -473,102 +430,18 @@ class Destination:
             await self._confirm(batch)
 
     def _give_back(self) -> None:
-        if self._batch is not None:
-            self._batcher.give_back(self._batch)
-            self._forget_batch()
-
-    def _forget_batch(self) -> None:
-        self._batch = None
-        self._done_requests = 0
-        self._bisection = None
-        self._refused_removal = None
-
-    async def _send_parts(self, parts: Bisection) -> None:
-        """The request, in as many parts as it takes to tell the rows that cannot be sent from the others."""
-        while (part := parts.part) is not None:
-            await self._send_request(part, parts)
-            if self._refused_removal is not None:
-                return
-        if parts.refused:
-            if not parts.accepted:
-                self._rejected_in_a_row += 1
-            rows = sum(len(part.data) for part, _ in parts.refused)
-            log.warning("destination %s: %d rows to dead letters: %s", self.id, rows, parts.refused[0][1])
-            await self._outcomes.rejected(parts, self._failures + 1)
-
-    async def _send_request(self, request: UsersRequest, parts: Bisection) -> None:
-        await self._ready()
-        graph = self._shared.graph
-        call = graph.remove_users if request.remove else graph.add_users
-        try:
-            audience = self._record.state.facebook_id or ""
-            answer = await call(audience, request.schema, request.data, request.beside)
-        except GraphRefusal as error:
-            reaction = classify(error.refusal).reaction
-            if reaction is Reaction.HOLD and request.remove:
-                # The audience may have to grow before it can shrink: the additions still go out.
-                self._refused_removal = error
-                return
-            hopeless = parts.is_whole and self._rejected_in_a_row >= self._options.rejected_requests
-            if reaction is Reaction.REQUEST_ERROR and not hopeless:
-                self._limits.heed(error.refusal.usage)
-                parts.refuse(error.refusal)
-                return
-            raise
-        parts.accept()
-        await self._outcomes.accepted(request, answer, self._failures + 1)
-        self._rejected_in_a_row = 0
-        if self._refused_removal is None:
-            self._answered(answer.usage)
-        else:
-            self._limits.heed(answer.usage)
-
-    # -- refusals ----------------------------------------------------------------------------------------------
-
-    async def _refused(self, refusal: Refusal) -> None:
-        decision = classify(refusal)
-        why = reason(refusal, decision, self._account)
-        match decision.reaction:
-            case Reaction.THROTTLE:
-                seconds = self._limits.throttled(refusal, decision, why)
-                await self._hold(DestinationState.HELD, why, seconds)
-            case Reaction.RETRY:
-                await self._failed(why, decision.wait or BACK_OFF)
-            case Reaction.AUDIENCE_GONE:
-                await self._hold(DestinationState.GONE, why, self._options.gone_probe_seconds)
-            case _:
-                await self._hold(DestinationState.HELD, why, self._options.person_probe_seconds)
-
-    async def _failed(self, why: str, wait: Wait) -> None:
-        """The same again after a while; after some tries at longer intervals, shown as held."""
-        self._failures += 1
-        self._failed_why = why
-        seconds = back_off(wait, self._failures, self._shared.draw())
-        if self._failures >= self._options.tries:
-            seconds = max(seconds, self._options.outage_probe_seconds)
-        if self._failures >= self._options.tries or seconds > _LONG_WAIT:
-            await self._hold(DestinationState.HELD, why, seconds)
-        else:
-            self._not_before = self._clock.monotonic() + seconds
-
-    async def _hold(self, state: DestinationState, why: str, seconds: float) -> None:
-        """Nothing is sent for so long; then the next thing due is the probe."""
-        self._give_back()
-        self._not_before = self._clock.monotonic() + seconds
-        self._status_at = min(self._status_at, self._not_before)
-        if self._trouble != (state, why):
-            log.warning("destination %s is %s: %s", self.id, state.value, why)
-            self._trouble = (state, why)
-            await self._record.write(self._shown)
+        if self._sending.batch is not None:
+            self._batcher.give_back(self._sending.batch)
+            self._sending.forget()
 
     @property
-    def _shown(self) -> tuple[DestinationState, str | None]:
+    def _shown(self) -> Shown:
         if self._pausing.reason is not None:
             return DestinationState.PAUSED, self._pausing.reason
         if self._dry:
             return DestinationState.DRY_RUN, None
-        if self._trouble is not None:
-            return self._trouble
+        if self._trouble.shown is not None:
+            return self._trouble.shown
         if not self._provisioned:
             return DestinationState.NEW, None
         if self._record.state.replace is not None:
