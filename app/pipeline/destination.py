@@ -6,28 +6,29 @@
                                                                      (letters, then the cursor)
 
 Nothing is lost while a destination waits: its cursor stays, and what finds no room is read from the log later.
+
+Here is the order of steps: which part of the log is sent is `catching_up`, a batch's requests are `sending`, refusals and
+failures are `trouble`, and when a call may be made is `call_gate`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from app.domain.batching import Batch, Batcher
 from app.domain.delivery import GraphRefusal, classify
 from app.domain.delivery_errors import BACK_OFF, Reaction
 from app.domain.pausing import Desired
-from app.domain.replacing import why_ordinary
 from app.domain.scope_gates import Closed
 from app.domain.sync_start import ad_account_of, starting_state
 from app.errors import NeedsPersonError, UnreachableError
 from app.pipeline.call_gate import CallGate, ClosedError, StoppedError
+from app.pipeline.catching_up import CatchingUp
 from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
 from app.pipeline.pausing import Pausing
 from app.pipeline.provision import Postponed, Provisioner
-from app.pipeline.replace import GoOn, NotReplaced, Replace, Replaced
-from app.pipeline.replace import Wait as ReplaceWait
+from app.pipeline.replace import GoOn, Replaced, Wait
 from app.pipeline.resync import Resync
 from app.pipeline.row_outcomes import RowOutcomes
 from app.pipeline.sending import Sending
@@ -35,9 +36,7 @@ from app.pipeline.sync_record import Shown, SyncRecord
 from app.pipeline.trouble import Hold, Retry, Trouble
 from schemas.audience import AudienceDefinition, DeliveryMode, FacebookDestination
 from schemas.membership import MembershipDelta
-from schemas.sync import DestinationState, ReplaceSession, SyncState
-
-log = logging.getLogger(__name__)
+from schemas.sync import DestinationState, SyncState
 
 # Rests shorter than this are ordinary pacing and not shown as a hold, in seconds.
 _SHORT_REST = 5.0
@@ -62,7 +61,6 @@ class Destination:
         self._mapping = mapping
         self._audience = definition.key
         self._texts = (definition.name, definition.description)
-        self._partition = partition
         self._dry = shared.options.dry_run or mapping.mode is DeliveryMode.DRY_RUN
         self._account = ad_account_of(mapping, shared.options.ad_account_id, state)
         start = starting_state(
@@ -77,7 +75,7 @@ class Destination:
         )
         self._pausing = Pausing(shared, mapping.id, definition.key, partition, start, live_offset, desired)
         self._record = SyncRecord(shared, start, self._pausing.record)
-        self._resync = Resync(shared, mapping.id, definition.key, partition, start, desired)
+        resync = Resync(shared, mapping.id, definition.key, partition, start, desired)
         self._limits = Limits(shared, mapping.id, self._account)
         self._gate = CallGate(shared, self._limits, self._pausing)
         self._trouble = Trouble(shared, mapping.id, self._account, self._limits)
@@ -85,19 +83,22 @@ class Destination:
         self._sending = Sending(
             shared, mapping.id, self._outcomes, self._limits, self._trouble, self._gate.ready
         )
-        self._replace = Replace(
-            shared,
-            mapping.id,
-            definition.key,
-            partition,
-            self._outcomes,
-            self._note_session,
-            self._gate.ready,
-        )
         unconfirmed_end = self._record.unconfirmed_end
         # Of what is sent again nothing goes out that is superseded below the resync's end.
-        settle_end = unconfirmed_end if unconfirmed_end > self._resync.end else 0
+        settle_end = unconfirmed_end if unconfirmed_end > resync.end else 0
         self._batcher = Batcher(mapping.id, shared.options.policy, start.cursor, live_offset, settle_end)
+        self._catching_up = CatchingUp(
+            shared,
+            mapping,
+            definition.key,
+            partition,
+            self._record,
+            self._batcher,
+            resync,
+            self._outcomes,
+            self._gate.ready,
+            lambda: self._shown,
+        )
         now = self._clock.monotonic()
         # What a predecessor had under way may reach Facebook until then.
         quiet_until = now + shared.options.request_timeout_seconds
@@ -135,7 +136,7 @@ class Destination:
     @property
     def idle(self) -> bool:
         """Everything known so far has reached its end, and nothing stands in the way of what comes."""
-        at_work = self._trouble.shown is not None or self._record.state.replace is not None
+        at_work = self._trouble.shown is not None or self._catching_up.replacing
         return self._provisioned and not at_work and self._batcher.idle
 
     def view(self) -> DestinationView:
@@ -162,8 +163,8 @@ class Destination:
 
     def desire(self, desired: Desired) -> None:
         """What people want of the destination from now on."""
-        self._resync.desired = desired
-        if self._pausing.desire(desired) or self._resync.is_wanted(self._record.state):
+        self._catching_up.desire(desired)
+        if self._pausing.desire(desired) or self._catching_up.is_to_start_over:
             self._gate.wake()
 
     def offer(self, records: Sequence[tuple[int, MembershipDelta]], written: Sequence[int], end: int) -> None:
@@ -200,21 +201,19 @@ class Destination:
             return
         if self._record.state.state is DestinationState.PAUSED:
             await self._record.write(self._shown)
-        if self._resync.is_wanted(self._record.state):
-            await self._begin_resync()
-        if self._record.state.replace is None:
-            await self._catch_up()
-        else:
-            await self._replace.prepare(self._record.state.replace)
+        if self._catching_up.is_to_start_over:
+            self._give_back()
+            await self._catching_up.start_over(dry=self._dry)
+        await self._catching_up.read_log()
         await self._record.progress(self._batcher.cursor, self._shown)
-        if self._pausing.reason is not None or self._resync.is_wanted(self._record.state):
+        if self._pausing.reason is not None or self._catching_up.is_to_start_over:
             return  # somebody wants something else since
         now = self._clock.monotonic()
         if self._not_before > now:
             await self._gate.pause(self._not_before - now)
         elif not self._provisioned:
             await self._guarded(self._provision)
-        elif self._record.state.replace is not None:
+        elif self._catching_up.replacing:
             await self._guarded(self._replace_everybody)
         elif self._status_due(now) and self._trouble.shown is None:
             await self._guarded(self._read_status)
@@ -227,39 +226,13 @@ class Destination:
 
     async def _stay_paused(self) -> None:
         """Nothing is sent, and nothing kept but the cursor."""
-        self._suspend()
+        self._give_back()
+        self._catching_up.suspend()
         if self._record.state.state is not DestinationState.PAUSED:
             await self._record.write(self._shown)
         await self._record.progress(self._batcher.cursor, self._shown)
         if self._pausing.reason is not None:
             await self._gate.pause(self._options.progress_seconds)
-
-    async def _begin_resync(self) -> None:
-        self._suspend()
-        wish = self._resync.desired
-        if wish.replace and not self._dry and (why := why_ordinary(self._mapping)) is not None:
-            log.warning("destination %s is sent again, not replaced: %s", self.id, why)
-        elif wish.replace and not self._dry:
-            end = max(self._batcher.live_end, self._record.unconfirmed_end, self._resync.end)
-            await self._record.write(self._shown, resynced_at=wish.resync_at, replace=ReplaceSession(end=end))
-            return
-        await self._send_again(self._may_have_been_sent, resynced_at=wish.resync_at)
-
-    @property
-    def _may_have_been_sent(self) -> int:
-        return max(self._batcher.cursor, self._record.unconfirmed_end, self._resync.end)
-
-    async def _send_again(self, end: int, *, left_out: bool = False, **changes: object) -> None:
-        """Everything is suspended; below `end` the newest changes only."""
-        await self._record.write(self._shown, **self._resync.begin(end, left_out=left_out), **changes)
-        self._batcher.restart_at(0)
-
-    def _suspend(self) -> None:
-        self._give_back()
-        self._resync.forget()
-        self._replace.forget()
-        unconfirmed_end = self._record.unconfirmed_end
-        self._batcher.suspend(unconfirmed_end if unconfirmed_end > self._resync.end else 0)
 
     def _batch_due(self, now: float) -> bool:
         due = self._batcher.wake_at()
@@ -276,25 +249,6 @@ class Destination:
         if not self._dry:
             ends.append(self._status_at)
         return max(0.0, min(ends) - now)
-
-    async def _catch_up(self) -> None:
-        counter = self._shared.counters.stages["batch"]
-        while (span := self._batcher.begin_read()) is not None:
-            first, end = span
-            if first < end:
-                await self._resync.prepare(first)
-                deltas = self._shared.log.read(self._partition, first, end, self._audience)
-                try:
-                    async for offset, delta in deltas:
-                        if self._resync.is_superseded(offset, delta):
-                            continue
-                        if not self._batcher.read(offset, delta, self._clock.monotonic()):
-                            return
-                        counter.records_in += 1
-                finally:
-                    if isinstance(deltas, AsyncGenerator):
-                        await deltas.aclose()
-            self._batcher.end_read(end)
 
     async def _guarded(self, action: Callable[[], Awaitable[None]]) -> None:
         """Run what calls Facebook, as soon as this destination may; react to what comes back."""
@@ -315,6 +269,7 @@ class Destination:
                 pass
 
     async def _stay_away(self, how: Retry | Hold) -> None:
+        """Who retries keeps the batch that is out; who is held gives it back."""
         if isinstance(how, Hold):
             self._give_back()
         self._not_before = self._clock.monotonic() + how.seconds
@@ -365,39 +320,17 @@ class Destination:
         if bounds != {name: getattr(self._record.state, name) for name in bounds}:
             await self._record.write(self._shown, **bounds)
 
-    # -- replacing everybody -----------------------------------------------------------------------------------
-
-    async def _note_session(self, session: ReplaceSession) -> None:
-        await self._record.write(self._shown, replace=session)
-
     async def _replace_everybody(self) -> None:
         session = self._record.state.replace
         if session is None:
             return
-        outcome = await self._replace.step(session, self._record.state.facebook_id or "")
-        match outcome:
-            case GoOn():
-                self._trouble.answered(outcome.usage)
-            case ReplaceWait():
-                self._not_before = self._clock.monotonic() + outcome.seconds
+        match await self._catching_up.replace_everybody(session):
+            case GoOn(usage=usage):
+                self._trouble.answered(usage)
+            case Wait(seconds=seconds):
+                self._not_before = self._clock.monotonic() + seconds
             case Replaced():
-                self._suspend()
-                await self._go_on_behind(outcome)
-                log.info("destination %s: everybody is replaced", self.id)
-            case NotReplaced():
-                log.warning("destination %s is sent again, not replaced: %s", self.id, outcome.why)
-                self._suspend()
-                await self._send_again(max(session.end, self._may_have_been_sent))
-
-    async def _go_on_behind(self, done: Replaced) -> None:
-        """What has happened since is delivered as on all other days."""
-        now = self._clock.now_ms()
-        self._status_at = min(self._status_at, self._clock.monotonic())
-        if done.left_out:
-            await self._send_again(done.end, left_out=True, unconfirmed=(), last_sync_at=now)
-            return
-        await self._record.write(self._shown, cursor=done.end, unconfirmed=(), replace=None, last_sync_at=now)
-        self._batcher.restart_at(done.end)
+                self._status_at = min(self._status_at, self._clock.monotonic())
 
     # -- batches -----------------------------------------------------------------------------------------------
 
@@ -444,6 +377,6 @@ class Destination:
             return self._trouble.shown
         if not self._provisioned:
             return DestinationState.NEW, None
-        if self._record.state.replace is not None:
+        if self._catching_up.replacing:
             return DestinationState.CATCHING_UP, "everybody in the Facebook audience is being replaced"
         return (DestinationState.LIVE if self._batcher.live else DestinationState.CATCHING_UP), None
