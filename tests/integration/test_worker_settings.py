@@ -94,9 +94,9 @@ UNUSABLE = {
         "audiences:\n  - {name: A, when: {event: X, within: 1y}}\n  - {name: B, when: {evnt: X}}\n",
         (":2", "within", ":3", "did you mean `event`"),
     ),
-    "what is not supported yet": Unusable(
+    "events of an account": Unusable(
         "audiences:\n  - {name: A, when: {event: X}, entity: account}\n",
-        (":2", "entity", "not supported yet"),
+        (":2", "an account has no events of its own"),
     ),
 }
 
