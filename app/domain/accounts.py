@@ -73,7 +73,7 @@ class Accounts:
 
     def receive(self, profile: str, event: ProfileEvent, now: int | None) -> None:
         """What a group call, an account or one of its users has to say."""
-        state = self._profiles.find(profile)
+        state = self._profiles.states.find(profile)
         if is_account(profile):
             if event.kind == GROUP:
                 self._describe(profile, state, event, now)
@@ -103,7 +103,7 @@ class Accounts:
             return
         state.ties = ties
         ties.accounts[account] = Tie()
-        self._profiles.put(profile, state)
+        self._profiles.states.put(profile, state)
         if now is None:
             self._profiles.arm(profile, state, AT_ONCE)
             return
@@ -146,7 +146,7 @@ class Accounts:
         if not changed:
             return deltas
         for profile, delta in changed.items():
-            state = self._profiles.find(profile)
+            state = self._profiles.states.find(profile)
             if state is not None:
                 instant = Instant(delta.at, delta.at, delta.detected_at)
                 self.tell(profile, state, instant, by_time=delta.cause is Cause.TIME)
@@ -168,7 +168,7 @@ class Accounts:
             return
         changed = {*tie.audiences} ^ {*said.audiences}
         tie.audiences, tie.sequence = list(said.audiences), said.sequence
-        self._profiles.put(profile, state)
+        self._profiles.states.put(profile, state)
         if now is None:
             self._profiles.arm(profile, state, AT_ONCE)
             return
@@ -192,7 +192,7 @@ class Accounts:
         """What a group call says of the account, if only that it is there."""
         state = state or ProfileState()
         state.ties = state.ties or Ties()
-        self._profiles.put(account, state)
+        self._profiles.states.put(account, state)
         accounts = self._profiles.plan.accounts
         for path, value in (event.traits or {}).items():
             if accounts is not None and path in accounts.plan.of_trait:
@@ -202,7 +202,7 @@ class Accounts:
     def _hear(self, account: str, state: ProfileState | None, event: ProfileEvent, now: int | None) -> None:
         state = state or ProfileState()
         ties = state.ties = state.ties or Ties()
-        self._profiles.put(account, state)
+        self._profiles.states.put(account, state)
         said = event.standing or _NOTHING
         if event.kind == ENDED:
             _settle_end(said.user, ties.replaced, ties.ended)

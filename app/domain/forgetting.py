@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from app.domain.mailbox import Mailbox
     from app.domain.plan import Plan
+    from app.domain.profile_states import ProfileStates
     from app.domain.state import ProfileState
 
 # What the keys of these records begin with; see app.domain.state for the other keys that are no profile's.
@@ -161,8 +162,8 @@ class Profiles(Protocol):
     def full_plan(self) -> Plan:
         """With the audiences that wait for their past."""
 
-    def find(self, profile: str) -> ProfileState | None:
-        """As it is now; None: nothing is known."""
+    @property
+    def states(self) -> ProfileStates: ...
 
     def erase(self, profile: str, state: ProfileState | None, deltas: list[MembershipDelta]) -> None:
         """Nothing is left of it but these deltas, its last."""
@@ -179,7 +180,7 @@ def forget(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEve
 
     `now` is the clock; None: not started yet. A request that has been fulfilled changes nothing.
     """
-    state = profiles.find(profile)
+    state = profiles.states.find(profile)
     owner = None if state is None else owner_of(state)
     asker = "" if event.linking is None else event.linking.asker
     if owner is not None and not asker:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from app.domain.mailbox import Mailbox
     from app.domain.plan import Plan
+    from app.domain.profile_states import ProfileStates
     from schemas.membership import MembershipDelta
     from schemas.profile import ProfileEvent
 
@@ -43,14 +44,8 @@ class Profiles(Protocol):
     @property
     def plan(self) -> Plan: ...
 
-    def find(self, profile: str) -> ProfileState | None:
-        """As it is now, not to be changed; None: nothing is known."""
-
-    def put(self, profile: str, state: ProfileState) -> None:
-        """It has changed, or is about to."""
-
-    def encoded(self, state: ProfileState) -> bytes:
-        """No larger than there is room for."""
+    @property
+    def states(self) -> ProfileStates: ...
 
     def arm(self, profile: str, state: ProfileState, due: int) -> None:
         """The profile is to be looked at when the clock is there."""
@@ -93,23 +88,23 @@ class Identities:
 
     def receive(self, profile: str, event: ProfileEvent, now: int | None) -> None:
         """What another profile has to say."""
-        state = self._profiles.find(profile)
+        state = self._profiles.states.find(profile)
         said = event.linking or _NOTHING
         owner = None if state is None else owner_of(state)
         if event.kind == MOVED:
             if owner is not None and owner != said.asker:
-                self._profiles.put(profile, forwarder(said.asker))
+                self._profiles.states.put(profile, forwarder(said.asker))
         elif owner is not None:
             self._mailbox.send(owner, event)
         elif event.kind == ASK:
             self._answer(profile, state, said, event, now)
         elif event.kind == MERGE:
             state = ProfileState() if state is None else state
-            self._profiles.put(profile, state)
+            self._profiles.states.put(profile, state)
             self._take_in(profile, state, said, now)
             self._go_on(profile, state, event)
         elif event.kind == DONE and state is not None:
-            self._profiles.put(profile, state)
+            self._profiles.states.put(profile, state)
             add_aliases(state, said.aliases)
             self._go_on(profile, state, event)
 
@@ -126,7 +121,7 @@ class Identities:
         now: int | None,
     ) -> None:
         if state is not None and said.asker == profile:
-            self._profiles.put(profile, state)
+            self._profiles.states.put(profile, state)
             add_aliases(state, said.aliases)
             self._go_on(profile, state, event)
             return
@@ -136,12 +131,12 @@ class Identities:
         elif verdict is Verdict.YIELDS:
             if state is not None:
                 self._accounts.end(profile, state, event.received if now is None else now)
-            encoded = None if state is None else self._profiles.encoded(state)
+            encoded = None if state is None else self._profiles.states.encoded(state)
             if state is not None and now is not None:
                 self._profiles.emit(leave(profile, state, self._profiles.plan, self._instant(now)))
-            self._profiles.put(profile, give_way(profile, state, encoded, event, self._mailbox))
+            self._profiles.states.put(profile, give_way(profile, state, encoded, event, self._mailbox))
         elif state is not None:
-            self._profiles.put(profile, state)
+            self._profiles.states.put(profile, state)
             take_over(profile, state, event, self._mailbox)
 
     def _take_in(self, profile: str, state: ProfileState, said: Linking, now: int | None) -> None:

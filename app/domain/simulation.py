@@ -148,14 +148,14 @@ class _Run:
         """Of people: a profile that has ended in this instant was the person that it became part of."""
         was: dict[tuple[str, str], bool] = {}
         for (audience, profile), member in before.items():
-            person = self._partition.person(profile)
+            person = self._partition.states.person(profile)
             was[audience, person] = was.get((audience, person), False) or member
         changed = []
         for audience, person in was:
             key = (audience, person)
-            member = after[key] if key in after else self._partition.is_member(audience, person)
+            member = after[key] if key in after else self._partition.states.is_member(audience, person)
             # Of whom nothing changed but that others became part of them, nothing is to be seen.
             before_it = was[key] or (key not in after and member)
             if before_it != member:
-                changed.append(Transition(at, audience, self._partition.display_name(person), member))
+                changed.append(Transition(at, audience, self._partition.states.display_name(person), member))
         return sorted(changed)

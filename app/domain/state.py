@@ -207,7 +207,8 @@ class ForwarderRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
 # Of an encoded state: half of what a record of the changelog may have (topics.spec.MAX_RECORD_BYTES).
 MAX_STATE_BYTES: Final = 8 * 1024 * 1024
 
-# Keys of the partition's own records; profile ids never begin with NUL.
+# Keys of the partition's own records, and what they begin with; profile ids never do.
+OWN_KEYS: Final = b"\x00"
 CLOCK_KEY: Final = b"\x00clock"
 AUDIENCES_KEY: Final = b"\x00audiences"
 

@@ -66,9 +66,9 @@ def check(partitions: list[AudiencePartition], people: int) -> None:
     for number in range(0, people, max(1, people // _LOOKED_AT)):
         person = Person.of(number)
         home = partitions[number % PARTITIONS]
-        state = home.find(person.user)
+        state = home.states.find(person.user)
         owners = [
-            partitions[(number + place) % PARTITIONS].person(profile)
+            partitions[(number + place) % PARTITIONS].states.person(profile)
             for place, profile in enumerate(person.profiles)
         ]
         if (
@@ -77,7 +77,7 @@ def check(partitions: list[AudiencePartition], people: int) -> None:
             or state.identity is None
             or set(state.identity.aliases) != set(person.profiles)
             or state.identifiers["EMAIL"].value != person.email_hash
-            or not home.is_member("big_spenders", person.user)
+            or not home.states.is_member("big_spenders", person.user)
         ):
             raise PermanentError(f"person {number} is not there as it was written")
 
@@ -94,7 +94,7 @@ def main(file: Path, people: int) -> None:
         orjson.dumps(
             {
                 "people": people,
-                "profiles": sum(len(p.states) + len(p.forwarders) for p in partitions),
+                "profiles": sum(len(p.states.resting) + len(p.states.forwarders) for p in partitions),
                 "rss_before_bytes": before,
                 "rss_after_bytes": after,
                 "encoded_bytes": size,

@@ -93,5 +93,7 @@ def _time_load(cluster: Cluster, catalog: Catalog) -> tuple[float, int, int]:
     for partition in partitions:
         partition.finish_recovery()
     seconds = time.perf_counter() - started
-    profiles = sum(len(partition.states) + len(partition.forwarders) for partition in partitions)
+    profiles = sum(
+        len(partition.states.resting) + len(partition.states.forwarders) for partition in partitions
+    )
     return seconds, profiles, records

@@ -121,10 +121,10 @@ def test_people_of_the_memory_benchmark_are_there_as_if_their_calls_had_come(tmp
     partitions = empty_partitions()
     load(partitions, templates, 20)
     check(partitions, 20)
-    assert sum(len(partition.states) for partition in partitions) == 20
-    assert sum(len(partition.forwarders) for partition in partitions) == 60
+    assert sum(len(partition.states.resting) for partition in partitions) == 20
+    assert sum(len(partition.states.forwarders) for partition in partitions) == 60
     # Five events, each counted by some audience.
-    state = partitions[7].find("user_00000007")
+    state = partitions[7].states.find("user_00000007")
     assert state is not None
     assert len({at for feed in state.feeds.values() for at in feed.instants}) == 5
 

@@ -151,7 +151,7 @@ class Cluster:
 
     def owner(self, profile: str) -> str:
         seen = []
-        while (state := self.nodes[self.partition_of(profile)].engine.find(profile)) is not None:
+        while (state := self.nodes[self.partition_of(profile)].engine.states.find(profile)) is not None:
             owner = owner_of(state)
             if owner is None:
                 break

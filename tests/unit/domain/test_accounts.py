@@ -15,6 +15,7 @@ from app.domain.definitions import DefinitionSet, Document, parse_definitions
 from app.domain.explanation import Explainer
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition, Outcome
+from app.domain.plan import Plan
 from app.domain.profile_report import report
 from app.domain.resolution import Resolution, ResolveOptions, Resolver
 from app.domain.simulation import simulate
@@ -232,10 +233,12 @@ def test_who_becomes_part_of_another_stays_in_the_account_as_that_one() -> None:
 class Account:
     """The partition of an account alone; its users live elsewhere."""
 
-    def __init__(self, when: dict[str, Any], clock: int | None = START) -> None:
-        self.plan = plan_of(of_accounts(when))
-        assert self.plan.accounts is not None
-        [self.asked] = self.plan.accounts.asked
+    def __init__(self, when: dict[str, Any], clock: int | None = START, runs_by: Plan | None = None) -> None:
+        """`runs_by`: the partition has another plan than the users, who still say what this one asked."""
+        asking = plan_of(of_accounts(when))
+        self.plan = asking if runs_by is None else runs_by
+        assert asking.accounts is not None
+        [self.asked] = asking.accounts.asked
         place = Place(0, lambda profile: 0 if profile.startswith("group_id:") else 1)
         self.counters = Counters()
         self.partition = AudiencePartition(self.plan, 0, self.counters, place=place)
@@ -263,7 +266,7 @@ class Account:
 
     @property
     def known(self) -> list[str]:
-        state = self.partition.find("group_id:g1")
+        state = self.partition.states.find("group_id:g1")
         assert state is not None
         assert state.ties is not None
         assert sum(stand.users for stand in state.ties.stands) == len(state.ties.users)
@@ -271,7 +274,7 @@ class Account:
 
     @property
     def is_member(self) -> bool:
-        return self.partition.is_member("audience_0", "group_id:g1")
+        return self.partition.states.is_member("audience_0", "group_id:g1")
 
 
 def test_an_end_is_waited_for_when_the_successor_speaks_first() -> None:
@@ -281,7 +284,7 @@ def test_an_end_is_waited_for_when_the_successor_speaks_first() -> None:
     account.hear(STANDING, "old", holds=True)
     assert (account.known, account.is_member) == (["new"], False)
     account.hear(ENDED, "old")
-    state = account.partition.find("group_id:g1")
+    state = account.partition.states.find("group_id:g1")
     assert state is not None
     assert state.ties is not None
     assert (account.known, state.ties.replaced, state.ties.ended) == (["new"], [], [])
@@ -304,7 +307,7 @@ def test_a_successor_who_has_ended_too_still_takes_the_place_of_whom_they_replac
     assert account.known == ["three"]
     for name in ("one", "two"):
         account.hear(ENDED, name)
-    state = account.partition.find("group_id:g1")
+    state = account.partition.states.find("group_id:g1")
     assert state is not None
     assert state.ties is not None
     assert (state.ties.replaced, state.ties.ended) == ([], [])

@@ -166,7 +166,7 @@ class Person:
 
     def remembered(self) -> dict[str, int]:
         self.partition.drain()
-        state = self.partition.find("u1")
+        state = self.partition.states.find("u1")
         assert state is not None
         assert state.calls is not None
         return state.calls.newest
@@ -318,7 +318,7 @@ def line_with_device(day: float) -> bytes:
 def test_what_accounts_ask_of_their_users_is_told_from_memberships_of_what_is_no_longer_there() -> None:
     worker = Worker(plan_of(ANY))
     worker.feed(joins(0, user="u1"), logs_in(1, user="u1"))
-    state = worker.partition.find("u1")
+    state = worker.partition.states.find("u1")
     assert state is not None
     assert worker.partition.plan.accounts is not None
     [asked] = worker.partition.plan.accounts.asked
@@ -344,7 +344,7 @@ def test_who_leaves_in_a_merge_takes_no_answer_to_accounts_along() -> None:
         ("anonymous_id:a1", "exited", 2),
         ("u1", "entered", 1),
     ]
-    account = worker.partition.find("group_id:g1")
+    account = worker.partition.states.find("group_id:g1")
     assert account is not None
     assert account.ties is not None
     assert (list(account.ties.users), account.ties.ended, account.ties.replaced) == (["u1"], [], [])
@@ -384,8 +384,7 @@ def test_a_group_call_that_is_refused_for_its_traits_leaves_nothing_known(contex
 
 def test_an_outcome_of_accounts_is_empty_without_audiences_of_accounts() -> None:
     """Records that a worker of an earlier version has written are no reason to stop."""
-    account = Account(users("any"))
-    account.partition.plan = plan_of({"when": {"event": "A"}})
+    account = Account(users("any"), runs_by=plan_of({"when": {"event": "A"}}))
     outcome: Outcome = account.hear(STANDING, "u1", holds=False)
     assert (outcome.deltas, outcome.records) == ([], [])
 
@@ -398,17 +397,17 @@ def test_an_account_forgets_a_user_who_is_forgotten_and_is_asked_again_without_t
     worker.feed(
         joins(0, anon="a1"), joins(0, user="u2"), logs_in(1, anon="a1"), identify(2, user="u1", anon="a1")
     )
-    assert worker.partition.is_member(DESTINATION, "u2")
+    assert worker.partition.states.is_member(DESTINATION, "u2")
     left = worker.feed(line(3, "delete", user="u1"))
     assert causes(left) == [
         ("u1", "exited", Cause.FORGOTTEN),
         ("group_id:g1", "exited", Cause.ACCOUNT),
         ("u2", "exited", Cause.ACCOUNT),
     ]
-    ties = worker.partition.find("group_id:g1").ties  # type: ignore[union-attr]
+    ties = worker.partition.states.find("group_id:g1").ties  # type: ignore[union-attr]
     assert ties is not None
     assert (set(ties.users), ties.ended, ties.replaced) == ({"u2"}, [], [])
     assert ties.id_bytes == len("u2")
     late = worker.feed(joins(2, user="u1"))
     assert late == []
-    assert worker.partition.find("u1") is None
+    assert worker.partition.states.find("u1") is None

@@ -76,7 +76,7 @@ def test_the_verdict_is_that_of_the_compiled_audience(
     partition, explainer = partition_of(data.draw(CASES[kind]), early)
     plan = partition.plan
     now = (partition.clock.now or 0) + further
-    for profile in [key.decode() for key in partition.states]:
+    for profile in [key.decode() for key in partition.states.resting]:
         state = partition.copy_of(profile)
         assert state is not None
         settle(state, plan.needs, now)
@@ -127,7 +127,7 @@ def test_the_next_change_is_the_one_that_simulate_comes_to(kind: str, data: st.D
         if item.at > now:
             expected.setdefault((item.profile, item.audience), item.at)
     found = {}
-    for profile in [key.decode() for key in partition.states]:
+    for profile in [key.decode() for key in partition.states.resting]:
         state = partition.copy_of(profile)
         assert state is not None
         shown = report(profile, state, partition.plan, explainer, now, 0)
@@ -139,7 +139,7 @@ def test_the_next_change_is_the_one_that_simulate_comes_to(kind: str, data: st.D
                 and known.memberships[audience_id(audience.key)].member
             )
             if audience.changes_at is not None and audience.changes_at <= now + LATER:
-                found[partition.display_name(profile), audience.key] = audience.changes_at
+                found[partition.states.display_name(profile), audience.key] = audience.changes_at
     assert found == expected
 
 

@@ -183,7 +183,7 @@ def test_a_request_that_is_repeated_or_older_changes_nothing() -> None:
     world.drain()
     world.forget("ann", AT)
     assert not world.drain().deltas
-    assert world.partition.is_member("audience_0", "ann")
+    assert world.partition.states.is_member("audience_0", "ann")
     world.forget("ann", AT + 2)
     assert len(world.drain().deltas) == 2
 
@@ -223,12 +223,12 @@ def test_who_asks_for_a_forgotten_identifier_by_a_call_of_before_is_answered() -
         "bob",
         ProfileEvent(VERSION, CALL, LANE, 9, 0, START, START, linking=Linking(["anonymous_id:a1"])),
     )
-    state = world.partition.find("bob")
+    state = world.partition.states.find("bob")
     assert state is not None
     assert state.identity is not None
     assert not state.identity.asking, "it would wait for ever"
     assert state.identity.aliases.keys() == {"bob"}
-    assert world.partition.find("anonymous_id:a1") is None
+    assert world.partition.states.find("anonymous_id:a1") is None
 
 
 def test_engage_is_told_that_the_person_left() -> None:

@@ -218,12 +218,12 @@ def test_whenever_a_request_comes_nobody_is_left_waiting_or_led_nowhere(
                 assert not key.startswith(FORGOTTEN_KEY) or len(value) < 20, "it keeps a name"
                 continue
             profile = key.decode()
-            state = node.engine.find(profile)
+            state = node.engine.states.find(profile)
             assert state is not None
             owner = owner_in(value)
             if owner is not None:
                 last = cluster.owner(profile)
-                assert cluster.nodes[cluster.partition_of(last)].engine.find(last) is not None, profile
+                assert cluster.nodes[cluster.partition_of(last)].engine.states.find(last) is not None, profile
             elif state.identity is not None:
                 assert not state.identity.asking, "it waits for an answer for ever"
     members_of(cluster)
@@ -237,7 +237,7 @@ def members_of(cluster: Cluster) -> set[tuple[str, str]]:
         for node in cluster.nodes
         for key, value in node.changelog.items()
         if not key.startswith(b"\x00") and owner_in(value) is None
-        for short, membership in node.engine.find(key.decode()).memberships.items()  # type: ignore[union-attr]
+        for short, membership in node.engine.states.find(key.decode()).memberships.items()  # type: ignore[union-attr]
         if membership.member
     }
     assert newest == states

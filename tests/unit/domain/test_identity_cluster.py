@@ -241,7 +241,7 @@ def test_whoever_asks_knows_all_identifiers_that_were_found_on_the_way(partition
     }
     people = {"u1": ("u1", "a1", "m1", "e3", "a3"), "u2": ("u2", "e2")}
     for user, known in people.items():
-        state = cluster.nodes[cluster.partition_of(user)].engine.find(user)
+        state = cluster.nodes[cluster.partition_of(user)].engine.states.find(user)
         assert all_aliases(state).keys() == {keys[name] for name in known}
         assert state is not None
         assert state.identity is not None

@@ -319,7 +319,7 @@ def test_a_deleted_state_is_gone() -> None:
         made.load(key, value)
     made.load(b"user_1", None)
     made.finish_recovery()
-    assert made.states == {}
+    assert made.states.resting == {}
     assert made.next_due is None
 
 
@@ -637,7 +637,7 @@ def test_a_profile_keeps_only_what_its_definitions_need(when: dict[str, Any], in
 
 def test_a_state_that_outgrows_its_room_loses_its_oldest_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else one person's calls, each as long as a call may be, could end every worker that owns them."""
-    monkeypatch.setattr("app.domain.partition.MAX_STATE_BYTES", 20_000)
+    monkeypatch.setattr("app.domain.profile_states.MAX_STATE_BYTES", 20_000)
     engine = Engine(
         {"when": {"event": "Order Completed", "where": {"p": {"trait": "t"}}}},
         {"when": {"event": "Order Completed"}},
@@ -725,7 +725,7 @@ def test_a_profile_that_has_ended_stays_a_forwarder_under_other_definitions() ->
     engine.marker(START + 40 * DAY)
     engine.order(START + 41 * DAY, DEVICE)
     assert {profile for profile, _, _ in short(engine.deltas())} == {"user_1"}
-    assert engine.partition.person(DEVICE) == "user_1"
+    assert engine.partition.states.person(DEVICE) == "user_1"
     assert decode_state(engine.log[DEVICE.encode()]).feeds == {}
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.domain import merging, partition, plan
+from app.domain import merging, plan, profile_evaluation
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import parse_definitions
@@ -47,7 +47,7 @@ def test_who_is_not_asked_could_say_nothing_else(kind: str, data: st.DataObject)
     engine.drain()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "_FEW", 0)
-        for profile in [key.decode() for key in engine.states]:
+        for profile in [key.decode() for key in engine.states.resting]:
             state = engine.copy_of(profile)
             assert state is not None
             asked = engine.plan.concerning(state)
@@ -75,7 +75,7 @@ def test_of_many_audiences_only_those_that_may_change_are_asked(monkeypatch: pyt
         asked.append({audience.key for audience in group})
         return evaluate(profile, state, group, instant, cause)
 
-    monkeypatch.setattr(partition, "evaluate", noted)
+    monkeypatch.setattr(profile_evaluation, "evaluate", noted)
     monkeypatch.setattr(merging, "evaluate", noted)
     many = plan_of(
         *({"key": f"other_{n}", "when": {"event": f"Event {n}"}, "facebook": FACEBOOK} for n in range(200)),
@@ -101,9 +101,9 @@ def test_of_many_audiences_only_those_that_may_change_are_asked(monkeypatch: pyt
     call(2, anonymousId="a", type="identify", traits={"email": "a@example.com", "t7": 1})
     call(3, anonymousId="a", userId="u")
     engine.drain()
-    assert engine.is_member("ordered", "u")
-    assert engine.is_member("trait_7", "u")
-    assert engine.is_member("unhappy", "u")
+    assert engine.states.is_member("ordered", "u")
+    assert engine.states.is_member("trait_7", "u")
+    assert engine.states.is_member("unhappy", "u")
     assert max(len(group) for group in asked) == 3
     assert {"ordered", "unhappy", "trait_7"} in asked
     state = engine.copy_of("u")

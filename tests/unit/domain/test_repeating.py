@@ -145,7 +145,7 @@ def test_nothing_is_said_of_a_profile_that_has_become_part_of_another() -> None:
     world.call("anonymous_id:a", identifiers={"EMAIL": "e" * 64})
     world.call("ann", linking=Linking(["anonymous_id:a"]))
     last = [delta for delta in world.deltas() if delta.profile == "anonymous_id:a"][-1]
-    assert world.partition.person("anonymous_id:a") == "ann"
+    assert world.partition.states.person("anonymous_id:a") == "ann"
     world.repeat("anonymous_id:a", 1, last.sequence)
     assert world.deltas() == []
 

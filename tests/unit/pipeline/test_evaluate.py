@@ -163,4 +163,4 @@ async def test_a_merge_that_cannot_be_read_is_a_dead_letter() -> None:
     await bench.stage.process(0, [bench.marker(START), bench.arrived(broken, "user_1")], lambda: None)
     await bench.stage.flush()
     assert bench.counters.dead_letters == {"invalid_field": 1}
-    assert bench.partition.find("user_1") is None
+    assert bench.partition.states.find("user_1") is None
