@@ -232,7 +232,6 @@ UNREADABLE_EVENTS = {
 STRANGE_EVENTS = {
     "no key": (None, profile_event(offset=12)),
     "unknown kind": (b"someone", profile_event(offset=13, kind=7)),
-    "unknown version": (b"someone", profile_event(offset=14, version=99)),
     "unknown feed": (b"someone", profile_event(offset=15, hits=[FeedHit("nobody knows it", [1])])),
     "traits of other types": (b"someone", profile_event(offset=16, traits={"plan": {"a": [1]}, "x": 1})),
     "unknown identifiers": (

@@ -25,7 +25,9 @@ SERVED_AGAIN_SECONDS = 30.0
 
 @pytest.fixture
 def installation(bootstrap_servers: str, topic_prefix: str) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES)
+    # Most of the lapsed buy again, which is no mistake here.
+    settings = {"AUDIENCE_SYNC_BRAKE_MEMBERS": "1000000"}
+    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES, settings=settings)
     try:
         yield made
     finally:

@@ -40,6 +40,11 @@ class Call:
     source: str | None = None
 
 
+def whole_second(instant: int) -> int:
+    """Message ids are remembered for a day that begins with the next whole second."""
+    return -(-instant // 1_000) * 1_000
+
+
 def hours(text: str) -> int:
     assert text.endswith("h")
     return int(text[:-1]) * HOUR
@@ -374,7 +379,7 @@ class Oracle:
             remembered = self.remembered.get((call.profile, call.message_id))
             if remembered is not None and self.clock < remembered + DAY:
                 return self._look(self.clock)
-            self.remembered[call.profile, call.message_id] = self.clock
+            self.remembered[call.profile, call.message_id] = whole_second(self.clock)
         calls.append(call)
         self._instants.add(call.timestamp)
         for value in (*call.properties.values(), *call.traits.values()):

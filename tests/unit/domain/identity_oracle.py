@@ -9,7 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.unit.domain.brute_force import DAY, Call, Oracle, Truth, date, duration, hours, texts_in
+from tests.unit.domain.brute_force import (
+    DAY,
+    Call,
+    Oracle,
+    Truth,
+    date,
+    duration,
+    hours,
+    texts_in,
+    whole_second,
+)
 
 LIMITS = {"user": 1, "email": 5, "anon": 5, "madid": 5}
 # By priority: what a call names is looked up in this order.
@@ -96,7 +106,7 @@ class IdentityOracle:
             remembered = person.remembered.get(call.message_id)
             again = remembered is not None and self.clock < remembered + DAY
             if not again:
-                person.remembered[call.message_id] = self.clock
+                person.remembered[call.message_id] = whole_second(self.clock)
                 person.calls.append(call)
         else:
             person.calls.append(call)
