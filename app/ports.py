@@ -1,6 +1,6 @@
 """What the pipeline needs from outside, as protocols; adapters implement them, main joins them.
 
-Each has an in-memory twin in app.adapters.memory, and one contract suite runs on both.
+Each has an in-memory twin in app.adapters.memory or a neighbour of it, and one contract suite runs on both.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from app.adapters import facebook_graph
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_answers import AnswerReader, RawAnswer, read_usage
 from app.adapters.facebook_graph import TRANSPORT_ERRORS, FacebookGraph, translated
-from app.adapters.memory import MemoryGraph
+from app.adapters.memory_graph import MemoryGraph
 from app.domain.delivery import AnswerKind, GraphRefusal, NotSentError, Refusal, UsageMeter, classify, words
 from app.domain.delivery_errors import Reaction, Scope
 from app.errors import InvalidInputError, UnreachableError

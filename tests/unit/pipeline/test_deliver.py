@@ -14,11 +14,11 @@ from msgspec.structs import replace as replaced
 from app.adapters.memory import (
     ManualClock,
     MemoryDeadLetters,
-    MemoryGraph,
     MemoryLiveness,
     MemoryMembershipLog,
     MemorySyncLedger,
 )
+from app.adapters.memory_graph import MemoryGraph
 from app.domain.counters import Counters
 from app.domain.delivery import AnswerKind, GraphRefusal, NotSentError, Refusal, UsageMeter
 from app.domain.delivery_errors import Scope

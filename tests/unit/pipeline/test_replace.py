@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.adapters.memory import GraphCall
+from app.adapters.memory_graph import GraphCall
 from app.ports import UsersAnswer
 from schemas.audience import DeliveryMode, FieldSource
 from schemas.control import DesiredRecord
