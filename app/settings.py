@@ -11,7 +11,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -27,7 +26,6 @@ from pydantic_settings import (
 from app.adapters.kafka_options import (
     OIDC_NEEDED,
     OWN_SETTINGS,
-    SECRET_OPTIONS,
     checked_options,
     option_of_variable,
 )
@@ -297,7 +295,7 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as exc:
         lines = [
-            f"{_variable(problem['loc'])}: {problem['msg']}" for problem in exc.errors(include_input=False)
+            f"{variable_of(problem['loc'])}: {problem['msg']}" for problem in exc.errors(include_input=False)
         ]
         raise InvalidInputError("\n".join(lines)) from None
     except SettingsError:
@@ -359,72 +357,7 @@ def _refuse_unused(values: Mapping[str, object], protocol: str, wanted: str) -> 
         )
 
 
-def _variable(location: tuple[int | str, ...]) -> str:
+def variable_of(location: tuple[int | str, ...]) -> str:
+    """The environment variable of a setting, by the place of its value."""
     name = str(location[0]).upper() if location else "settings"
     return name if name in _UNPREFIXED or name == "settings" else f"{PREFIX}{name}"
-
-
-# -- as shown to people --------------------------------------------------------------------------------------------
-
-HIDDEN = "(hidden)"
-# A user and password in an address.
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownSetting:
-    """`source`: environment, a variable that names a file, the settings file, or default."""
-
-    variable: str
-    value: str | int | float | bool | None
-    source: str
-
-
-def shown_settings(settings: Settings) -> list[ShownSetting]:
-    """All settings as they are in force in this process, secrets hidden, in the order of the documentation."""
-    path = os.environ.get(SETTINGS_FILE)
-    in_file: dict[str, Any] = {}
-    if path:
-        with Path(path).open("rb") as file:
-            in_file = tomllib.load(file)
-    rows = []
-    for name in Settings.model_fields:
-        if name == "kafka_options":
-            rows += _shown_options(settings, in_file, path)
-            continue
-        variable = _variable((name,))
-        value = getattr(settings, name)
-        source = _source(variable, name in in_file, path)
-        rows.append(ShownSetting(variable, _shown(value), source))
-    return rows
-
-
-def _source(variable: str, in_file: bool, path: str | None) -> str:
-    if os.environ.get(variable):
-        return "environment"
-    if variable in FROM_FILES and os.environ.get(f"{variable}_FILE"):
-        return f"{variable}_FILE"
-    return str(path) if in_file else "default"
-
-
-def _shown(value: Any) -> str | int | float | bool | None:
-    if isinstance(value, SecretStr):
-        return HIDDEN
-    if isinstance(value, str):
-        return _CREDENTIALS.sub(f"{HIDDEN}@", value)
-    return value if value is None or isinstance(value, int | float) else str(value)
-
-
-def _shown_options(settings: Settings, in_file: dict[str, Any], path: str | None) -> list[ShownSetting]:
-    """One row for each of librdkafka's options."""
-    from_file = checked_options(in_file.get("kafka_options", {}))
-    rows = []
-    for option, value in sorted(settings.kafka_options.items()):
-        variable = f"KAFKA_{option.replace('.', '_').upper()}"
-        named = next((name for name in (variable, f"{variable}_FILE") if os.environ.get(name)), None)
-        source = {None: "KAFKA_OPTIONS", variable: "environment"}.get(named, str(named))
-        if named is None and not os.environ.get("KAFKA_OPTIONS") and option in from_file:
-            source = str(path)
-        shown = HIDDEN if option in SECRET_OPTIONS else value.get_secret_value()
-        rows.append(ShownSetting(f"KAFKA_OPTIONS {option}", shown, source))
-    return rows

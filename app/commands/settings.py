@@ -8,7 +8,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from app.settings import load_settings, shown_settings
+from app.commands.shown_settings import shown_settings
+from app.settings import load_settings
 
 
 @click.command(name="settings")

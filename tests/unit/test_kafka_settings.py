@@ -8,8 +8,9 @@ import pytest
 
 from app.adapters.kafka_client import client_config
 from app.adapters.kafka_connection import KafkaConnection, kafka_connection
+from app.commands.shown_settings import shown_settings
 from app.errors import InvalidInputError
-from app.settings import load_settings, shown_settings
+from app.settings import load_settings
 
 SECRET = "zq7-secret-of-kafka"
 SASL = {
