@@ -11,11 +11,11 @@ import traceback
 import uuid
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from faust.types import TP
-from pydantic import SecretStr
 
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_graph import FacebookGraph
@@ -26,11 +26,13 @@ from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, no_step
+from app.domain.access_tokens import FacebookView
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet
 from app.domain.published import Published, to_publish_at_start
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError, NewerFormatError, UnreachableError
+from app.pipeline.facebook_watch import FacebookWatch
 from app.pipeline.follow import Follower, InForce
 from app.pipeline.topology import Owned
 from app.settings import Settings
@@ -84,7 +86,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._brokers = kafka_connection(settings)
-        self._token = self._required_token()
+        self._require_token()
         self._access = self._required_access()
         require_usable(self._brokers)
         self._own_definitions = definitions
@@ -150,7 +152,7 @@ class Worker:
             self._wiring.faust_options(), self._restore, self._revoked, self._fail
         )
         faust.add_middleware(guard(self._access))
-        async with self._wiring.graph(self._token, faust.may_start_request) as graph:
+        async with self._wiring.graph(faust.may_start_request) as graph:
             await self._work(faust, graph)
 
     async def _kafka_answers(self) -> bool:
@@ -187,14 +189,12 @@ class Worker:
         if said is not None:
             say(f"worker: {said}")
 
-    def _required_token(self) -> SecretStr:
-        token = self._settings.facebook_access_token
-        if token is None:
+    def _require_token(self) -> None:
+        if self._settings.facebook_access_token is None:
             raise InvalidInputError(
                 "FACEBOOK_ACCESS_TOKEN (or FACEBOOK_ACCESS_TOKEN_FILE) is not set; to run without sending "
                 "anything give any token and set AUDIENCE_SYNC_FACEBOOK_MODE=dry_run"
             )
-        return token
 
     def _required_access(self) -> Access:
         settings = self._settings
@@ -225,7 +225,8 @@ class Worker:
         await follower.refresh()
         wiring.add_stages(faust, pipeline)
         self._lags = Lags(lambda: pipeline.lags(faust.consumer.position_of), faust.ready.is_set)
-        stats = Stats(self._view())
+        watch = wiring.facebook_watch(graph, lambda text: say(f"worker: {text}"))
+        stats = Stats(self._view(graph, watch))
         faust.add_routes(
             [
                 *routes(stats, faust.ready.is_set, lambda: None),
@@ -244,6 +245,7 @@ class Worker:
                 wiring.removals(pipeline).run(),
                 *([] if auto_create is None else [auto_create.run()]),
                 self._watch(stats, graph),
+                watch.run(),
                 self._announce(),
             )
         ]
@@ -300,7 +302,11 @@ class Worker:
 
     # -- stats -------------------------------------------------------------------------------------------------
 
-    def _view(self) -> WorkerView:
+    def _view(self, graph: FacebookGraph, watch: FacebookWatch) -> WorkerView:
+        def facebook() -> FacebookView:
+            view, answered = watch.view, graph.version_warning
+            return view if answered is None else replace(view, warnings=(answered, *view.warnings))
+
         return WorkerView(
             counters=self._counters,
             audiences=self._defined,
@@ -309,6 +315,7 @@ class Worker:
             clock=self._pipeline.clock_now,
             backfill=lambda: self._backfill.progress,
             wall=self._clock,
+            facebook=facebook,
         )
 
     def _defined(self) -> list[str]:

@@ -50,6 +50,7 @@ SECURITY_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 # A chain of certificates is the longest of them.
 _MOST_SECRET_BYTES = 65_536
+_META_IN_THE_CLEAR = re.compile(r"http://([^/:?#]+\.)?facebook\.com(?![^/:?#])", re.IGNORECASE)
 _WEB_TOKEN_FORM = re.compile(r"[\x21-\x7e]{16,1024}")
 
 
@@ -99,6 +100,18 @@ class Settings(BaseSettings):
     facebook_api_version: str = Field(default="v25.0", pattern=r"^v\d+\.\d+$")
     facebook_ad_account_id: str | None = None
     facebook_timeout_seconds: Seconds = 90.0
+    # Of the app that the token is of; with its secret, tokens that end are exchanged for new ones in time.
+    facebook_app_id: str | None = Field(default=None, pattern=r"^[0-9]{1,40}$")
+    # Whether the proof made of the app's secret ages within minutes, as Meta asks today, or is of the token alone.
+    facebook_proof: str = Field(default="timed", pattern=r"^(timed|plain)$")
+    # How often Facebook is asked about the token, daily at least, and from when before its end it is spoken of.
+    facebook_token_check_seconds: Seconds = 86_400.0
+    facebook_token_warn_days: int = Field(default=14, ge=1, le=59)
+    # Sent with people who are added, where a definition says nothing; None: not sent.
+    facebook_customer_consent: bool | None = None
+    facebook_data_processing_options: str | None = Field(default=None, pattern=r"^(LDU|none)$")
+    facebook_data_processing_country: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    facebook_data_processing_state: int | None = Field(default=None, ge=0, le=1_000_000_000)
     # How often a destination that waits for a person asks Facebook whether the cause is gone.
     facebook_probe_seconds: Seconds = 300.0
     # The safety brake: an audience is paused when within an hour more than so many percent of its members, and more
@@ -159,6 +172,24 @@ class Settings(BaseSettings):
     @property
     def catalog(self) -> Catalog:
         return Catalog(prefix=self.topic_prefix, source_topic=self.source_topic)
+
+    @field_validator("facebook_api_url")
+    @classmethod
+    def _never_in_the_clear(cls, value: str) -> str:
+        if _META_IN_THE_CLEAR.match(value):
+            raise ValueError("expected https: the access token would travel in the clear")
+        return value
+
+    @model_validator(mode="after")
+    def _place_of_a_limit(self) -> Self:
+        places = (self.facebook_data_processing_country, self.facebook_data_processing_state)
+        if (places[0] is None) is not (places[1] is None):
+            raise ValueError("FACEBOOK_DATA_PROCESSING_COUNTRY and _STATE are set together, or neither")
+        if places[0] is not None and self.facebook_data_processing_options != "LDU":
+            raise ValueError(
+                "FACEBOOK_DATA_PROCESSING_COUNTRY and _STATE need FACEBOOK_DATA_PROCESSING_OPTIONS=LDU"
+            )
+        return self
 
     @field_validator("facebook_ad_account_id")
     @classmethod
@@ -302,6 +333,12 @@ def load_settings(**overrides: Any) -> Settings:
         raise InvalidInputError("KAFKA_OPTIONS: expected a JSON object of names and values") from None
     except ValueError as exc:
         raise InvalidInputError(f"{SETTINGS_FILE}: {path} is not TOML: {exc}") from None
+
+
+def access_token_file() -> Path | None:
+    """The file that the access token comes from; None: it comes from elsewhere."""
+    path = os.environ.get("FACEBOOK_ACCESS_TOKEN_FILE")
+    return Path(path) if path and not os.environ.get("FACEBOOK_ACCESS_TOKEN") else None
 
 
 def _refuse_unknown() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.data_use import NOTHING_SAID, DataUse
 from app.domain.delivery import AnswerKind, GraphRefusal, Refusal
 from app.ports import AudienceStatus, ListedAudience, ReplaceBatch, UsersAnswer
 
@@ -46,6 +47,7 @@ class GraphCall:
     audience: str | None = None
     rows: tuple[Mapping[str, Any], ...] = ()
     batch: ReplaceBatch | None = None
+    use: DataUse = NOTHING_SAID
 
 
 @dataclass(slots=True)
@@ -142,6 +144,7 @@ class MemoryGraph:
         schema: Sequence[str],
         data: Sequence[Sequence[Any]],
         beside: Mapping[str, Sequence[Any]] | None = None,
+        use: DataUse = NOTHING_SAID,
     ) -> UsersAnswer:
         del beside  # not of what a row says of a person
         audience = self._audience(audience_id)
@@ -154,7 +157,8 @@ class MemoryGraph:
                 if person is not None:
                     audience.members[person] = row
 
-        return await self._users(GraphCall("add", audience.ad_account_id, audience_id, tuple(rows)), apply)
+        call = GraphCall("add", audience.ad_account_id, audience_id, tuple(rows), use=use)
+        return await self._users(call, apply)
 
     async def remove_users(
         self,
@@ -175,7 +179,12 @@ class MemoryGraph:
         return await self._users(GraphCall("remove", audience.ad_account_id, audience_id, tuple(rows)), apply)
 
     async def replace_users(
-        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]], batch: ReplaceBatch
+        self,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        batch: ReplaceBatch,
+        use: DataUse = NOTHING_SAID,
     ) -> UsersAnswer:
         audience = self._audience(audience_id)
         rows = _rows(schema, data)
@@ -194,7 +203,7 @@ class MemoryGraph:
             if batch.last:
                 self.close(audience_id)
 
-        call = GraphCall("replace", audience.ad_account_id, audience_id, tuple(rows), batch)
+        call = GraphCall("replace", audience.ad_account_id, audience_id, tuple(rows), batch, use)
         return await self._users(call, apply)
 
     def close(self, audience_id: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from app.adapters.clock import SystemClock
+from app.adapters.facebook_connection import facebook_graph
 from app.adapters.facebook_graph import FacebookGraph
 from app.commands.audience_states import control_of, known_state, published_now, recorded_states
 from app.domain.connecting import one_destination, to_connect
@@ -293,16 +294,7 @@ def _answered(step: str, answer: UsersAnswer) -> dict[str, Any]:
 
 
 def _graph(settings: Settings) -> FacebookGraph:
-    if settings.facebook_access_token is None:
-        raise InvalidInputError("FACEBOOK_ACCESS_TOKEN (or FACEBOOK_ACCESS_TOKEN_FILE) is not set")
-    return FacebookGraph(
-        settings.facebook_api_url,
-        settings.facebook_api_version,
-        settings.facebook_access_token,
-        SystemClock(),
-        settings.facebook_app_secret,
-        UNREACHABLE_SECONDS,
-    )
+    return facebook_graph(settings, SystemClock(), UNREACHABLE_SECONDS)
 
 
 def _why(error: GraphRefusal, account: str | None) -> str:

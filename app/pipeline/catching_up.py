@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from app.domain.batching import Batcher
+from app.domain.data_use import data_use_of
 from app.domain.pausing import Desired
 from app.domain.replacing import why_ordinary
 from app.pipeline.delivery_options import Shared
@@ -49,7 +50,10 @@ class CatchingUp:
         self._record = record
         self._batcher = batcher
         self._resync = resync
-        self._replace = Replace(shared, mapping.id, audience, partition, outcomes, self._note_session, ready)
+        use = data_use_of(mapping, shared.options.data_use)
+        self._replace = Replace(
+            shared, mapping.id, audience, partition, outcomes, self._note_session, ready, use
+        )
         self._shown = shown
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from app.domain.batching import BatchPolicy
 from app.domain.brake import BrakePolicy
 from app.domain.counters import Counters
+from app.domain.data_use import NOTHING_SAID, DataUse
 from app.domain.scope_gates import ScopeGates
 from app.pipeline.permits import Permits
 from app.ports import (
@@ -27,12 +28,13 @@ from schemas.sync import DestinationState
 @dataclass(frozen=True, slots=True)
 class DeliveryOptions:
     """`installation` names this system in the descriptions of the audiences it creates: two installations on one
-    ad account must differ, and a restart must not change it. `ad_account_id` is for definitions without one.
+    ad account must differ, and a restart must not change it. `ad_account_id` and `data_use` are for definitions without.
     `max_pending_rows` None: three batches. `dry_run` holds for all destinations. All times are seconds.
     """
 
     installation: str
     ad_account_id: str | None = None
+    data_use: DataUse = NOTHING_SAID
     dry_run: bool = False
     batch_rows: int = 10_000
     batch_seconds: float = 30.0

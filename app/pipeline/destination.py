@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.domain.batching import Batch, Batcher
+from app.domain.data_use import data_use_of
 from app.domain.delivery import GraphRefusal, classify
 from app.domain.delivery_errors import BACK_OFF, Reaction
 from app.domain.pausing import Desired
@@ -81,7 +82,13 @@ class Destination:
         self._trouble = Trouble(shared, mapping.id, self._account, self._limits)
         self._outcomes = RowOutcomes(shared, mapping.id, partition)
         self._sending = Sending(
-            shared, mapping.id, self._outcomes, self._limits, self._trouble, self._gate.ready
+            shared,
+            mapping.id,
+            self._outcomes,
+            self._limits,
+            self._trouble,
+            self._gate.ready,
+            data_use_of(mapping, shared.options.data_use),
         )
         unconfirmed_end = self._record.unconfirmed_end
         # Of what is sent again nothing goes out that is superseded below the resync's end.

@@ -80,6 +80,30 @@ def expired_token() -> GraphError:
     )
 
 
+def no_proof() -> GraphError:
+    return GraphError(
+        "API calls from the server require an appsecret_proof argument", code=100, kind="GraphMethodException"
+    )
+
+
+def invalid_proof() -> GraphError:
+    return GraphError(
+        "Invalid appsecret_proof provided in the API argument", code=100, kind="GraphMethodException"
+    )
+
+
+def ended_version(version: str) -> GraphError:
+    return GraphError(f"(#2635) You are calling a deprecated version of the Ads API: {version}", code=2635)
+
+
+def unknown_app() -> GraphError:
+    return GraphError("Error validating application. Cannot get application info.", code=101)
+
+
+def wrong_app_secret() -> GraphError:
+    return GraphError("Error validating client secret.", code=1)
+
+
 def no_permission(permission: str) -> GraphError:
     return GraphError(f"(#200) This call requires the {permission} permission", code=200, http_status=403)
 

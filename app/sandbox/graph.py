@@ -14,6 +14,7 @@ from app.sandbox.audience_parameters import read_changes, read_new_audience
 from app.sandbox.nodes import View, account_node, audience_node, check_audience_fields
 from app.sandbox.options import MANAGE, READ, AccessToken, SandboxClock, SandboxOptions
 from app.sandbox.state import CUSTOM, LOOKALIKE, Audience, SandboxState
+from app.sandbox.tokens import Tokens
 from app.sandbox.validation import VALUE_KEY, Upload, read_session, read_upload
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class GraphApi:
         self._state = state
         self._options = options
         self._clock = clock
-        self._tokens = {token.value: token for token in options.tokens}
+        self._tokens = Tokens(options, clock)
         state.replacements.use(options.replace)
         self._account_routes: dict[tuple[str, str], Callable[[Call, AccessToken, str], Answer]] = {
             ("", "GET"): self._read_account,
@@ -67,10 +68,14 @@ class GraphApi:
             raise call.problem
         if call.version is None:
             raise errors.no_version()
+        if self._options.ended_version == "refused" and call.version in self._options.ended_versions:
+            raise errors.ended_version(call.version)
         self._state.replacements.settle(self._clock.now())
-        token = self._token(call)
+        if call.segments == ("oauth", "access_token") and call.action == "GET":
+            return self._tokens.exchange(call.parameters)
+        token = self._tokens.of(call)
         if call.segments == ("debug_token",):
-            return self._debug_token(call)
+            return self._tokens.debug(call.parameters)
         if call.subject is None or len(call.segments) > _OBJECT_AND_EDGE:
             raise errors.unknown_path("/" + "/".join(call.segments))
         if _AD_ACCOUNT(call.subject):
@@ -78,6 +83,13 @@ class GraphApi:
         if _OBJECT_ID(call.subject):
             return self._answer_audience(call, token, call.subject)
         raise errors.no_alias(call.subject)
+
+    def version_of(self, call: Call) -> str | None:
+        """Which answers: the one that is asked for, or the next one that is served in place of one that has ended."""
+        version = call.version
+        while self._options.ended_version == "upgraded" and version in self._options.ended_versions:
+            version = f"v{int(version[1:].partition('.')[0]) + 1}.0"
+        return version
 
     def ad_account_of(self, call: Call) -> str | None:
         """Whose allowance the call is counted against; None when it names nothing that exists."""
@@ -90,24 +102,6 @@ class GraphApi:
 
     # Rights
 
-    def _token(self, call: Call) -> AccessToken:
-        if not call.token:
-            raise errors.no_token()
-        token = self._known_token(call.token)
-        if token is None:
-            raise errors.unknown_token()
-        if self._is_expired(token):
-            raise errors.expired_token()
-        return token
-
-    def _known_token(self, value: str) -> AccessToken | None:
-        if not self._tokens:
-            return AccessToken(value)
-        return self._tokens.get(value)
-
-    def _is_expired(self, token: AccessToken) -> bool:
-        return token.expires_at is not None and self._clock.now() >= token.expires_at
-
     def _check_permission(self, call: Call, token: AccessToken) -> None:
         if MANAGE in token.permissions or (call.action == "GET" and READ in token.permissions):
             return
@@ -116,25 +110,6 @@ class GraphApi:
     def _check_terms(self, ad_account_id: str) -> None:
         if ad_account_id in self._options.accounts_without_terms:
             raise errors.terms_not_accepted(ad_account_id)
-
-    def _debug_token(self, call: Call) -> Answer:
-        wanted = values.text(call.parameters, "input_token")
-        if not wanted:
-            raise errors.invalid_parameter("The parameter input_token is required", blame="input_token")
-        token = self._known_token(wanted)
-        if token is None:
-            return {"data": {"is_valid": False, "scopes": []}}
-        return {
-            "data": {
-                "app_id": "1",
-                "type": "SYSTEM_USER",
-                "application": "Sandbox",
-                "expires_at": int(token.expires_at or 0),
-                "is_valid": not self._is_expired(token),
-                "scopes": sorted(token.permissions),
-                "user_id": "1",
-            }
-        }
 
     # Ad accounts
 
@@ -148,10 +123,8 @@ class GraphApi:
         return handler(call, token, ad_account_id)
 
     def _read_account(self, call: Call, token: AccessToken, ad_account_id: str) -> Answer:
-        del token
-        accepted = ad_account_id not in self._options.accounts_without_terms
         fields = values.texts(call.parameters, "fields") or []
-        return account_node(ad_account_id, fields, terms_accepted=accepted)
+        return account_node(ad_account_id, fields, self._options, token.tasks)
 
     def _list(self, call: Call, token: AccessToken, ad_account_id: str) -> Answer:
         del token
@@ -239,6 +212,7 @@ class GraphApi:
     def _read_users(self, call: Call, audience: Audience) -> Upload:
         details = audience.details
         self._check_terms(details.ad_account_id)
+        values.boolean(call.parameters, "customer_consent")
         if details.subtype != CUSTOM:
             raise errors.not_a_customer_list(details.subtype)
         upload = read_upload(call.parameters, self._options)

@@ -84,7 +84,12 @@ class GraphRoute:
 
     def _set_headers(self, response: web.Response, call: Call, ad_account_id: str | None) -> None:
         headers = response.headers
-        headers["facebook-api-version"] = call.version or VERSION_WITHOUT_ONE
+        headers["facebook-api-version"] = self._api.version_of(call) or VERSION_WITHOUT_ONE
+        if call.version is not None and headers["facebook-api-version"] != call.version:
+            headers["X-Ad-Api-Version-Warning"] = (
+                f"The call has been auto-upgraded to {headers['facebook-api-version']} as {call.version} has been"
+                " deprecated"
+            )
         headers.setdefault("x-fb-request-id", _new_trace())
         headers["x-fb-trace-id"] = _new_trace()
         if ad_account_id is not None:

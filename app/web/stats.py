@@ -5,6 +5,8 @@ Beside the fields that every version has, there are:
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
     forgotten           message ids and events given up because a profile outgrew its bounds
     backfill            by source partition that is read again for new audiences: offsets, all below `read` of `end`
+    facebook            the API's version, what Facebook said of the access token at `checked_at` (null: not asked
+                        yet, and `expires_at` null in a valid one: never ends), and warnings for a person
     worker              ready, version, clock (the slowest one, as text), memory_bytes (null where unknown)
 Instants are ISO 8601 in UTC with Z, milliseconds only when they are not zero, as everywhere else.
 """
@@ -17,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from app.domain.access_tokens import FacebookView
 from app.domain.counters import MAX_UNKNOWN_AUDIENCE_LENGTH, STAGES, AudienceCounters
 from app.domain.instants import format_instant
 from app.web.worker_view import DestinationView, WorkerView, displayable, installed_version
@@ -87,6 +90,7 @@ class Stats:
                 str(partition): {"read": progress.read, "end": progress.end}
                 for partition, progress in sorted(worker.backfill().items())
             },
+            "facebook": _facebook(worker.facebook()),
             "worker": {
                 "ready": ready,
                 "version": self._version,
@@ -139,6 +143,26 @@ class Stats:
             shown[name] = shown.get(name, 0) + calls
         all_calls = counters.unknown_audiences.total() + counters.other_unknown_audience_calls
         return {"calls": shown, "other_calls": all_calls - sum(shown.values())}
+
+
+def _facebook(view: FacebookView) -> dict[str, Any]:
+    token = view.token
+    return {
+        "version": view.version,
+        "token": None
+        if token is None
+        else {
+            "valid": token.valid,
+            "kind": None if token.kind is None else displayable(token.kind),
+            "app_id": token.app_id,
+            "scopes": list(token.scopes),
+            "expires_at": _instant(token.expires_at),
+            "data_access_expires_at": _instant(token.data_access_expires_at),
+            "checked_at": _instant(view.checked_at),
+            "refreshed_at": _instant(view.refreshed_at),
+        },
+        "warnings": [displayable(text) for text in view.warnings],
+    }
 
 
 def _by_name(counted: Mapping[str, int]) -> dict[str, int]:

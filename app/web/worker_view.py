@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
+from app.domain.access_tokens import FacebookView
 from app.domain.counters import Counters
 from app.ports import Clock
 
@@ -67,7 +68,8 @@ class WorkerView:
 
     `audiences` gives the keys of all defined audiences, `destinations` the owned ones by id. `lags` are records
     by stage; a missing stage or None is unknown. `clock` is the least clock of the owned partitions of
-    profile.events; None: none is owned, or none is known yet. `backfill` is by source partition, while one is made.
+    profile.events; None: none is owned, or none is known yet. `facebook` is about the access token and the version of
+    the API. `backfill` is by source partition, while one is made.
     """
 
     counters: Counters
@@ -76,6 +78,7 @@ class WorkerView:
     lags: Mapping[str, int | None]
     clock: Callable[[], int | None]
     wall: Clock
+    facebook: Callable[[], FacebookView]
     backfill: Callable[[], Mapping[int, Progress]] = dict
 
     def destinations_by_audience(self) -> dict[str, dict[str, DestinationView]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.domain.access_tokens import FacebookView
 from app.domain.counters import Counters
 from app.web.worker_view import DestinationView, WorkerView
 from schemas.sync import DestinationState
@@ -47,6 +48,7 @@ class FakeWorker:
     destinations: dict[str, DestinationView] = field(default_factory=dict)
     lags: dict[str, int | None] = field(default_factory=dict)
     clock: int | None = None
+    facebook: FacebookView = field(default_factory=lambda: FacebookView("v25.0"))
     wall: FixedClock = field(default_factory=FixedClock)
     ready: bool = True
 
@@ -58,4 +60,5 @@ class FakeWorker:
             lags=self.lags,
             clock=lambda: self.clock,
             wall=self.wall,
+            facebook=lambda: self.facebook,
         )

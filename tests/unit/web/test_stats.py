@@ -31,6 +31,7 @@ def test_a_worker_that_has_done_nothing() -> None:
         "dead_letters": {},
         "clock_lag_seconds": None,
         "backfill": {},
+        "facebook": {"version": "v25.0", "token": None, "warnings": []},
         "unknown_audiences": {"calls": {}, "other_calls": 0},
         "blocked_identifiers": 0,
         "forgotten": {"message_ids": 0, "events": 0},
