@@ -109,9 +109,10 @@ class Settings(BaseSettings):
     facebook_token_warn_days: int = Field(default=14, ge=1, le=59)
     # Sent with people who are added, where a definition says nothing; None: not sent.
     facebook_customer_consent: bool | None = None
-    facebook_data_processing_options: str | None = Field(default=None, pattern=r"^(LDU|none)$")
-    facebook_data_processing_country: int | None = Field(default=None, ge=0, le=1_000_000_000)
-    facebook_data_processing_state: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    # LDU, LDU with Meta's numbers of a country and a state, or none: not limited.
+    facebook_data_processing_options: str | None = Field(
+        default=None, pattern=r"^(none|LDU(,[0-9]{1,9},[0-9]{1,9})?)$"
+    )
     # How often a destination that waits for a person asks Facebook whether the cause is gone.
     facebook_probe_seconds: Seconds = 300.0
     # The safety brake: an audience is paused when within an hour more than so many percent of its members, and more
@@ -179,17 +180,6 @@ class Settings(BaseSettings):
         if _META_IN_THE_CLEAR.match(value):
             raise ValueError("expected https: the access token would travel in the clear")
         return value
-
-    @model_validator(mode="after")
-    def _place_of_a_limit(self) -> Self:
-        places = (self.facebook_data_processing_country, self.facebook_data_processing_state)
-        if (places[0] is None) is not (places[1] is None):
-            raise ValueError("FACEBOOK_DATA_PROCESSING_COUNTRY and _STATE are set together, or neither")
-        if places[0] is not None and self.facebook_data_processing_options != "LDU":
-            raise ValueError(
-                "FACEBOOK_DATA_PROCESSING_COUNTRY and _STATE need FACEBOOK_DATA_PROCESSING_OPTIONS=LDU"
-            )
-        return self
 
     @field_validator("facebook_ad_account_id")
     @classmethod

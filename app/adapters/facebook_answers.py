@@ -19,6 +19,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 # Meta's own error texts quote access tokens: "Malformed access token EAA...".
 _TOKEN_LIKE = re.compile(r"EAA[A-Za-z0-9]{16,}")
+# A proof of the app's secret, wherever a text quotes the call.
+_PROOF = re.compile(r"(appsecret_proof\W{1,9})[0-9a-fA-F]{64}")
 _PLAIN = re.compile(r"[\x20-\x7e]{1,300}")
 _MOST_METERS = 64
 
@@ -83,7 +85,7 @@ class AnswerReader:
             return None
         for secret in self._secrets():
             text = text.replace(secret, "***")
-        return _CONTROL.sub(" ", _TOKEN_LIKE.sub("***", text))
+        return _CONTROL.sub(" ", _PROOF.sub(r"\1***", _TOKEN_LIKE.sub("***", text)))
 
 
 def malformed(status: int, problem: str | None, usage: tuple[UsageMeter, ...] = ()) -> GraphRefusal:

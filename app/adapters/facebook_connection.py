@@ -47,11 +47,9 @@ def facebook_access(
 def data_use(settings: Settings) -> DataUse:
     """Of destinations that say nothing themselves."""
     chosen = settings.facebook_data_processing_options
-    processing = None
-    if chosen is not None:
-        processing = DataProcessing(
-            options=["LDU"] if chosen == "LDU" else [],
-            country=settings.facebook_data_processing_country,
-            state=settings.facebook_data_processing_state,
-        )
+    if chosen is None:
+        return DataUse(settings.facebook_customer_consent)
+    option, *places = chosen.split(",")
+    country, state = map(int, places) if places else (None, None)
+    processing = DataProcessing(options=["LDU"] if option == "LDU" else [], country=country, state=state)
     return DataUse(settings.facebook_customer_consent, processing)

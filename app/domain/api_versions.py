@@ -13,6 +13,7 @@ from typing import Final
 
 # So long before an end it is spoken of.
 WARN_DAYS: Final = 90
+WARN_DAYS_UNANNOUNCED: Final = 30
 _USUAL_LIFE: Final = timedelta(days=365)
 _BESIDE_SUCCESSOR: Final = timedelta(days=90)
 
@@ -35,35 +36,43 @@ LIVES: Final[dict[str, Life]] = {
     "v26.0": Life(date(2026, 7, 29)),
 }
 _OLDEST, _NEWEST = next(iter(LIVES)), next(reversed(LIVES))
+_ADVICE: Final = (
+    f"look at Meta's changelog, and set AUDIENCE_SYNC_FACEBOOK_API_VERSION to a newer one, such as {_NEWEST}"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class VersionState:
-    """`warning`: what a person has to know and do now, None as long as nothing is due. `text` describes the version."""
+    """`text` describes the version. `warning`: its end is near or has come, and `fix` is what a person does then."""
 
     text: str
     warning: str | None = None
+    fix: str | None = None
+    ended: bool = False
+
+    @property
+    def said(self) -> str | None:
+        """The warning with what to do."""
+        return None if self.warning is None else f"{self.warning}: {self.fix}"
 
 
 def version_state(version: str, today: date) -> VersionState:
     """Of a version such as v25.0; `today` in UTC."""
     life = LIVES.get(version)
     if life is None and _number(version) < _number(_OLDEST):
-        return _ended(version, f"before {LIVES[_OLDEST].marketing_end}", today)
+        return _ended(version, f"before {LIVES[_OLDEST].marketing_end}")
     if life is None:
         return VersionState(f"{version}, of which this release knows no end")
     end = life.marketing_end
     if end is None:
-        return VersionState(
-            f"{version}, served by Meta without an announced end; expected about {expected_end(version)}"
-        )
+        return _unannounced(version, expected_end(version), today)
     if end <= today:
-        return _ended(version, f"on {end}", today)
-    text = f"{version}, which Meta serves until {end}"
-    if (end - today).days > WARN_DAYS:
-        return VersionState(text)
+        return _ended(version, f"on {end}")
     days = (end - today).days
-    return VersionState(text, f"API version {version} ends on {end}, in {days} days: {_advice(today)}")
+    text = f"{version}, which Meta serves until {end}"
+    if days > WARN_DAYS:
+        return VersionState(text)
+    return VersionState(text, f"API version {version} ends on {end}, in {days} days", _ADVICE)
 
 
 def expected_end(version: str) -> date:
@@ -73,20 +82,17 @@ def expected_end(version: str) -> date:
     return max([life.released + _USUAL_LIFE, *(released + _BESIDE_SUCCESSOR for released in later[:1])])
 
 
-def _ended(version: str, when: str, today: date) -> VersionState:
-    text = f"{version}, which Meta ended {when}"
-    return VersionState(
-        text,
-        f"API version {version} ended {when}: calls fail or are answered by another one; {_advice(today)}",
-    )
+def _unannounced(version: str, expected: date, today: date) -> VersionState:
+    text = f"{version}, served by Meta; its end is not announced, and expected about {expected}"
+    if (expected - today).days > WARN_DAYS_UNANNOUNCED:
+        return VersionState(text)
+    warning = f"API version {version} may end soon: Meta has announced no day, and versions like it end about {expected}"
+    return VersionState(text, warning, _ADVICE)
 
 
-def _advice(today: date) -> str:
-    served = [
-        name for name, life in LIVES.items() if life.marketing_end is None or life.marketing_end > today
-    ]
-    newest = served[-1] if served else _NEWEST
-    return f"set AUDIENCE_SYNC_FACEBOOK_API_VERSION={newest} after a look at Meta's changelog"
+def _ended(version: str, when: str) -> VersionState:
+    warning = f"API version {version} ended {when}, and calls fail or are answered by another one"
+    return VersionState(f"{version}, which Meta ended {when}", warning, _ADVICE, ended=True)
 
 
 def _number(version: str) -> tuple[int, ...]:

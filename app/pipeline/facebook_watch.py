@@ -185,7 +185,7 @@ class FacebookWatch:
         facts, options = self._facts, self._options
         about_token = None if facts is None else concern(facts, now, options.warn_days, options.app_id)
         today = datetime.fromtimestamp(now / 1_000, UTC).date()
-        about_version = version_state(options.version, today).warning
+        about_version = version_state(options.version, today).said
         found = (about_version, about_token, self._trouble, self._unsaved)
         return tuple(text for text in found if text is not None)
 

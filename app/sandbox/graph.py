@@ -13,6 +13,7 @@ from app.sandbox import errors, listing, values
 from app.sandbox.audience_parameters import read_changes, read_new_audience
 from app.sandbox.nodes import View, account_node, audience_node, check_audience_fields
 from app.sandbox.options import MANAGE, READ, AccessToken, SandboxClock, SandboxOptions
+from app.sandbox.request_log import EXCHANGE
 from app.sandbox.state import CUSTOM, LOOKALIKE, Audience, SandboxState
 from app.sandbox.tokens import Tokens
 from app.sandbox.validation import VALUE_KEY, Upload, read_session, read_upload
@@ -71,7 +72,7 @@ class GraphApi:
         if self._options.ended_version == "refused" and call.version in self._options.ended_versions:
             raise errors.ended_version(call.version)
         self._state.replacements.settle(self._clock.now())
-        if call.segments == ("oauth", "access_token") and call.action == "GET":
+        if call.segments == EXCHANGE and call.action == "GET":
             return self._tokens.exchange(call.parameters)
         token = self._tokens.of(call)
         if call.segments == ("debug_token",):
