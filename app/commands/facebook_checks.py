@@ -25,6 +25,7 @@ UNREACHABLE_SECONDS = 30.0
 _PAUSE_SECONDS: Final = 1.0
 # Ad accounts that are asked; more would take long and say the same.
 _MOST_ACCOUNTS: Final = 25
+_OF_ACCOUNT: Final = ("advertiser", "business", "terms")
 # Either lets its holder change audiences.
 _MAY_ADVERTISE: Final = ("ADVERTISE", "MANAGE")
 # Refusals of a call about one field that say nothing of the field: there is no right to see it.
@@ -52,7 +53,8 @@ async def examine(settings: Settings, definitions: DefinitionSet) -> AsyncIterat
             yield _permissions(facts)
             for account in accounts_of(settings, definitions):
                 if facts is None:
-                    yield Finding(f"ad account {account}", "skipped", "needs a valid token")
+                    for one in _skipped(account, _OF_ACCOUNT, "needs a valid token"):
+                        yield one
                     continue
                 async for one in checks.account(
                     account, value_based=_has_values(definitions, settings, account)
@@ -157,8 +159,8 @@ class _Checks:
             if (error.refusal.code, error.refusal.subcode) == _NO_OBJECT:
                 fix = "assign the ad account to the system user of the token in Business Settings; is its id right?"
             yield Finding(f"{check}, advertiser", "failed", first_line(error), fix)
-            yield Finding(f"{check}, business", "skipped", "the ad account has to be reached first")
-            yield Finding(f"{check}, terms", "skipped", "the ad account has to be reached first")
+            for one in _skipped(account, _OF_ACCOUNT[1:], "the ad account has to be reached first"):
+                yield one
             return
         yield _advertiser(f"{check}, advertiser", tasks)
         yield await self._business(f"{check}, business", account)
@@ -209,6 +211,10 @@ class _Checks:
                 if self._clock.monotonic() + _PAUSE_SECONDS >= self._until:
                     raise
                 await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _skipped(account: str, checks: tuple[str, ...], why: str) -> list[Finding]:
+    return [Finding(f"ad account {account}, {check}", "skipped", why) for check in checks]
 
 
 def _permissions(facts: TokenFacts | None) -> Finding:

@@ -322,6 +322,8 @@ def _sync() -> SyncState:
 
 def _definitions() -> DefinitionsRecord:
     form: dict[str, Any] = {"key": "vips", "name": "VIPs", "when": {"trait": "vip", "equals": True}}
+    limits = {"options": ["LDU"], "country": 1, "state": 1000}
+    form["destinations"] = [{"id": "vips", "customer_consent": True, "data_processing_options": limits}]
     return DefinitionsRecord(
         number=4,
         digest="digest-4",

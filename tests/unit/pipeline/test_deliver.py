@@ -20,16 +20,20 @@ from app.adapters.memory import (
 )
 from app.adapters.memory_graph import MemoryGraph
 from app.domain.counters import Counters
+from app.domain.data_use import NOTHING_SAID, DataUse
 from app.domain.delivery import AnswerKind, GraphRefusal, NotSentError, Refusal, UsageMeter
 from app.domain.delivery_errors import Scope
 from app.errors import FatalError, UnreachableError
 from app.pipeline.deliver import Delivery, DeliveryOptions, DestinationView
 from app.ports import UsersAnswer
 from schemas.audience import AudienceDefinition, AudienceSource, DeliveryMode, FacebookDestination, SyncMode
+from schemas.data_use import DataProcessing
 from schemas.dead_letter import Reason
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.sync import DestinationState, OffsetRange, SyncState
 
+LIMITED = DataProcessing(options=["LDU"])
+SETTINGS = DataUse(True, LIMITED)
 ENTER, EXIT, UPDATE = Change.ENTERED, Change.EXITED, Change.UPDATED
 TIMEOUT = 90.0
 PERIOD = 30.0
@@ -209,6 +213,22 @@ async def test_removals_and_additions_go_one_after_the_other_removals_first(worl
     assert [call.kind for call in world.graph.calls_of("add", "remove")] == ["add", "remove", "add"]
     assert world.graph.most_under_way == 1
     assert world.members() == {"ann"}
+
+
+@pytest.mark.parametrize(
+    ("own", "sent"), [({}, SETTINGS), ({"customer_consent": False}, DataUse(False, LIMITED))]
+)
+async def test_what_may_be_done_with_people_goes_with_those_who_are_added(
+    worlds: Worlds, own: dict[str, Any], sent: DataUse
+) -> None:
+    world = worlds(audience("vips", **own), data_use=SETTINGS)
+    await world.start()
+    await world.live("ann")
+    await world.pass_period()
+    await world.live("ann", change=EXIT)
+    await world.pass_period()
+    calls = world.graph.calls_of("add", "remove")
+    assert [(call.kind, call.use) for call in calls] == [("add", sent), ("remove", NOTHING_SAID)]
 
 
 async def test_an_exit_is_sent_although_its_enter_never_left(worlds: Worlds) -> None:

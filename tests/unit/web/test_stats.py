@@ -5,6 +5,7 @@ from collections import Counter
 import orjson
 import pytest
 
+from app.domain.access_tokens import FacebookView, TokenFacts
 from app.domain.counters import (
     MAX_UNKNOWN_AUDIENCE_LENGTH,
     MAX_UNKNOWN_AUDIENCES,
@@ -55,6 +56,26 @@ def test_a_stage() -> None:
     assert document["stages"]["evaluate"]["lag"] is None
     assert document["stages"]["deliver"]["lag"] is None  # nobody has told
     assert document["dead_letters"] == {"invalid_json": 3}
+
+
+def test_what_the_calls_to_facebook_rest_on() -> None:
+    facts = TokenFacts(True, ("ads_management",), NOW + 500, None, "42", "SYSTEM_USER")
+    worker = FakeWorker(facebook=FacebookView("v25.0", facts, NOW, None, ("it ends",)))
+    document = orjson.loads(orjson.dumps(Stats(worker.view()).document(ready=True)))
+    assert document["facebook"] == {
+        "version": "v25.0",
+        "token": {
+            "valid": True,
+            "kind": "SYSTEM_USER",
+            "app_id": "42",
+            "scopes": ["ads_management"],
+            "expires_at": "2026-03-01T12:00:00.500Z",
+            "data_access_expires_at": None,
+            "checked_at": "2026-03-01T12:00:00Z",
+            "refreshed_at": None,
+        },
+        "warnings": ["it ends"],
+    }
 
 
 def test_a_destination() -> None:
