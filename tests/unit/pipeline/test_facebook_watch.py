@@ -167,6 +167,16 @@ async def test_a_version_near_its_end_is_spoken_of_once() -> None:
         assert "in 48 days" in watched.said[1]
 
 
+async def test_what_stays_as_it_is_is_said_once() -> None:
+    watched = Watched()
+    watched.api.known[OLD] = TokenFacts(True, ("ads_read",), app_id="1")
+    async with watched.running():
+        await watched.pass_days(2.5)
+        assert len(watched.api.asked) == 3
+        assert len(watched.said) == 1
+        assert "lacks the permission ads_management" in watched.said[0]
+
+
 async def test_a_token_near_its_end_without_app_id_is_spoken_of_and_left_alone() -> None:
     watched = Watched(app_id=None)
     watched.api.ends_in(10)
