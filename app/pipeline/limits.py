@@ -1,4 +1,6 @@
-"""One destination's view of the limits that Meta sets for an ad account, an app or a token as a whole."""
+"""One destination's view of the limits that Meta sets for an ad account, an app or a token as a whole, and of the
+circuit breaker of its ad account.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ class Limits:
         self._caller = destination
         self._account = account
         self._account_key = account or f"the ad account of {destination}"
-        self._keys = (self._account_key, Scope.APP.value, Scope.TOKEN.value)
+        self._circuit = f"calls of {self._account_key}"
+        self._keys = (self._account_key, Scope.APP.value, Scope.TOKEN.value, self._circuit)
 
     @property
     def account_key(self) -> str:
@@ -53,6 +56,18 @@ class Limits:
         seconds = throttle_wait(decision, usage, self._gates.strikes(key), self._shared.draw())
         self._gates.refused(key, self._shared.clock.monotonic() + seconds, why)
         return seconds
+
+    def failed(self, why: str) -> None:
+        """A call of the destination got no answer, or one that says to come again."""
+        options = self._shared.options
+        if self._gates.failed(self._circuit, self._caller, options.tries):
+            self.account_in_trouble(why, options.outage_probe_seconds)
+
+    def account_in_trouble(self, why: str, seconds: float) -> None:
+        """Nobody calls for the ad account until then, and then one tries."""
+        text = f"{self._account_key} has trouble: {why}"
+        until = self._shared.clock.monotonic() + seconds
+        self._gates.refused(self._circuit, until, text, self._caller)
 
     def _key(self, scope: Scope) -> str:
         return self._account_key if scope is Scope.AD_ACCOUNT else scope.value
