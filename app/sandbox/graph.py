@@ -65,6 +65,16 @@ class GraphApi:
             ("sessions", "GET"): people.sessions,
         }
 
+    @property
+    def options(self) -> SandboxOptions:
+        return self._options
+
+    def use(self, options: SandboxOptions) -> None:
+        """From now on; but for tokens and accounts, which are as they were."""
+        self._options = options
+        self._people.use(options)
+        self._state.replacements.use(options.replace)
+
     def answer(self, call: Call) -> Answer:
         """Raises GraphError for everything that is refused."""
         if call.problem is not None:

@@ -30,6 +30,9 @@ class PeopleEdges:
         self._options = options
         self._clock = clock
 
+    def use(self, options: SandboxOptions) -> None:
+        self._options = options
+
     def add(self, call: Call, audience: Audience) -> Answer:
         upload = self._read_users(call, audience)
         self._state.replacements.check_people_may_change(audience.details.id)

@@ -19,6 +19,7 @@ from app.sandbox.errors import GraphError, ordered_error
 from app.sandbox.faults import FaultRule, Faults, Outcome, Respond
 from app.sandbox.graph import GraphApi
 from app.sandbox.request_log import LoggedRequest, RequestLog
+from app.sandbox.switches import Switches, shown
 from app.sandbox.usage import usage_headers
 
 if TYPE_CHECKING:
@@ -110,7 +111,10 @@ class GraphRoute:
 class Inspection:
     """`/_sandbox/...`: what the sandbox holds, what it was asked, what is to go wrong, and its clock."""
 
-    def __init__(self, state: SandboxState, faults: Faults, log: RequestLog, clock: SandboxClock) -> None:
+    def __init__(
+        self, api: GraphApi, state: SandboxState, faults: Faults, log: RequestLog, clock: SandboxClock
+    ) -> None:
+        self._api = api
         self._state = state
         self._faults = faults
         self._log = log
@@ -127,6 +131,8 @@ class Inspection:
             web.delete("/_sandbox/faults", self._clear_faults),
             web.delete("/_sandbox/faults/{id}", self._remove_fault),
             web.post("/_sandbox/clock", self._advance_clock),
+            web.get("/_sandbox/switches", self._show_switches),
+            web.post("/_sandbox/switches", self._switch),
             web.route("*", "/_sandbox{rest:(/.*)?}", self._nothing),
         ]
 
@@ -189,6 +195,18 @@ class Inspection:
             return _refusal(str(error))
         return _json({"now": self._clock.text(), "advanced_seconds": self._clock.advanced_seconds})
 
+    async def _show_switches(self, request: web.Request) -> web.Response:
+        del request
+        return _json(shown(self._api.options))
+
+    async def _switch(self, request: web.Request) -> web.Response:
+        try:
+            switches = await _read_model(request, Switches)
+        except ValueError as error:
+            return _refusal(str(error))
+        self._api.use(switches.applied(self._api.options))
+        return _json(shown(self._api.options))
+
     async def _nothing(self, request: web.Request) -> web.Response:
         return _refusal(f"{request.method} {request.path} is no inspection route", 404)
 
@@ -197,8 +215,9 @@ def add_routes(
     application: web.Application, state: SandboxState, options: SandboxOptions, clock: SandboxClock
 ) -> None:
     faults, log = Faults(), RequestLog(options)
-    application.add_routes(Inspection(state, faults, log, clock).routes())
-    graph = GraphRoute(GraphApi(state, options, clock), faults, log, clock)
+    api = GraphApi(state, options, clock)
+    application.add_routes(Inspection(api, state, faults, log, clock).routes())
+    graph = GraphRoute(api, faults, log, clock)
     application.add_routes([web.route("*", r"/{path:[\s\S]*}", graph.handle)])
 
 

@@ -238,3 +238,68 @@ async def test_a_wrong_plan_is_refused_with_its_place(body: Any, where: str) -> 
         answer = await client.request("POST", "/_sandbox/faults", json=body)
         assert answer.status == 400
         assert where in answer.body["error"]
+
+
+# --- switches ---
+
+
+async def switch(client: SandboxClient, **values: Any) -> Any:
+    answer = await client.request("POST", "/_sandbox/switches", json=values)
+    assert answer.status == 200, answer.text
+    return answer.body
+
+
+async def test_switches_change_a_running_sandbox() -> None:
+    async with running() as client:
+        audience = await client.create()
+        before = (await client.request("GET", "/_sandbox/switches")).body
+        after = await switch(client, min_people_left=1, empty_samples_as_list=True, calls_per_hour=20)
+        changed = {name for name in before if before[name] != after[name]}
+        assert changed == {"min_people_left", "empty_samples_as_list", "calls_per_hour"}
+        assert (await client.add(audience, ["EXTERN_ID"], ["u"]))["invalid_entry_samples"] == []
+        refused = await client.users("DELETE", audience, ["EXTERN_ID"], [["u"]])
+        assert refused.error == (400, 200, 1870047)
+        for _ in range(18):
+            answer = await client.call("GET", audience)
+        assert answer.error == (400, 80003, 2446079)
+        assert (await switch(client, calls_per_hour=None))["calls_per_hour"] is None
+        await switch(
+            client, min_people_left=0, replace_fails=True, ended_versions=["v25.0"], ended_version="refuse"
+        )
+        assert (await client.call("GET", audience)).error == (400, 2635, None)
+        await switch(client, ended_versions=[])
+        body = {
+            "payload": {"schema": ["EXTERN_ID"], "data": [["v"]]},
+            "session": {"session_id": 1, "batch_seq": 1, "last_batch_flag": True},
+        }
+        assert (await client.call("POST", f"{audience}/usersreplace", json=body)).error == (
+            400,
+            2650,
+            1870148,
+        )
+
+
+async def test_a_secret_can_be_set_and_is_never_shown() -> None:
+    async with running() as client:
+        assert "top-secret" not in str(await switch(client, app_secret="top-secret", require_proof=True))
+        assert (await client.call("GET", LIST)).error == (400, 100, None)
+        await switch(client, app_secret=None)
+        assert (await client.call("GET", LIST)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ({"tokens": []}, "tokens"),
+        ({"tier": "gold"}, "tier"),
+        ({"max_rows": 0}, "max_rows"),
+        ({"max_rows": None}, "max_rows cannot be null"),
+        ({"versions": ["25"]}, "versions.0"),
+    ],
+)
+async def test_a_wrong_switch_is_refused_and_changes_nothing(body: Any, where: str) -> None:
+    async with running() as client:
+        before = (await client.request("GET", "/_sandbox/switches")).body
+        answer = await client.request("POST", "/_sandbox/switches", json={"min_people_left": 9, **body})
+        assert (answer.status, where in answer.body["error"]) == (400, True), answer.text
+        assert (await client.request("GET", "/_sandbox/switches")).body == before

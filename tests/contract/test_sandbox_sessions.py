@@ -107,6 +107,8 @@ async def test_a_list_is_not_made_too_small_where_that_is_refused() -> None:
         await client.remove(audience, ["EXTERN_ID"], ["a"], ["nobody"])
         assert len(await client.members(audience)) == 2
         await client.remove(audience, ["EXTERN_ID"], ["nobody"])
+        small = await client.create()
+        await client.remove(small, ["EXTERN_ID"], ["nobody"])
     async with running() as client:
         audience = await client.create()
         await client.add(audience, ["EXTERN_ID"], ["a"])
