@@ -12,8 +12,10 @@ import orjson
 import pytest
 
 from app.domain.delivery_errors import ERROR_ROWS
+from app.sandbox.faults import FaultRule, Happens, Respond, Used
 from app.sandbox.options import SandboxOptions
 from app.sandbox.storage import load_state, save_state
+from app.sandbox.switches import Switches
 from tests.contract.sandbox_client import ACCOUNT, SandboxClient, running, sha
 
 LIST = f"{ACCOUNT}/customaudiences"
@@ -238,6 +240,14 @@ async def test_a_wrong_plan_is_refused_with_its_place(body: Any, where: str) -> 
         answer = await client.request("POST", "/_sandbox/faults", json=body)
         assert answer.status == 400
         assert where in answer.body["error"]
+
+
+def test_the_manual_names_everything_that_can_be_ordered() -> None:
+    page = Path("docs/operations.md").read_text()
+    manual = page[page.index("## The stand-in of the Graph API") :]
+    for model in (FaultRule, Respond, Happens, Used, Switches):
+        for name in model.model_fields:
+            assert f"`{name}`" in manual or f'"{name}"' in manual, name
 
 
 # --- switches ---
