@@ -35,10 +35,11 @@ class _Gate:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Ask again after `seconds`; `reason` is why the scope is closed."""
+    """Ask again after `seconds`; `reason` is why the scope is closed. `refused`: it was, and does not only rest."""
 
     seconds: float
     reason: str
+    refused: bool = field(default=False, compare=False)
 
 
 class ScopeGates:
@@ -56,9 +57,9 @@ class ScopeGates:
                 continue
             until = gate.closed_until + (PROBE_TURN if caller in gate.tried else 0.0)
             if now < until:
-                waits.append(Closed(until - now, gate.reason or scope))
+                waits.append(Closed(until - now, gate.reason or scope, gate.strikes > 0))
             elif gate.strikes and gate.prober not in (None, caller):
-                waits.append(Closed(PROBE_POLL, gate.reason or scope))
+                waits.append(Closed(PROBE_POLL, gate.reason or scope, refused=True))
         return max(waits, key=lambda closed: closed.seconds, default=None)
 
     def enter(self, scopes: Iterable[str], caller: str) -> None:

@@ -293,7 +293,7 @@ class Destination:
                 await self._record.write(self._shown)
 
     async def _rest(self, closed: Closed) -> None:
-        if closed.seconds > _SHORT_REST:
+        if closed.seconds > _SHORT_REST or closed.refused:
             self._trouble.shown = (DestinationState.HELD, closed.reason)
             self._give_back()
         await self._gate.pause(closed.seconds)

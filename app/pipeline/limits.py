@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.domain.delivery import Decision, Refusal, UsageMeter, pace, throttle_wait, usage_of
-from app.domain.delivery_errors import Scope
+from app.domain.delivery import Decision, Refusal, UsageMeter, back_off, pace, throttle_wait, usage_of
+from app.domain.delivery_errors import BACK_OFF, Scope
 from app.domain.scope_gates import Closed
 from app.pipeline.delivery_options import Shared
 
@@ -61,7 +61,11 @@ class Limits:
         """A call of the destination got no answer, or one that says to come again."""
         options = self._shared.options
         if self._gates.failed(self._circuit, self._caller, options.tries):
-            self.account_in_trouble(why, options.outage_probe_seconds)
+            # Many destinations fail at once when there is no answer for a second: the wait grows as one's own does.
+            strikes, seconds = self._gates.strikes(self._circuit), options.outage_probe_seconds
+            if strikes < options.tries - 1:
+                seconds = min(seconds, back_off(BACK_OFF, strikes + 1, self._shared.draw()))
+            self.account_in_trouble(why, seconds)
 
     def account_in_trouble(self, why: str, seconds: float) -> None:
         """Nobody calls for the ad account until then, and then one tries."""

@@ -46,7 +46,7 @@ async def test_an_account_whose_calls_fail_is_left_alone_but_for_one_that_tries(
     await world.pass_period()
     await world.clock.advance(100)
     before = tries(world, "act_1")
-    assert 5 <= before <= 12, "five in a row, and those that were under way"
+    assert 9 <= before <= 12, "five in a row, those under way, and four that tried after seconds"
     assert [world.view(key).state for key in keys] == [HELD] * 6
     assert all("broke" in (world.view(key).reason or "") for key in keys)
     await world.clock.advance(10 * PROBE)
@@ -60,6 +60,22 @@ async def test_an_account_whose_calls_fail_is_left_alone_but_for_one_that_tries(
     assert all(world.members(key) == {"ann"} for key in keys)
     assert [world.view(key).state for key in keys] == [LIVE] * 6
     assert world.letters.letters == {}
+
+
+async def test_an_account_is_not_left_alone_for_minutes_because_of_a_second(worlds: Worlds) -> None:
+    keys = [f"a{number}" for number in range(8)]
+    world = worlds(*(audience(key) for key in keys))
+    await world.start()
+    outage = world.graph.script("add", cut(), times=None)
+    for key in keys:
+        await world.live("ann", key=key)
+    await world.pass_period()
+    await world.clock.advance(1)
+    assert all(world.view(key).reason for key in keys), "said of everybody"
+    outage.times = 0
+    await world.clock.advance(10)
+    assert all(world.members(key) == {"ann"} for key in keys)
+    assert [world.view(key).state for key in keys] == [LIVE] * 8
 
 
 async def test_one_that_fails_alone_does_not_close_its_account_for_others(worlds: Worlds) -> None:
