@@ -153,14 +153,17 @@ async def test_what_is_said_of_an_ad_account() -> None:
 
 async def test_a_version_that_has_ended_is_noticed_either_way() -> None:
     ended = frozenset({"v24.0"})
-    async with both(options(ended_versions=ended), version="v24.0") as (access, _):
+    async with both(options(ended_versions=ended, versions=frozenset({"v25.0"})), version="v24.0") as (
+        access,
+        _,
+    ):
         await access.token_facts()
         assert "auto-upgraded to v25.0 as v24.0 has been deprecated" in (access.version_warning or "")
-    async with both(options(ended_versions=ended, ended_version="refused"), version="v24.0") as (access, _):
+    async with both(options(ended_versions=ended, ended_version="refuse"), version="v24.0") as (access, _):
         with pytest.raises(GraphRefusal) as caught:
             await access.token_facts()
         assert "AUDIENCE_SYNC_FACEBOOK_API_VERSION" in (classify(caught.value.refusal).instruction or "")
-    async with both(options(ended_versions=ended)) as (access, _):
+    async with both(options(ended_versions=ended, versions=frozenset({"v25.0"}))) as (access, _):
         await access.token_facts()
         assert access.version_warning is None
 

@@ -116,7 +116,7 @@ async def test_a_token_that_has_ended_cannot_be_exchanged() -> None:
 
 async def test_a_version_that_has_ended() -> None:
     ended = frozenset({"v23.0", "v24.0"})
-    async with running(options(ended_versions=ended)) as client:
+    async with running(options(ended_versions=ended, versions=frozenset({"v25.0"}))) as client:
 
         async def served(version: str) -> tuple[str, str | None]:
             path = f"/{version}/{ACCOUNT}/customaudiences"
@@ -127,7 +127,7 @@ async def test_a_version_that_has_ended() -> None:
         assert await served("v25.0") == ("v25.0", None)
         said = "The call has been auto-upgraded to v25.0 as v23.0 has been deprecated"
         assert await served("v23.0") == ("v25.0", said)
-    async with running(options(ended_versions=ended, ended_version="refused")) as client:
+    async with running(options(ended_versions=ended, ended_version="refuse")) as client:
         path = f"/v24.0/{ACCOUNT}/customaudiences"
         assert (await client.request("GET", path, params={"access_token": TOKEN})).error == (400, 2635, None)
 

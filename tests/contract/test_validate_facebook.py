@@ -117,8 +117,8 @@ async def test_programs_read_the_same(audiences: Path) -> None:
         ({"token": AccessToken(TOKEN, tasks=frozenset({"ANALYZE"}))}, ["ad account act_1, advertiser", "ad account act_2, advertiser"], "ADVERTISE"),
         ({"accounts_without_business": frozenset({"act_1"})}, ["ad account act_1, business"], "link the ad account"),
         ({"accounts_without_terms": frozenset({"act_2"})}, ["ad account act_2, terms"], "customaudiences/tos/?act=2"),
-        ({"ended_versions": frozenset({"v25.0"})}, ["version"], "AUDIENCE_SYNC_FACEBOOK_API_VERSION"),
-        ({"ended_versions": frozenset({"v25.0"}), "ended_version": "refused"}, ["token"], "AUDIENCE_SYNC_FACEBOOK_API_VERSION"),
+        ({"ended_versions": frozenset({"v25.0"}), "versions": frozenset({"v26.0"})}, ["version"], "AUDIENCE_SYNC_FACEBOOK_API_VERSION"),
+        ({"ended_versions": frozenset({"v25.0"}), "ended_version": "refuse"}, ["token"], "AUDIENCE_SYNC_FACEBOOK_API_VERSION"),
     ],
     ids=["unknown token", "ended token", "no permission", "no account", "no task", "no business", "no terms", "ended version", "refused version"],
 )  # fmt: skip

@@ -34,6 +34,7 @@ def test_a_worker_that_has_done_nothing() -> None:
         "backfill": {},
         "facebook": {"version": "v25.0", "token": None, "warnings": []},
         "unknown_audiences": {"calls": {}, "other_calls": 0},
+        "unknown_errors": {},
         "blocked_identifiers": 0,
         "forgotten": {"message_ids": 0, "events": 0},
     }
