@@ -38,7 +38,7 @@ class TallyReader:
         before = self._reader.settled_ends(self._memberships, self._partitions)
         changelog = self._reader.settled_ends(self._changelog, self._partitions)
         after = self._reader.settled_ends(self._memberships, self._partitions)
-        records = self._records(changelog)
+        records = self.records(changelog)
 
         def take(batch: list[Message]) -> None:
             for message in batch:
@@ -57,7 +57,8 @@ class TallyReader:
         self._reader.read(self._memberships, {p: (before[p], end) for p, end in after.items()}, note)
         return records
 
-    def _records(self, ends: Mapping[int, int]) -> list[PartitionRecord]:
+    def records(self, ends: Mapping[int, int]) -> list[PartitionRecord]:
+        """The newest record of each partition of the state table that has one, of what is below these offsets."""
         found = self._newest(ends, {p: max(0, end - _NEWEST) for p, end in ends.items()})
         missing = [p for p, end in ends.items() if p not in found and end > _NEWEST]
         found |= self._newest({p: ends[p] for p in missing}, dict.fromkeys(missing, 0))

@@ -273,6 +273,7 @@ def _definitions(settings: Settings) -> Callable[[], Projection]:
 
     def in_force() -> Projection:
         published = control.refresh(settled=True)
+        published.refuse_half_moved()
         if not known or known[0].numbers != published.in_force(settings.partitions):
             found = projected(published, settings.partitions)
             if found is None:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from app.domain.clock import lane_name
 from app.domain.formats import read_stored, refuse_newer_json
 from app.errors import UnreachableError
-from app.pipeline.expire import MARKER_SECONDS, LaneProgress, lane_name
+from app.pipeline.expire import MARKER_SECONDS, LaneProgress
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState

@@ -92,6 +92,7 @@ KINDS = {
     "WantedRecord": "wanted",
     "RunningRecord": "running",
     "DesiredRecord": "desired",
+    "RepartitionRecord": "repartition",
 }
 
 
