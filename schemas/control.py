@@ -14,6 +14,7 @@ RUNNING = "running"
 WANTED = "wanted"
 DESIRED = "desired"
 REPARTITION = "repartition"
+SET_ASIDE = "set_aside"
 
 
 class DefinitionsRecord(StoredMessage):
@@ -93,6 +94,22 @@ class DesiredRecord(StoredMessage):
         return f"{DESIRED}|{self.target}"
 
 
+class SetAsideRecord(StoredMessage):
+    """A person says that the record there is no release's of ours: it becomes a dead letter where it would end every
+    worker, under `set_aside|TOPIC/PARTITION/OFFSET`. `topic` is the full name.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    written_at: int
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{SET_ASIDE}|{self.topic}/{self.partition}/{self.offset}"
+
+
 class RepartitionStep(StrEnum):
     """How far `topics repartition` has come: until `swapping` the topics are as they were, and from then on the copies are
     what counts, until all topics have been made anew (`finishing`).
@@ -128,4 +145,4 @@ class RepartitionRecord(StoredMessage):
         return f"{REPARTITION}|topics"
 
 
-ControlRecord = DefinitionsRecord | DesiredRecord | RepartitionRecord
+ControlRecord = DefinitionsRecord | DesiredRecord | RepartitionRecord | SetAsideRecord

@@ -21,11 +21,13 @@ from schemas.control import (
     DESIRED,
     REPARTITION,
     RUNNING,
+    SET_ASIDE,
     WANTED,
     DefinitionsRecord,
     DesiredRecord,
     RepartitionRecord,
     RunningRecord,
+    SetAsideRecord,
     WantedRecord,
 )
 
@@ -56,6 +58,8 @@ class Published:
     desired: Mapping[str, DesiredRecord] = field(default_factory=dict)
     # Set while the topics are on their way to another number of partitions.
     repartition: RepartitionRecord | None = None
+    # Topic, partition and offset of records that are to become dead letters.
+    set_aside: frozenset[tuple[str, int, int]] = frozenset()
 
     def refuse_half_moved(self) -> None:
         """Raises InvalidInputError while the topics are being repartitioned: what is in them is not whole."""
@@ -99,7 +103,7 @@ class Published:
 def read_published(records: Mapping[bytes, bytes]) -> Published:
     """Of the newest values by key; kinds of records that are not known here are passed over."""
     versions, running, filling, named, desired = {}, {}, set(), set(), {}
-    repartition = None
+    repartition, set_aside = None, set()
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
@@ -117,7 +121,18 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
             desired[wanted.target] = wanted
         elif kind == REPARTITION:
             repartition = read_stored(RepartitionRecord, value)
-    return Published(versions, running, frozenset(filling), frozenset(named), desired, repartition)
+        elif kind == SET_ASIDE:
+            aside = read_stored(SetAsideRecord, value)
+            set_aside.add((aside.topic, aside.partition, aside.offset))
+    return Published(
+        versions,
+        running,
+        frozenset(filling),
+        frozenset(named),
+        desired,
+        repartition,
+        frozenset(set_aside),
+    )
 
 
 def content_digest(forms: Forms) -> str:

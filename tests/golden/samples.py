@@ -44,6 +44,7 @@ from schemas.control import (
     RepartitionRecord,
     RepartitionStep,
     RunningRecord,
+    SetAsideRecord,
     TopicSettings,
     WantedRecord,
 )
@@ -117,6 +118,7 @@ FORMATS = {
     "RunningRecord": _stored(RunningRecord),
     "DesiredRecord": _stored(DesiredRecord),
     "RepartitionRecord": _stored(RepartitionRecord),
+    "SetAsideRecord": _stored(SetAsideRecord),
 }
 
 
@@ -392,4 +394,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "RunningRecord": {"full": RunningRecord(partition=3, number=4, filling=True)},
         "DesiredRecord": {"full": desired},
         "RepartitionRecord": {"full": repartition},
+        "SetAsideRecord": {
+            "full": SetAsideRecord(topic="profile.events", partition=3, offset=17, written_at=AT)
+        },
     }
