@@ -173,7 +173,7 @@ class DurableProducer:
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, partition, on_delivery=self._delivered, timestamp=at
+                    topic, value, key, partition, on_delivery=self._delivered, timestamp=max(at, 0)
                 )
             except BufferError:
                 self._producer.poll(0.1)

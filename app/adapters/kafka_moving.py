@@ -189,7 +189,7 @@ class Moving:
     # -- what waits --------------------------------------------------------------------------------------------
 
     def _events(self, producer: DurableProducer) -> None:
-        spec, waiting = self.catalog.profile_events, Waiting()
+        spec, waiting = self.catalog.profile_events, Waiting(self.committed)
         for number in range(self.before):
             clock = PartitionClock()
             if (record := self._records.get(number)) is not None:

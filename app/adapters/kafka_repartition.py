@@ -26,7 +26,14 @@ from app.domain.clock import lane_name
 from app.domain.repartitioning import refuse_unfinished
 from app.errors import FatalError, InvalidInputError
 from app.ports import Record
-from schemas.control import RUNNING, RepartitionRecord, RepartitionStep, RunningRecord, TopicSettings
+from schemas.control import (
+    RUNNING,
+    RepartitionRecord,
+    RepartitionStep,
+    RunningRecord,
+    SetAsideRecord,
+    TopicSettings,
+)
 from topics.catalog import Catalog
 from topics.spec import TopicSpec, staging
 
@@ -245,8 +252,16 @@ class Repartition:
         gone = [f"{RUNNING}|{partition}" for partition in range(len(told), record.before)]
         return [
             *(Record(topic, 0, one.key.encode(), one.model_dump_json().encode()) for one in told),
-            *(Record(topic, 0, key.encode(), None) for key in gone),
+            *(Record(topic, 0, key.encode(), None) for key in (*gone, *self._places_gone())),
             Record(topic, 0, record.key.encode(), None),
+        ]
+
+    def _places_gone(self) -> list[str]:
+        """Keys of records that were set aside where other ones may stand now."""
+        places = self._control.refresh(settled=True).set_aside
+        return [
+            SetAsideRecord(topic=topic, partition=number, offset=offset, written_at=0).key
+            for topic, number, offset in sorted(places)
         ]
 
 

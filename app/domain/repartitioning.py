@@ -180,9 +180,13 @@ def may_live_in(old: int, before: int, after: int) -> range:
 
 
 class Waiting:
-    """Gives what was written to profile.events and not evaluated its place in the lane of all that was moved."""
+    """Gives what was written to profile.events and not evaluated its place in the lane of all that was moved.
 
-    def __init__(self) -> None:
+    `committed` is by live source lane the offset below which resolve is done: from there on it writes everything again.
+    """
+
+    def __init__(self, committed: Mapping[str, int]) -> None:
+        self._committed = committed
         self.moved = 0
 
     def take(self, event: ProfileEvent, clock: PartitionClock) -> ProfileEvent | None:
@@ -192,6 +196,8 @@ class Waiting:
         for it.
         """
         if event.kind in (MARKER, PAST, PAST_END):
+            return None
+        if event.offset >= self._committed.get(event.lane, event.offset + 1):
             return None
         if not clock.accept(event.lane, event.offset, event.index):
             return None

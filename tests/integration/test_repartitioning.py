@@ -287,6 +287,38 @@ def test_killed_at_any_step_it_is_run_again(installation: Installation, steps: t
     assert_unbroken(deltas(installation))
 
 
+def test_behind_a_worker_that_was_killed_nothing_counts_twice(installation: Installation) -> None:
+    """No call has a message id that could be known again."""
+    orders = make_orders(count=1_200, users=250, days=150)
+    first = {event["messageId"]: event for event in as_events(orders)}
+    events = [{name: said for name, said in event.items() if name != "messageId"} for event in first.values()]
+    installation.produce(events[:800])
+    for step, count, target in (("resolve.flush", 4, 6), ("evaluate.commit", 4, 3)):
+        worker = installation.start_worker(at=(step, count, signal.SIGKILL))
+        assert worker.ended() == -signal.SIGKILL, worker.said
+
+        def moved(target: int = target) -> subprocess.CompletedProcess[str]:
+            return installation.command("topics", "repartition", "--partitions", str(target), "--json")
+
+        # It is in the group until its session has ended.
+        wait_until(lambda: "are in group" not in moved().stderr, lambda: "in the group for ever", every=1)
+        if (done := moved()).returncode == 2:
+            assert "a worker did not end by itself" in done.stderr
+            helper = installation.start_worker()
+            rest(helper)
+            assert helper.stop() == 0
+            done = moved()
+        assert done.returncode == 0, done.stderr
+        installation.partitions = target
+    worker = installation.start_worker()
+    installation.produce(events[800:])
+    rest(worker)
+    expected = expected_members(orders)
+    members = members_of(deltas(installation))
+    assert {key: members[key] for key in NAMES} == expected
+    assert_unbroken(deltas(installation))
+
+
 def test_given_up_while_it_copies(installation: Installation) -> None:
     worker = installation.start_worker()
     installation.produce(calls("Watched", ["one", "two"]))

@@ -162,7 +162,7 @@ def test_what_is_finished_is_not_refused() -> None:
 
 
 def test_what_waits_comes_once_and_in_order() -> None:
-    clock, waiting = PartitionClock(), Waiting()
+    clock, waiting = PartitionClock(), Waiting({LANE: 9})
     clock.load(ClockRecord(1, [LaneRecord(LANE, 5, 0, 1)]))
     events = [
         ProfileEvent(1, kind, LANE, offset, index, 1, 1)
@@ -174,10 +174,12 @@ def test_what_waits_comes_once_and_in_order() -> None:
             (CALL, 6, 0),
             (PAST, 7, 0),
             (CALL, 8, 0),
+            (CALL, 9, 0),
         ]
     ]
     taken = [one for event in events if (one := waiting.take(event, clock)) is not None]
     assert [(one.lane, one.offset, one.index) for one in taken] == [(MOVED_LANE, n, 0) for n in (1, 2, 3)]
+    assert [event.offset for event in events if event.offset == 9], "which resolve writes again"
     later = waiting.take(ProfileEvent(1, CALL, LANE, 2, 0, 1, 1), PartitionClock())
     assert later is not None
     assert later.offset == 4, "of another partition, where that position is new"
