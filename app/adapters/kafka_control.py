@@ -11,7 +11,7 @@ from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import TransactionalWriter
 from app.domain.published import Published, read_published, still_noted
-from app.errors import FatalError
+from app.errors import FatalError, NewerFormatError
 from app.ports import Record
 from schemas.control import DEFINITIONS, WANTED, ControlRecord, DefinitionsRecord
 from topics.catalog import Catalog
@@ -41,7 +41,10 @@ class KafkaControl:
         if end > self._position:
             self._reader.read(self.topic, {0: (self._position, end)}, self._keep)
             self._position = end
-        return read_published(self._records)
+        try:
+            return read_published(self._records)
+        except NewerFormatError as error:
+            raise NewerFormatError(f"{error}. It stands in {self.topic}") from error
 
     def _keep(self, batch: list[Message]) -> None:
         for message in batch:

@@ -62,6 +62,11 @@ def standing_at(error: NewerFormatError, topic: str, partition: int, offset: int
     return NewerFormatError(f"{error}. It stands in {topic}, partition {partition}, offset {offset}")
 
 
+def standing_under(error: NewerFormatError, topic: str, key: bytes) -> NewerFormatError:
+    """As `standing_at`, of a compacted topic of which the newest record of each key is read; the keys name no person."""
+    return NewerFormatError(f"{error}. It stands in {topic} under the key {key.decode(errors='replace')}")
+
+
 def may_be_set_aside(error: NewerFormatError, topic: str, partition: int, offset: int) -> NewerFormatError:
     """As `standing_at`, where a person can say that nobody needs the record."""
     return NewerFormatError(

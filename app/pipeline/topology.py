@@ -25,6 +25,7 @@ from app.domain.formats import (
     read_stored,
     refuse_newer_json,
     standing_at,
+    standing_under,
 )
 from app.errors import NewerFormatError, UnreachableError
 from app.pipeline.expire import MARKER_SECONDS, LaneProgress
@@ -245,7 +246,13 @@ class Pipeline:
 
     async def _sync_states(self) -> dict[str, SyncState]:
         syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
-        return {key.decode(): read_stored(SyncState, value) for key, value in syncs.items()}
+        states = {}
+        for key, value in syncs.items():
+            try:
+                states[key.decode()] = read_stored(SyncState, value)
+            except NewerFormatError as error:
+                raise standing_under(error, self.catalog.syncs.name, key) from error
+        return states
 
     # -- stats -------------------------------------------------------------------------------------------------
 

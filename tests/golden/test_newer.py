@@ -128,6 +128,31 @@ async def test_a_newer_delta_is_refused_where_a_destination_catches_up(changed: 
             pass
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        (
+            "ProfileEvent.CALL.msgpack",
+            "profile.events, partition 0, offset 0. If no release .* makes it a dead",
+        ),
+        (
+            "MembershipDelta.entered.json",
+            "memberships, partition 0, offset 0. If no release .* makes it a dead",
+        ),
+        ("SyncState.full.json", "audience.syncs under the key vips$"),
+    ],
+)
+async def test_it_says_where_the_record_stands(name: str, place: str) -> None:
+    with pytest.raises(NewerFormatError, match=f"It stands in .*{place}"):
+        await met(name.partition(".")[0], newer(HERE / this_release() / name, changed=False))
+
+
+async def test_bytes_that_only_begin_like_a_newer_record_end_nobody() -> None:
+    bench = Bench()
+    await bench.stage.process(0, [Arrived(0, b"\x93\x63 garbage", b"user_1")], lambda: None)
+    assert bench.counters.dead_letters["invalid_field"] == 1
+
+
 async def test_a_newer_state_is_refused_in_what_another_profile_says() -> None:
     state = newer(HERE / this_release() / "ProfileState.full.msgpack", changed=False)
     parts = msgspec.msgpack.decode((HERE / this_release() / "ProfileEvent.MERGE.msgpack").read_bytes())
