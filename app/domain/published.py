@@ -19,11 +19,15 @@ from schemas.audience import AudienceDefinition, ComputedTraitDefinition, OnDele
 from schemas.control import (
     DEFINITIONS,
     DESIRED,
+    REPARTITION,
     RUNNING,
+    SET_ASIDE,
     WANTED,
     DefinitionsRecord,
     DesiredRecord,
+    RepartitionRecord,
     RunningRecord,
+    SetAsideRecord,
     WantedRecord,
 )
 
@@ -52,6 +56,19 @@ class Published:
     # Keys of audiences that calls of Engage have named.
     wanted: frozenset[str] = frozenset()
     desired: Mapping[str, DesiredRecord] = field(default_factory=dict)
+    # Set while the topics are on their way to another number of partitions.
+    repartition: RepartitionRecord | None = None
+    # Topic, partition and offset of records that are to become dead letters.
+    set_aside: frozenset[tuple[str, int, int]] = frozenset()
+
+    def refuse_half_moved(self) -> None:
+        """Raises InvalidInputError while the topics are being repartitioned: what is in them is not whole."""
+        move = self.repartition
+        if move is not None:
+            raise InvalidInputError(
+                f"the topics are on their way from {move.before} partitions to {move.after}, and that is not finished: run "
+                f"`audience-sync topics repartition --partitions {move.after}` to its end first"
+            )
 
     @property
     def newest(self) -> DefinitionsRecord | None:
@@ -86,6 +103,7 @@ class Published:
 def read_published(records: Mapping[bytes, bytes]) -> Published:
     """Of the newest values by key; kinds of records that are not known here are passed over."""
     versions, running, filling, named, desired = {}, {}, set(), set(), {}
+    repartition, set_aside = None, set()
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
@@ -101,7 +119,20 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
         elif kind == DESIRED:
             wanted = read_stored(DesiredRecord, value)
             desired[wanted.target] = wanted
-    return Published(versions, running, frozenset(filling), frozenset(named), desired)
+        elif kind == REPARTITION:
+            repartition = read_stored(RepartitionRecord, value)
+        elif kind == SET_ASIDE:
+            aside = read_stored(SetAsideRecord, value)
+            set_aside.add((aside.topic, aside.partition, aside.offset))
+    return Published(
+        versions,
+        running,
+        frozenset(filling),
+        frozenset(named),
+        desired,
+        repartition,
+        frozenset(set_aside),
+    )
 
 
 def content_digest(forms: Forms) -> str:
