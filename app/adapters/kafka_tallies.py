@@ -1,4 +1,4 @@
-"""What `reconcile` reads of the topics: members by the state's counters, and by audience.memberships."""
+"""What `reconcile` and `audiences show` read of the topics: members by the state's counters, and by audience.memberships."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from confluent_kafka import Message
 from app.adapters.kafka_log import LogReader
 from app.domain.formats import refuse_newer_json, refuse_newer_packed
 from app.domain.reconciling import AudienceTally
+from app.domain.sizes import SizeTally
 from app.domain.state import CLOCK_KEY, PartitionRecord, decode_record
 from schemas.membership import MembershipDelta
 from topics.catalog import Catalog
@@ -78,6 +79,24 @@ class TallyReader:
             refuse_newer_packed("record of a partition", value)
             records[partition] = decode_record(value)
         return records
+
+
+def read_sizes(
+    reader: LogReader, catalog: Catalog, partition: int, audience: str, tallies: Sequence[SizeTally]
+) -> None:
+    """Fill the tallies of destinations of one audience, from the partition of audience.memberships that it is in."""
+    topic = catalog.memberships.name
+
+    def take(batch: list[Message]) -> None:
+        for message in batch:
+            key = message.key() or b""
+            if _audience(key) == audience:
+                delta = _delta(message.value())
+                for tally in tallies:
+                    tally.take(key, delta)
+
+    ends = reader.settled_ends(topic, (partition,))
+    reader.read(topic, {partition: (0, ends[partition])}, take)
 
 
 def _audience(key: bytes) -> str:

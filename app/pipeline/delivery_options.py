@@ -83,6 +83,10 @@ class DestinationView:
     lower_bound: int | None
     upper_bound: int | None
     last_sync_at: int | None
+    ad_account_id: str | None
+    operation: str | None
+    delivery: str | None
+    next_retry_at: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,12 +74,13 @@ class Destination:
             self._clock.now_ms(),
         )
         self._pausing = Pausing(shared, mapping.id, definition.key, partition, start, live_offset, desired)
-        self._record = SyncRecord(shared, start, self._pausing.record)
+        self._outcomes = RowOutcomes(shared, mapping.id, partition)
+        self._record = SyncRecord(shared, start, self._always, self._outcomes.take)
         resync = Resync(shared, mapping.id, definition.key, partition, start, desired)
         self._limits = Limits(shared, mapping.id, self._account)
         self._gate = CallGate(shared, self._limits, self._pausing)
         self._trouble = Trouble(shared, mapping.id, self._account, self._limits)
-        self._outcomes = RowOutcomes(shared, mapping.id, partition)
+        self._retry_at: int | None = None
         self._sending = Sending(
             shared, mapping.id, self._outcomes, self._limits, self._trouble, self._gate.ready
         )
@@ -159,7 +160,20 @@ class Destination:
             lower_bound=self._record.state.lower_bound,
             upper_bound=self._record.state.upper_bound,
             last_sync_at=self._record.state.last_sync_at,
+            ad_account_id=self._account,
+            operation=self._record.state.operation,
+            delivery=self._record.state.delivery,
+            next_retry_at=self._next_retry_at,
         )
+
+    @property
+    def _next_retry_at(self) -> int | None:
+        """When what went wrong is tried again; of what is paused nothing is tried."""
+        waits = self._trouble.shown is not None or self._trouble.failed_why is not None
+        return self._retry_at if waits and self._pausing.reason is None else None
+
+    def _always(self) -> dict[str, object]:
+        return {**self._pausing.record(), "next_retry_at": self._next_retry_at}
 
     def desire(self, desired: Desired) -> None:
         """What people want of the destination from now on."""
@@ -273,15 +287,18 @@ class Destination:
         if isinstance(how, Hold):
             self._give_back()
         self._not_before = self._clock.monotonic() + how.seconds
+        self._retry_at = self._clock.now_ms() + round(how.seconds * 1_000)
         if isinstance(how, Hold):
             self._status_at = min(self._status_at, self._not_before)
-            if self._trouble.show(how):
-                await self._record.write(self._shown)
+            self._trouble.show(how)
+            await self._record.write(self._shown)
 
     async def _rest(self, closed: Closed) -> None:
         if closed.seconds > _SHORT_REST:
+            self._retry_at = self._clock.now_ms() + round(closed.seconds * 1_000)
             self._trouble.shown = (DestinationState.HELD, closed.reason)
             self._give_back()
+            await self._record.write(self._shown)
         await self._gate.pause(closed.seconds)
 
     # -- provisioning and status -------------------------------------------------------------------------------
@@ -316,9 +333,13 @@ class Destination:
             return
         if self._trouble.shown is None or self._batcher.idle:
             self._trouble.answered(status.usage)
-        bounds = {"lower_bound": status.lower_bound, "upper_bound": status.upper_bound}
-        if bounds != {name: getattr(self._record.state, name) for name in bounds}:
-            await self._record.write(self._shown, **bounds)
+        said = {
+            "lower_bound": status.lower_bound,
+            "upper_bound": status.upper_bound,
+            "operation": status.operation,
+            "delivery": status.delivery,
+        }
+        await self._record.write(self._shown, **said, status_at=self._clock.now_ms())
 
     async def _replace_everybody(self) -> None:
         session = self._record.state.replace

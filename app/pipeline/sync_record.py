@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.domain.batching import Batch
+from app.domain.sync_history import with_change, with_rows
 from app.pipeline.delivery_options import Shared
 from schemas.sync import DestinationState, OffsetRange, SyncState
 
@@ -14,12 +15,20 @@ Shown = tuple[DestinationState, str | None]
 class SyncRecord:
     """`shown`, wherever it is asked for, is the state and reason to write. Every write is durable when it returns.
 
-    `always` gives what every write carries besides.
+    `always` gives what every write carries besides, `rows` how many were added, removed and refused since it was last
+    asked.
     """
 
-    def __init__(self, shared: Shared, state: SyncState, always: Callable[[], dict[str, object]]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        state: SyncState,
+        always: Callable[[], dict[str, object]],
+        rows: Callable[[], tuple[int, int, int]],
+    ) -> None:
         self._shared = shared
         self._always = always
+        self._rows = rows
         self._state = state
         self._written_at = shared.clock.monotonic()
 
@@ -37,6 +46,11 @@ class SyncRecord:
         now = self._shared.clock.now_ms()
         update = {"state": shown[0], "reason": shown[1], "updated_at": now, **self._always(), **changes}
         state = self._state.model_copy(update=update)
+        past = {
+            "history": with_change(state, state.state, state.reason, state.facebook_id, now),
+            "hours": with_rows(state.hours, now, *self._rows()),
+        }
+        state = state.model_copy(update=past)
         await self._shared.ledger.record(state)
         self._state = state
         self._written_at = self._shared.clock.monotonic()

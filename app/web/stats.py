@@ -4,6 +4,8 @@ Beside the fields that every version has, there are:
     clock_lag_seconds   how far the slowest clock of profile.events is behind the wall; null: unknown
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
     forgotten           message ids and events given up because a profile outgrew its bounds
+    destinations        also ad_account_id, operation and delivery (Facebook's status of the audience, in its words), and
+                        next_retry_at: when what went wrong is tried again, null where nothing did
     backfill            by source partition that is read again for new audiences: offsets, all below `read` of `end`
     worker              ready, version, clock (the slowest one, as text), memory_bytes (null where unknown)
 Instants are ISO 8601 in UTC with Z, milliseconds only when they are not zero, as everywhere else.
@@ -119,7 +121,7 @@ class Stats:
         return {
             "id": identifier,
             "state": str(view.state),
-            "reason": None if view.reason is None else displayable(view.reason),
+            "reason": _text(view.reason),
             "sent": view.sent,
             "rejected": view.rejected,
             "pending": view.pending,
@@ -128,6 +130,10 @@ class Stats:
             "lower_bound": view.lower_bound,
             "upper_bound": view.upper_bound,
             "last_sync_at": _instant(view.last_sync_at),
+            "ad_account_id": view.ad_account_id,
+            "operation": _text(view.operation),
+            "delivery": _text(view.delivery),
+            "next_retry_at": _instant(view.next_retry_at),
         }
 
     def _unknown_audiences(self) -> dict[str, Any]:
@@ -144,6 +150,10 @@ class Stats:
 def _by_name(counted: Mapping[str, int]) -> dict[str, int]:
     # Reasons are raised as members of an enumeration, which JSON does not take as keys.
     return {str(name): number for name, number in counted.items()}
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else displayable(text)
 
 
 def _instant(instant: int | None) -> str | None:

@@ -65,7 +65,16 @@ from schemas.profile import (
     Repeat,
     Standing,
 )
-from schemas.sync import BrakeState, BrakeTrip, DestinationState, OffsetRange, ReplaceSession, SyncState
+from schemas.sync import (
+    BrakeState,
+    BrakeTrip,
+    DestinationState,
+    OffsetRange,
+    ReplaceSession,
+    StateChange,
+    SyncHour,
+    SyncState,
+)
 
 AT = 1_767_225_600_000
 EMAIL = hashlib.sha256(b"somebody").hexdigest()
@@ -317,6 +326,14 @@ def _sync() -> SyncState:
             accepted_at=AT - 1,
             trip=BrakeTrip(at=AT, removed=1_200, members=2_000),
         ),
+        operation="200 Normal",
+        delivery="300 too small",
+        status_at=AT - 7,
+        next_retry_at=AT + 60_000,
+        history=(StateChange(at=AT - 3, state=DestinationState.HELD, reason="why", facebook_id="12021"),),
+        hours=(SyncHour(hour=490_896, added=5, removed=3, rejected=1),),
+        recreated_at=AT - 8,
+        former="vips",
     )
 
 

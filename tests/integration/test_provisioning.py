@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any
 
 from tests.integration.installation import Installation
-from tests.integration.test_pausing import AUDIENCES, Make, identify, make, users, wait_for
+from tests.integration.test_pausing import AUDIENCES, Make, destination, identify, make, users, wait_for
 
 __all__ = ["make"]
 
@@ -81,6 +81,48 @@ def test_what_facebook_has_is_made_listed_connected_and_tried(make: Make) -> Non
     assert without_terms.returncode == 1
     assert "Accept the Custom Audience terms" in without_terms.stdout
     assert "remove" not in without_terms.stdout, "nobody was added"
+
+
+def test_an_audience_is_shown_with_its_sizes_its_past_and_what_is_tried_next(make: Make) -> None:
+    installation = make(AUDIENCES, AUDIENCE_SYNC_FACEBOOK_PROBE_SECONDS="600")
+    worker = installation.start_worker(instance="slot")
+    installation.wait_until_idle(worker)
+    with_email = [
+        {"type": "identify", "userId": user, "traits": {"active": True, "email": f"{user}@shown.example"}}
+        for user in sorted(users(0, 5))
+    ]
+    installation.produce(with_email + identify("active", True, users(5, 20)))
+    wait_for(worker, lambda: installation.facebook_members().get("Active") == users(0, 20))
+    installation.wait_until_idle(worker)
+    error = {"message": "words", "code": 190, "error_subcode": 463, "type": "OAuthException"}
+    installation.fault({"status": 400, "body": {"error": error}}, path="/users$")
+    installation.produce(identify("active", False, users(0, 1)))
+    wait_for(worker, lambda: destination(worker, "active")["state"] == "held")
+
+    shown = run(installation, "show", "active")
+    assert (shown["key"], shown["when"]["trait"]) == ("active", "active")
+    [view] = shown["delivery"]
+    assert (view["id"], view["state"], view["ad_account_id"]) == ("active", "held", "act_1")
+    assert view["reason"].startswith("Facebook refused (190/463")
+    assert view["next_retry_at"] == destination(worker, "active")["next_retry_at"] is not None
+    assert view["last_sync_at"].endswith("Z")
+    assert view["members"]["told"] == view["members"]["sent"] == 19
+    assert view["members"]["keys"] == {
+        "EXTERN_ID": {"members": 19, "percent": 100.0},
+        "EMAIL": {"members": 4, "percent": 21.1},
+    }
+    assert [one["state"] for one in view["history"]] == ["new", "live", "held"]
+    assert view["history"][-1]["facebook_id"] == view["facebook_id"]
+    assert [(one["added"], one["removed"]) for one in view["hours"]] in ([(20, 0)], [(20, 0), (0, 0)])
+    words = installation.command("audiences", "show", "active").stdout
+    for line in ("  next retry: 2", "  members: 19, 19 with something to send: EXTERN_ID 19, EMAIL 4"):
+        assert line in words
+    assert "shown.example" not in words
+    quick = run(installation, "show", "active", "--no-members")["delivery"][0]
+    assert (quick["members"], quick["explanation"]) == (None, None)
+    [unchanged] = run(installation, "show", "others")["delivery"]
+    assert (unchanged["state"], unchanged["members"]["told"]) == ("live", 0)
+    assert unchanged["explanation"], "no size of it is known yet"
 
 
 def test_what_workers_do_not_make_is_said(make: Make) -> None:

@@ -71,6 +71,10 @@ def test_a_destination() -> None:
         lower_bound=1_000,
         upper_bound=1_200,
         last_sync_at=NOW - 500,
+        ad_account_id="act_1",
+        operation="200 Normal",
+        delivery="300 too small",
+        next_retry_at=NOW + 60_000,
     )
     audiences = orjson.loads(orjson.dumps(Stats(worker.view()).document(ready=True)))["audiences"]
     assert list(audiences) == ["vips", "churned"]
@@ -93,6 +97,10 @@ def test_a_destination() -> None:
             "lower_bound": 1_000,
             "upper_bound": 1_200,
             "last_sync_at": "2026-03-01T11:59:59.500Z",
+            "ad_account_id": "act_1",
+            "operation": "200 Normal",
+            "delivery": "300 too small",
+            "next_retry_at": "2026-03-01T12:01:00Z",
         },
         {
             "id": "vips@act_2",
@@ -106,6 +114,10 @@ def test_a_destination() -> None:
             "lower_bound": None,
             "upper_bound": None,
             "last_sync_at": None,
+            "ad_account_id": None,
+            "operation": None,
+            "delivery": None,
+            "next_retry_at": None,
         },
     ]
 
