@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from app.domain.blocked import BlockedIdentifiers
 from app.domain.call_times import received_of_refused, times_of
@@ -29,6 +30,7 @@ from app.domain.calls import (
 )
 from app.domain.engage import claims_membership
 from app.domain.engage_claims import Claim, EngageClaims
+from app.domain.engage_places import place_of
 from app.domain.feed_hits import FeedHits
 from app.domain.group_calls import GroupCalls
 from app.domain.normalization import NormalizationOptions
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from app.domain.callers import Beside
     from app.domain.person import Identifiers
     from app.domain.plan import Plan
+    from schemas.control import Place
 
 _NOT_NEEDED: Final = DropReason.NOT_NEEDED
 
@@ -70,7 +73,8 @@ class Resolution(msgspec.Struct, gc=False, frozen=True):
     call or a row whose claim is dropped while what else it says is kept.
 
     `received` is the record's received time, also when it is refused; None only without a record time.
-    `unknown_audience` is the key that an Engage call dropped as UNKNOWN_AUDIENCE speaks of.
+    `unknown_audience` is the key that an Engage call dropped as UNKNOWN_AUDIENCE speaks of. `placed` is what an Engage call
+    says of where its audience is: the key, the place, and its timestamp.
     """
 
     received: int | None
@@ -78,6 +82,7 @@ class Resolution(msgspec.Struct, gc=False, frozen=True):
     dropped: DropReason | None = None
     refused: Refusal | None = None
     unknown_audience: str | None = None
+    placed: tuple[str, Place, int] | None = None
 
 
 class _Source(msgspec.Struct, gc=False, frozen=True):
@@ -261,7 +266,9 @@ class Resolver:
         claim = self._engage.of(call, personas, properties, traits)
         named = self._callers.named(call, identifiers)
         used = self._used_traits(traits, claim.key) if call.type == "identify" else None
-        return self._finish(call, named, source, [], used, identifiers, claim)
+        made = self._finish(call, named, source, [], used, identifiers, claim)
+        place = None if claim.dropped and claim.unknown_audience is None else place_of(personas)
+        return made if place is None else replace(made, placed=(claim.key, place, source.timestamp))
 
     def _resolve_row(self, rows: RowClaims, call: SegmentEvent, source: _Source) -> Resolution | None:
         """A row of a warehouse; None: no audience takes it for one, or its boolean makes it a call of Engage.

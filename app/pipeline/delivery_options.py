@@ -6,10 +6,11 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from app.domain.batching import BatchPolicy
 from app.domain.brake import BrakePolicy
-from app.domain.counters import Counters
+from app.domain.counters import Counters, DestinationCounters
 from app.domain.scope_gates import ScopeGates
 from app.pipeline.permits import Permits
 from app.ports import (
@@ -21,7 +22,7 @@ from app.ports import (
     SyncLedger,
     Timer,
 )
-from schemas.sync import DestinationState
+from schemas.sync import DestinationState, SyncState
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,36 @@ class DestinationView:
     operation: str | None
     delivery: str | None
     next_retry_at: int | None
+
+    @classmethod
+    def of(
+        cls,
+        known: SyncState,
+        counters: DestinationCounters,
+        state: DestinationState,
+        reason: str | None,
+        account: str | None,
+        next_retry_at: int | None,
+    ) -> Self:
+        """Of the newest record, but for what has changed since it was written."""
+        return cls(
+            id=known.destination,
+            audience=known.audience,
+            state=state,
+            reason=reason,
+            sent=counters.sent,
+            rejected=counters.rejected,
+            pending=counters.pending,
+            oldest_pending_at=counters.oldest_pending_at,
+            facebook_id=known.facebook_id,
+            lower_bound=known.lower_bound,
+            upper_bound=known.upper_bound,
+            last_sync_at=known.last_sync_at,
+            ad_account_id=account,
+            operation=known.operation,
+            delivery=known.delivery,
+            next_retry_at=next_retry_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

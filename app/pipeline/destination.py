@@ -147,23 +147,13 @@ class Destination:
         age = None if oldest is None else self._clock.monotonic() - oldest
         counters.oldest_pending_at = None if age is None else self._clock.now_ms() - round(age * 1000)
         shown, why = self._shown
-        return DestinationView(
-            id=self.id,
-            audience=self._audience,
-            state=shown,
-            reason=why or self._trouble.failed_why,
-            sent=counters.sent,
-            rejected=counters.rejected,
-            pending=counters.pending,
-            oldest_pending_at=counters.oldest_pending_at,
-            facebook_id=self._record.state.facebook_id,
-            lower_bound=self._record.state.lower_bound,
-            upper_bound=self._record.state.upper_bound,
-            last_sync_at=self._record.state.last_sync_at,
-            ad_account_id=self._account,
-            operation=self._record.state.operation,
-            delivery=self._record.state.delivery,
-            next_retry_at=self._next_retry_at,
+        return DestinationView.of(
+            self._record.state,
+            counters,
+            shown,
+            why or self._trouble.failed_why,
+            self._account,
+            self._next_retry_at,
         )
 
     @property
@@ -178,7 +168,7 @@ class Destination:
     def desire(self, desired: Desired) -> None:
         """What people want of the destination from now on."""
         self._catching_up.desire(desired)
-        if self._pausing.desire(desired) or self._catching_up.is_to_start_over:
+        if self._pausing.desire(desired) or self._catching_up.is_to_start:
             self._gate.wake()
 
     def offer(self, records: Sequence[tuple[int, MembershipDelta]], written: Sequence[int], end: int) -> None:
@@ -215,12 +205,14 @@ class Destination:
             return
         if self._record.state.state is DestinationState.PAUSED:
             await self._record.write(self._shown)
+        if self._catching_up.is_to_begin_anew:
+            await self._begin_anew()
         if self._catching_up.is_to_start_over:
             self._give_back()
             await self._catching_up.start_over(dry=self._dry)
         await self._catching_up.read_log()
         await self._record.progress(self._batcher.cursor, self._shown)
-        if self._pausing.reason is not None or self._catching_up.is_to_start_over:
+        if self._pausing.reason is not None or self._catching_up.is_to_start:
             return  # somebody wants something else since
         now = self._clock.monotonic()
         if self._not_before > now:
@@ -301,6 +293,16 @@ class Destination:
             await self._record.write(self._shown)
         await self._gate.pause(closed.seconds)
 
+    async def _begin_anew(self) -> None:
+        shown = self._trouble.shown[0] if self._trouble.shown is not None else self._record.state.state
+        gone = shown is DestinationState.GONE and self._mapping.audience_id is None and not self._dry
+        if gone:
+            self._give_back()
+            self._trouble.clear()
+            self._provisioned = False
+            self._not_before = self._clock.monotonic()
+        await self._catching_up.begin_anew(gone=gone)
+
     # -- provisioning and status -------------------------------------------------------------------------------
 
     async def _provision(self) -> None:
@@ -333,13 +335,7 @@ class Destination:
             return
         if self._trouble.shown is None or self._batcher.idle:
             self._trouble.answered(status.usage)
-        said = {
-            "lower_bound": status.lower_bound,
-            "upper_bound": status.upper_bound,
-            "operation": status.operation,
-            "delivery": status.delivery,
-        }
-        await self._record.write(self._shown, **said, status_at=self._clock.now_ms())
+        await self._record.said(status, self._shown)
 
     async def _replace_everybody(self) -> None:
         session = self._record.state.replace

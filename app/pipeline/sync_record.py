@@ -7,6 +7,7 @@ from collections.abc import Callable
 from app.domain.batching import Batch
 from app.domain.sync_history import with_change, with_rows
 from app.pipeline.delivery_options import Shared
+from app.ports import AudienceStatus
 from schemas.sync import DestinationState, OffsetRange, SyncState
 
 Shown = tuple[DestinationState, str | None]
@@ -69,6 +70,17 @@ class SyncRecord:
         )
         last_sync_at = self._shared.clock.now_ms() if sent else self._state.last_sync_at
         await self.write(shown, cursor=batch.end, unconfirmed=unconfirmed, last_sync_at=last_sync_at)
+
+    async def said(self, status: AudienceStatus, shown: Shown) -> None:
+        """What Facebook says of the audience just now."""
+        await self.write(
+            shown,
+            lower_bound=status.lower_bound,
+            upper_bound=status.upper_bound,
+            operation=status.operation,
+            delivery=status.delivery,
+            status_at=self._shared.clock.now_ms(),
+        )
 
     async def progress(self, cursor: int, shown: Shown) -> None:
         """Now and then also without a batch: offsets that held nothing for this destination, and its state."""

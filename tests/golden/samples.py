@@ -38,7 +38,14 @@ from app.domain.state import (
     forwarder,
 )
 from schemas.base import StoredMessage
-from schemas.control import DefinitionsRecord, DesiredRecord, RunningRecord, WantedRecord
+from schemas.control import (
+    DefinitionsRecord,
+    DesiredRecord,
+    Place,
+    PlacedRecord,
+    RunningRecord,
+    WantedRecord,
+)
 from schemas.dead_letter import DeadLetter, FacebookRefusal, Origin, Reason
 from schemas.engage_call import EngageCall
 from schemas.membership import Cause, Change, MembershipDelta, Repeated
@@ -115,6 +122,7 @@ FORMATS = {
     "SyncState": _stored(SyncState),
     "DefinitionsRecord": _stored(DefinitionsRecord),
     "WantedRecord": _stored(WantedRecord),
+    "PlacedRecord": _stored(PlacedRecord),
     "RunningRecord": _stored(RunningRecord),
     "DesiredRecord": _stored(DesiredRecord),
 }
@@ -348,6 +356,7 @@ def _definitions() -> DefinitionsRecord:
         earlier=("digest-2", "digest-3"),
         published_at=AT,
         created=("named",),
+        placed={"named": Place(ad_account_id="act_1", audience_id="120210000000000001")},
     )
 
 
@@ -361,6 +370,7 @@ def samples() -> dict[str, dict[str, Any]]:
         accepted_at=AT,
         resync_at=AT + 1,
         replace=True,
+        recreate_at=AT + 3,
         written_at=AT + 2,
     )
     common: dict[str, Any] = {"timestamp": "2026-01-01T00:00:00.001Z", "received_at": "2026-01-01T00:00:00Z"}
@@ -390,6 +400,11 @@ def samples() -> dict[str, dict[str, Any]]:
         "SyncState": {"full": _sync()},
         "DefinitionsRecord": {"full": _definitions()},
         "WantedRecord": {"full": WantedRecord(audience="named")},
+        "PlacedRecord": {
+            "full": PlacedRecord(
+                audience="named", place=Place(ad_account_id="act_1", audience_id="12021"), at=AT - 4
+            )
+        },
         "RunningRecord": {"full": RunningRecord(partition=3, number=4, filling=True)},
         "DesiredRecord": {"full": desired},
     }

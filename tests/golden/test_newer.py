@@ -90,6 +90,7 @@ CATALOG = SimpleNamespace(syncs=SimpleNamespace(name="audience.syncs"))
 KINDS = {
     "DefinitionsRecord": "definitions",
     "WantedRecord": "wanted",
+    "PlacedRecord": "placed",
     "RunningRecord": "running",
     "DesiredRecord": "desired",
 }

@@ -139,3 +139,82 @@ def test_what_workers_do_not_make_is_said(make: Make) -> None:
     assert installation.command("audiences", "pause", "third", "--reason", "not yet").returncode == 0
     paused = installation.command("audiences", "create", "third")
     assert (paused.returncode, "paused: not yet" in paused.stderr) == (2, True)
+
+
+def test_an_audience_that_somebody_deletes_at_facebook_is_made_anew_by_create(make: Make) -> None:
+    installation = make(AUDIENCES)
+    worker = installation.start_worker(instance="slot")
+    installation.wait_until_idle(worker)
+    installation.produce(identify("active", True, users(0, 20)))
+    wait_for(worker, lambda: installation.facebook_members().get("Active") == users(0, 20))
+    installation.wait_until_idle(worker)
+    first = destination(worker, "active")["facebook_id"]
+    request = urllib.request.Request(
+        f"{installation.graph_url}/v25.0/{first}", method="DELETE", headers={"Authorization": "Bearer token"}
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+    installation.produce(identify("active", False, users(0, 5)) + identify("active", True, users(20, 30)))
+    wait_for(worker, lambda: destination(worker, "active")["state"] == "gone")
+    assert "Active" not in installation.facebook_members(), "nobody has asked for another one"
+    worker.process.kill()
+    worker.ended()
+    worker = installation.start_worker(instance="slot")
+    wait_for(worker, worker.ready)
+
+    created = run(installation, "create", "active")["facebook_id"]
+    assert created != first
+    wait_for(worker, lambda: installation.facebook_members().get("Active") == users(5, 30))
+    installation.wait_until_idle(worker)
+    assert run(installation, "create", "active")["facebook_id"] == created, "once"
+    assert destination(worker, "active")["facebook_id"] == created
+    [view] = run(installation, "show", "active")["delivery"]
+    assert [one["state"] for one in view["history"]][-1] == "live"
+    assert "gone" in [one["state"] for one in view["history"]]
+
+
+ENGAGE = """
+audiences:
+  - {name: Placed, source: engage}
+  - {name: Fixed, source: engage, facebook: {ad_account_id: act_1}}
+"""
+
+
+def claims(key: str, value: bool, people: set[str], personas: dict[str, Any]) -> list[dict[str, Any]]:
+    context = {"personas": {"computation_class": "audience", "computation_key": key, **personas}}
+    return [
+        {"type": "identify", "userId": user, "traits": {key: value}, "context": context}
+        for user in sorted(people)
+    ]
+
+
+def test_engage_calls_say_where_their_audience_is_and_definitions_go_before(make: Make) -> None:
+    installation = make(ENGAGE)
+    theirs = made_by_hand(installation, "Made by Engage", "act_7")
+    worker = installation.start_worker(instance="slot")
+    installation.wait_until_idle(worker)
+    said = {"external_audience_id": theirs, "audience_settings": {"engageAdAccountId": "7"}}
+    installation.produce(
+        claims("placed", True, users(0, 20), said) + claims("fixed", True, users(0, 9), said)
+    )
+    wait_for(worker, lambda: installation.facebook_members()["Made by Engage"] == users(0, 20))
+    installation.wait_until_idle(worker)
+    assert installation.facebook_members()["Fixed"] == users(0, 9), "its definition names another account"
+    shown = destination(worker, "placed")
+    assert (shown["facebook_id"], shown["ad_account_id"]) == (theirs, "act_7")
+    # Somebody from before, whom Engage takes out.
+    installation.produce(claims("placed", False, {"user_3", "stranger"}, said))
+    wait_for(worker, lambda: "user_3" not in installation.facebook_members()["Made by Engage"])
+    installation.wait_until_idle(worker)
+    removed = [
+        row
+        for one in installation.sandbox_get(f"requests?audience={theirs}")
+        if one["method"] == "DELETE"
+        for row in one["body"]["payload"]["data"]
+    ]
+    assert sorted(row[0] for row in removed) == ["stranger", "user_3"]
+    worker.process.kill()
+    worker.ended()
+    worker = installation.start_worker(instance="slot")
+    installation.produce(claims("placed", True, {"user_50"}, said))
+    wait_for(worker, lambda: "user_50" in installation.facebook_members()["Made by Engage"])
+    assert run(installation, "list")["version"] == 2, "published once"

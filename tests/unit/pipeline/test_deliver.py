@@ -1326,7 +1326,8 @@ async def test_the_next_retry_is_recorded_and_shown_until_it_succeeds(worlds: Wo
     script.times = 0
     await world.clock.advance(probe + PERIOD)
     assert world.members() == {"ann"}
-    assert (world.view().next_retry_at, world.ledger.states["vips"].next_retry_at) == (None, None)
+    assert world.ledger.states["vips"].next_retry_at is None
+    assert world.view().next_retry_at is None
 
 
 async def test_a_retry_within_seconds_is_shown_too_and_a_paused_destination_has_none(worlds: Worlds) -> None:
@@ -1377,3 +1378,74 @@ async def test_facebook_s_words_for_the_audience_are_recorded(worlds: Worlds) ->
     assert view.delivery == known.delivery == "200 This audience is ready for use."
     assert known.status_at is not None
     assert view.ad_account_id == "act_1"
+
+
+def anew(world: World) -> dict[str, DesiredRecord]:
+    at = world.clock.now_ms()
+    return {"vips": DesiredRecord(target="vips", number=0, paused=False, recreate_at=at, written_at=at)}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_audience_that_was_deleted_is_made_anew_on_demand_and_has_all_members(
+    worlds: Worlds, restarted: bool
+) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann", "bob")
+    await world.pass_period()
+    first = world.facebook_id()
+    del world.graph.audiences[first]
+    await world.live("ann", change=EXIT)
+    await world.live("cat")
+    await world.pass_period()
+    assert world.view().state is DestinationState.GONE
+    assert len(world.graph.audiences) == 0, "nobody has asked for another one"
+    if restarted:
+        await world.restart()
+    wish = anew(world)
+    world.delivery.desire(wish)
+    await world.clock.settle()
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert world.facebook_id() != first
+    assert list(world.graph.audiences) == [world.facebook_id()]
+    assert world.members() == {"bob", "cat"}
+    assert world.view().state is DestinationState.LIVE
+    assert world.ledger.states["vips"].recreated_at == wish["vips"].recreate_at
+    await world.restart()
+    world.delivery.desire(wish)
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert len(world.graph.calls_of("create")) == 2, "once for each wish"
+
+
+async def test_one_that_was_only_out_of_sight_is_found_again_in_place_of_a_second_one(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann")
+    await world.pass_period()
+    world.graph.script("add", refused(100, 33), times=1)
+    await world.live("bob")
+    await world.pass_period()
+    assert world.view().state is DestinationState.GONE
+    first = world.facebook_id()
+    world.delivery.desire(anew(world))
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert world.facebook_id() == first
+    assert (world.members(), len(world.graph.audiences)) == ({"ann", "bob"}, 1)
+
+
+async def test_nobody_gets_another_audience_while_there_is_one(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann")
+    await world.pass_period()
+    first, calls = world.facebook_id(), len(world.graph.calls_of("add"))
+    world.delivery.desire(anew(world))
+    await world.clock.advance(PERIOD)
+    assert (world.facebook_id(), len(world.graph.calls_of("add"))) == (first, calls)
+    assert world.ledger.states["vips"].recreated_at > 0
+    connected = worlds(audience("vips", audience_id="123"))
+    await connected.start()
+    assert connected.view().state is DestinationState.GONE
+    connected.delivery.desire(anew(connected))
+    await connected.clock.advance(PERIOD)
+    assert connected.graph.audiences == {}
