@@ -94,17 +94,17 @@ class DestinationView:
         cls,
         known: SyncState,
         counters: DestinationCounters,
-        state: DestinationState,
-        reason: str | None,
+        shown: tuple[DestinationState, str | None],
+        failed_why: str | None,
         account: str | None,
         next_retry_at: int | None,
     ) -> Self:
-        """Of the newest record, but for what has changed since it was written."""
+        """Of the newest record, but for what has changed since it was written; `shown` are state and reason."""
         return cls(
             id=known.destination,
             audience=known.audience,
-            state=state,
-            reason=reason,
+            state=shown[0],
+            reason=shown[1] or failed_why,
             sent=counters.sent,
             rejected=counters.rejected,
             pending=counters.pending,

@@ -28,6 +28,7 @@ from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
 from app.pipeline.pausing import Pausing
 from app.pipeline.provision import Postponed, Provisioner
+from app.pipeline.renamed import all_renamed, with_former
 from app.pipeline.replace import GoOn, Replaced, Wait
 from app.pipeline.resync import Resync
 from app.pipeline.row_outcomes import RowOutcomes
@@ -73,6 +74,8 @@ class Destination:
             self._dry,
             self._clock.now_ms(),
         )
+        self._former = start.former
+        shared = with_former(shared, mapping.id, start.former)
         self._pausing = Pausing(shared, mapping.id, definition.key, partition, start, live_offset, desired)
         self._outcomes = RowOutcomes(shared, mapping.id, partition)
         self._record = SyncRecord(shared, start, self._always, self._outcomes.take)
@@ -146,15 +149,9 @@ class Destination:
         oldest = self._batcher.oldest
         age = None if oldest is None else self._clock.monotonic() - oldest
         counters.oldest_pending_at = None if age is None else self._clock.now_ms() - round(age * 1000)
-        shown, why = self._shown
-        return DestinationView.of(
-            self._record.state,
-            counters,
-            shown,
-            why or self._trouble.failed_why,
-            self._account,
-            self._next_retry_at,
-        )
+        failed_why, retry_at = self._trouble.failed_why, self._next_retry_at
+        known = self._record.state
+        return DestinationView.of(known, counters, self._shown, failed_why, self._account, retry_at)
 
     @property
     def _next_retry_at(self) -> int | None:
@@ -176,6 +173,7 @@ class Destination:
 
         Never blocks.
         """
+        records = all_renamed(records, self.id, self._former)
         if self._pausing.offer(records, written, end):
             self._gate.wake()
         due = self._batcher.wake_at()

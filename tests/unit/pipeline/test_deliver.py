@@ -1449,3 +1449,71 @@ async def test_nobody_gets_another_audience_while_there_is_one(worlds: Worlds) -
     connected.delivery.desire(anew(connected))
     await connected.clock.advance(PERIOD)
     assert connected.graph.audiences == {}
+
+
+# -- one ad account and several of them ------------------------------------------------------------------------
+
+
+def in_accounts(*accounts: str) -> AudienceDefinition:
+    """The audience vips as definitions of one ad account, or of several, read it."""
+    ids = [("vips" if len(accounts) == 1 else f"vips@{account}", account) for account in accounts]
+    destinations = [FacebookDestination(id=id_, ad_account_id=account) for id_, account in ids]
+    return audience("vips").model_copy(update={"destinations": destinations})
+
+
+async def go_over_to(world: World, *accounts: str) -> None:
+    world.definitions = (in_accounts(*accounts),)
+    await world.delivery.update(world.definitions, world.ledger.states)
+    await world.clock.settle()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_ad_account_keeps_its_audience_as_others_come_and_go(
+    worlds: Worlds, restarted: bool
+) -> None:
+    world = worlds(in_accounts("act_1"))
+    await world.start()
+    await world.live("ann", "bob")
+    await world.pass_period()
+    first = world.facebook_id()
+    # Of the old id, and not sent before there are two.
+    await world.live("ann", change=EXIT)
+    await world.live("cat")
+    await go_over_to(world, "act_1", "act_2")
+    if restarted:
+        await world.restart()
+    await world.live("dan")
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert world.facebook_id("vips@act_1") == first
+    assert world.members("vips@act_1") == {"bob", "cat", "dan"}
+    assert len(world.graph.calls_of("create")) == 2
+    calls = [people(call) for call in world.graph.calls_of("add", "remove") if call.audience == first]
+    assert calls == [["ann", "bob"], ["ann"], ["cat", "dan"]], "nothing that had arrived is sent again"
+    second = world.facebook_id("vips@act_2")
+    assert second != first
+
+    await go_over_to(world, "act_2")
+    if restarted:
+        await world.restart()
+    delta = world.change("eve")
+    log_end = world.log.end(0)
+    world.delivery.offer(0, [(log_end - 1, delta)], log_end)
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert world.facebook_id("vips") == second
+    assert "eve" in world.members("vips")
+    assert world.graph.members(first) == {"bob", "cat", "dan"}, "what is left out stays as it is"
+    await go_over_to(world, "act_1", "act_2")
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert (world.facebook_id("vips@act_1"), world.facebook_id("vips@act_2")) == (first, second)
+    assert len(world.graph.calls_of("create")) == 2
+
+
+async def test_a_lost_create_call_of_one_account_is_found_as_one_of_several(worlds: Worlds) -> None:
+    world = worlds(in_accounts("act_1"))
+    world.graph.script("create", cut(), applied=True)
+    await world.start()
+    await go_over_to(world, "act_1", "act_2")
+    await world.restart()
+    await world.clock.advance(TIMEOUT * 2)
+    accounts = sorted(one.ad_account_id for one in world.graph.audiences.values())
+    assert accounts == ["act_1", "act_2"]
