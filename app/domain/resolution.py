@@ -33,6 +33,7 @@ from app.domain.engage_claims import Claim, EngageClaims
 from app.domain.engage_places import place_of
 from app.domain.feed_hits import FeedHits
 from app.domain.group_calls import GroupCalls
+from app.domain.left_blank import LeftBlank
 from app.domain.normalization import NormalizationOptions
 from app.domain.person import identifiers_in, identifiers_of_claim, identifiers_of_row
 from app.domain.profile_ids import ANONYMOUS, account_profile, user_profile
@@ -44,6 +45,7 @@ from schemas.profile import CALL, FORGET, VERSION, FeedHit, Linking, ProfileEven
 from schemas.segment import ABSENT, SegmentEvent
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
 
     from app.domain.callers import Beside
@@ -115,7 +117,8 @@ class Resolver:
         # Whether a track call that no feed needs may say something all the same.
         self._looks_at_all = self._sees or (self._mapped is not None and self._mapped.reads_tracks)
         self._sights = Sights()
-        self._callers = Callers(options.default_country, self._blocked)
+        self._left_blank = LeftBlank()
+        self._callers = Callers(options.default_country, self._blocked, self._left_blank)
         self._groups = None if plan.accounts is None else GroupCalls(plan.accounts)
 
     def take_blocked(self) -> int:
@@ -124,6 +127,10 @@ class Resolver:
             return 0
         seen, self._blocked.seen = self._blocked.seen, 0
         return seen
+
+    def take_left_blank(self) -> Counter[tuple[str, str]]:
+        """How many fields said nothing since this was last asked, by column and reason (app.domain.left_blank)."""
+        return self._left_blank.take()
 
     def resolve(
         self, raw: bytes | None, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
@@ -218,7 +225,7 @@ class Resolver:
         if profile is None:
             raise RefusedError(Reason.NO_IDENTITY, "userId is missing or blank")
         self._sights = Sights()
-        self._callers = Callers(self._options.default_country, self._blocked)
+        self._callers = Callers(self._options.default_country, self._blocked, self._left_blank)
         request = ProfileEvent(VERSION, FORGET, lane, offset, 0, timestamp, received)
         return Resolution(received, ((profile, request),))
 
@@ -312,7 +319,8 @@ class Resolver:
 
     def _normalization(self, source: _Source) -> NormalizationOptions:
         year = datetime.fromtimestamp(source.received // 1_000, UTC).year
-        return NormalizationOptions(today_year=year, default_country=self._options.default_country)
+        country = self._options.default_country
+        return NormalizationOptions(today_year=year, default_country=country, left_blank=self._left_blank)
 
     # --- forwarding ---
 

@@ -105,6 +105,7 @@ class ResolveStage:
                 self.place(*outcome.placed)
         counters.dropped[DropReason.NOT_NEEDED] += not_needed
         self._counters.blocked_identifiers += self._resolver.take_blocked()
+        self._counters.left_blank += self._resolver.take_left_blank()
         counters.records_in += len(records)
         counters.records_out += forwarded
         self._limits.note(self._source, partition, len(records), _places(buried, records) if buried else ())

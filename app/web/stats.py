@@ -3,6 +3,7 @@
 Beside the fields that every version has, there are:
     clock_lag_seconds   how far the slowest clock of profile.events is behind the wall; null: unknown
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
+    left_blank          fields of calls that say nothing that could be sent: by column, by reason
     forgotten           message ids and events given up because a profile outgrew its bounds
     destinations        also ad_account_id, operation and delivery (Facebook's status of the audience, in its words), and
                         next_retry_at: when what went wrong is tried again, null where nothing did
@@ -81,6 +82,7 @@ class Stats:
             "clock_lag_seconds": worker.seconds_since(clock),
             "unknown_audiences": self._unknown_audiences(),
             "blocked_identifiers": worker.counters.blocked_identifiers,
+            "left_blank": self._left_blank(),
             "forgotten": {
                 "message_ids": worker.counters.forgotten_ids,
                 "events": worker.counters.forgotten_events,
@@ -135,6 +137,12 @@ class Stats:
             "delivery": _text(view.delivery),
             "next_retry_at": _instant(view.next_retry_at),
         }
+
+    def _left_blank(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for (column, why), number in sorted(self.worker.counters.left_blank.items()):
+            found.setdefault(column, {})[why] = number
+        return found
 
     def _unknown_audiences(self) -> dict[str, Any]:
         """Calls by computation key, the most frequent ones and no more than can be read; the others' sum."""

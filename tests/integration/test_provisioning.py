@@ -218,3 +218,50 @@ def test_engage_calls_say_where_their_audience_is_and_definitions_go_before(make
     installation.produce(claims("placed", True, {"user_50"}, said))
     wait_for(worker, lambda: "user_50" in installation.facebook_members()["Made by Engage"])
     assert run(installation, "list")["version"] == 2, "published once"
+
+
+def test_one_ad_account_becomes_several_and_one_again_with_the_audiences_there_are(make: Make) -> None:
+    several = "facebook: [{ad_account_id: act_1}, {ad_account_id: act_2}]"
+    one = "audiences: [{name: Active, when: {trait: active, equals: true}}]"
+    both = one.replace("}}]", f"}}, {several}}}]")
+    other = both.replace("{ad_account_id: act_1}, ", "")
+    installation = make(one)
+    worker = installation.start_worker(instance="slot")
+    installation.wait_until_idle(worker)
+    installation.produce(identify("active", True, users(0, 20)))
+    wait_for(worker, lambda: installation.facebook_members().get("Active") == users(0, 20))
+
+    def members() -> dict[str, tuple[str, set[str]]]:
+        return {
+            audience["ad_account_id"]: (
+                audience["id"],
+                {
+                    member["EXTERN_ID"]
+                    for member in installation.sandbox_get(f"audiences/{audience['id']}/members")["members"]
+                },
+            )
+            for audience in installation.sandbox_get("audiences")
+        }
+
+    first = members()["act_1"][0]
+    assert installation.command("audiences", "pause", "active").returncode == 0
+    wait_for(worker, lambda: destination(worker, "active")["state"] == "paused")
+    installation.produce(identify("active", False, users(0, 5)))
+    assert installation.apply(both).returncode == 0
+    worker.process.kill()
+    worker.ended()
+    worker = installation.start_worker(instance="slot")
+    assert installation.command("audiences", "resume", "active").returncode == 0
+    installation.produce(identify("active", True, users(20, 30)))
+    wait_for(worker, lambda: [one[1] for one in members().values()] == [users(5, 30)] * 2)
+    installation.wait_until_idle(worker)
+    assert (members()["act_1"][0], len(members())) == (first, 2)
+    second = members()["act_2"][0]
+    ids = {one["id"]: one["facebook_id"] for one in run(installation, "show", "active")["delivery"]}
+    assert ids == {"active@act_1": first, "active@act_2": second}
+
+    assert installation.apply(other).returncode == 0
+    installation.produce(identify("active", False, users(5, 9)))
+    wait_for(worker, lambda: members()["act_2"][1] == users(9, 30))
+    assert members() == {"act_1": (first, users(5, 30)), "act_2": (second, users(9, 30))}
+    assert [one["facebook_id"] for one in run(installation, "show", "active")["delivery"]] == [second]

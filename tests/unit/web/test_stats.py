@@ -33,8 +33,18 @@ def test_a_worker_that_has_done_nothing() -> None:
         "backfill": {},
         "unknown_audiences": {"calls": {}, "other_calls": 0},
         "blocked_identifiers": 0,
+        "left_blank": {},
         "forgotten": {"message_ids": 0, "events": 0},
     }
+
+
+def test_fields_that_were_left_blank() -> None:
+    worker = FakeWorker()
+    worker.counters.left_blank.update(
+        {("PHONE", "placeholder"): 2, ("EMAIL", "unusable"): 1, ("PHONE", "unusable"): 3}
+    )
+    document = orjson.loads(orjson.dumps(Stats(worker.view()).document(ready=True)))
+    assert document["left_blank"] == {"EMAIL": {"unusable": 1}, "PHONE": {"placeholder": 2, "unusable": 3}}
 
 
 def test_a_stage() -> None:
