@@ -61,10 +61,12 @@ class ResolveOptions:
     """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country.
 
     `legacy_journeys`: a call of a journey's step that has no boolean says that the profile has entered.
-    `blocked` are identifiers that identify no one.
+    `blocked` are identifiers that identify no one. The switches for names are those of `NormalizationOptions`.
     """
 
     default_country: str | None = None
+    keep_name_blanks: bool = False
+    romanise_initial: bool = False
     max_event_bytes: int = 32_768
     legacy_journeys: bool = False
     blocked: tuple[str, ...] = ()
@@ -318,9 +320,14 @@ class Resolver:
         return used or None
 
     def _normalization(self, source: _Source) -> NormalizationOptions:
-        year = datetime.fromtimestamp(source.received // 1_000, UTC).year
-        country = self._options.default_country
-        return NormalizationOptions(today_year=year, default_country=country, left_blank=self._left_blank)
+        options = self._options
+        return NormalizationOptions(
+            today_year=datetime.fromtimestamp(source.received // 1_000, UTC).year,
+            default_country=options.default_country,
+            keep_name_blanks=options.keep_name_blanks,
+            romanise_initial=options.romanise_initial,
+            left_blank=self._left_blank,
+        )
 
     # --- forwarding ---
 
