@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from schemas.sync import DestinationState, SyncState
 
 MOST_CHANGES: Final = 20
+_TURNS: Final = 6
 MOST_HOURS: Final = 48
 HOUR_MS: Final = 3_600_000
 # Facebook gives each answer a trace of its own: the same refusal once more is no change.
@@ -20,19 +21,25 @@ _TRACE: Final = re.compile(r", trace [^)]*(?=\))")
 def with_change(
     known: SyncState, state: DestinationState, reason: str | None, facebook_id: str | None, now_ms: int
 ) -> tuple[StateChange, ...]:
-    """The history, with what the destination is now, should that be something else than it was."""
-    history = known.history
-    if history:
-        last = history[-1]
-        same = (last.state, _without_trace(last.reason), last.facebook_id)
-        if same == (state, _without_trace(reason), facebook_id):
-            return history
+    """The history, with what the destination is now, should that be something else than it was.
+
+    Of two states in turn, as near a limit, the first time and the last few are kept, as they would leave no room for others.
+    """
     change = StateChange(at=now_ms, state=state, reason=reason, facebook_id=facebook_id)
-    return (*history, change)[-MOST_CHANGES:]
+    history = known.history
+    if history and _what(history[-1]) == _what(change):
+        return history
+    history = (*history, change)
+    if len(history) > _TURNS:
+        newest = [_what(one) for one in history[-_TURNS:]]
+        if newest == newest[-2:] * (_TURNS // 2):
+            history = (*history[:-4], *history[-2:])
+    return history[-MOST_CHANGES:]
 
 
-def _without_trace(reason: str | None) -> str | None:
-    return None if reason is None else _TRACE.sub("", reason)
+def _what(change: StateChange) -> tuple[DestinationState, str | None, str | None]:
+    reason = None if change.reason is None else _TRACE.sub("", change.reason)
+    return change.state, reason, change.facebook_id
 
 
 def with_rows(

@@ -36,6 +36,13 @@ def test_only_changes_are_remembered_and_a_trace_is_none() -> None:
     ]
 
 
+def test_two_states_in_turn_leave_room_for_what_was_before() -> None:
+    turns = [(HELD, "near the limit", "1"), (LIVE, None, "1")] * 50
+    found = history((NEW, None, None), (LIVE, None, "1"), *turns, (HELD, "another", "1")).history
+    assert [one.state for one in found] == [NEW, LIVE, HELD, LIVE, HELD, LIVE, HELD]
+    assert [one.at for one in found] == [0, 1, 2, 99, 100, 101, 102]
+
+
 def test_the_newest_changes_are_kept() -> None:
     found = history(*((LIVE, None, str(number)) for number in range(MOST_CHANGES + 5))).history
     assert [one.facebook_id for one in found] == [str(number) for number in range(5, MOST_CHANGES + 5)]
