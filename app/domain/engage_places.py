@@ -8,6 +8,7 @@ come behind.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.audience import AudienceSource
@@ -31,10 +32,15 @@ def place_of(personas: dict[str, Any]) -> Place | None:
     audience = _FACEBOOK_ID.fullmatch(_text(personas.get("external_audience_id")))
     if account_digits is None and audience is None:
         return None
-    return Place(
-        ad_account_id=None if account_digits is None else f"act_{account_digits[1]}",
-        audience_id=None if audience is None else audience[0],
+    return _place(
+        None if account_digits is None else f"act_{account_digits[1]}",
+        None if audience is None else audience[0],
     )
+
+
+@lru_cache(1_000)  # each call of an audience says the same
+def _place(ad_account_id: str | None, audience_id: str | None) -> Place:
+    return Place(ad_account_id=ad_account_id, audience_id=audience_id)
 
 
 def _text(value: Any) -> str:
