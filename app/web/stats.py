@@ -4,6 +4,7 @@ Beside the fields that every version has, there are:
     clock_lag_seconds   how far the slowest clock of profile.events is behind the wall; null: unknown
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
     left_blank          fields of calls that say nothing that could be sent: by column, by reason
+    unknown_errors      answers of Facebook with an error that nobody has described, by code/subcode
     forgotten           message ids and events given up because a profile outgrew its bounds
     destinations        also ad_account_id, operation and delivery (Facebook's status of the audience, in its words), and
                         next_retry_at: when what went wrong is tried again, null where nothing did
@@ -81,6 +82,7 @@ class Stats:
             "dead_letters": _by_name(worker.counters.dead_letters),
             "clock_lag_seconds": worker.seconds_since(clock),
             "unknown_audiences": self._unknown_audiences(),
+            "unknown_errors": dict(worker.counters.unknown_errors),
             "blocked_identifiers": worker.counters.blocked_identifiers,
             "left_blank": self._left_blank(),
             "forgotten": {
