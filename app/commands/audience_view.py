@@ -8,7 +8,7 @@ from typing import Any
 
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_log import LogReader
-from app.adapters.kafka_tallies import read_sizes
+from app.adapters.kafka_tallies import TallyReader
 from app.commands.audience_states import known_state
 from app.domain.instants import format_instant
 from app.domain.published import Published
@@ -38,7 +38,8 @@ def destination_views(
             tallies[destination.id] = SizeTally(destination.id, former)
         reader = LogReader(kafka_connection(settings))
         partition = partition_for(audience.key.encode(), settings.partitions)
-        read_sizes(reader, settings.catalog, partition, audience.key, list(tallies.values()))
+        tally_reader = TallyReader(reader, settings.catalog, settings.partitions, published.set_aside)
+        tally_reader.read_sizes(partition, audience.key, list(tallies.values()))
     return [
         _view(settings, published, states, audience.key, destination, tallies.get(destination.id))
         for destination in audience.destinations

@@ -21,12 +21,16 @@ from schemas.control import (
     DEFINITIONS,
     DESIRED,
     PLACED,
+    REPARTITION,
     RUNNING,
+    SET_ASIDE,
     WANTED,
     DefinitionsRecord,
     DesiredRecord,
     PlacedRecord,
+    RepartitionRecord,
     RunningRecord,
+    SetAsideRecord,
     WantedRecord,
 )
 
@@ -59,6 +63,19 @@ class Published:
     desired: Mapping[str, DesiredRecord] = field(default_factory=dict)
     # Where calls of Engage say that audiences are, by key.
     placed: Mapping[str, PlacedRecord] = field(default_factory=dict)
+    # Set while the topics are on their way to another number of partitions.
+    repartition: RepartitionRecord | None = None
+    # Topic, partition and offset of records that are to become dead letters.
+    set_aside: frozenset[tuple[str, int, int]] = frozenset()
+
+    def refuse_half_moved(self) -> None:
+        """Raises InvalidInputError while the topics are being repartitioned: what is in them is not whole."""
+        move = self.repartition
+        if move is not None:
+            raise InvalidInputError(
+                f"the topics are on their way from {move.before} partitions to {move.after}, and that is not finished: run "
+                f"`audience-sync topics repartition --partitions {move.after}` to its end first"
+            )
 
     @property
     def newest(self) -> DefinitionsRecord | None:
@@ -93,6 +110,7 @@ class Published:
 def read_published(records: Mapping[bytes, bytes]) -> Published:
     """Of the newest values by key; kinds of records that are not known here are passed over."""
     versions, running, filling, named, desired, placed = {}, {}, set(), set(), {}, {}
+    repartition, set_aside = None, set()
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
@@ -111,7 +129,21 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
         elif kind == PLACED:
             noted = read_stored(PlacedRecord, value)
             placed[noted.audience] = noted
-    return Published(versions, running, frozenset(filling), frozenset(named), desired, placed)
+        elif kind == REPARTITION:
+            repartition = read_stored(RepartitionRecord, value)
+        elif kind == SET_ASIDE:
+            aside = read_stored(SetAsideRecord, value)
+            set_aside.add((aside.topic, aside.partition, aside.offset))
+    return Published(
+        versions,
+        running,
+        frozenset(filling),
+        frozenset(named),
+        desired,
+        placed,
+        repartition,
+        frozenset(set_aside),
+    )
 
 
 def content_digest(forms: Forms) -> str:

@@ -43,7 +43,11 @@ from schemas.control import (
     DesiredRecord,
     Place,
     PlacedRecord,
+    RepartitionRecord,
+    RepartitionStep,
     RunningRecord,
+    SetAsideRecord,
+    TopicSettings,
     WantedRecord,
 )
 from schemas.dead_letter import DeadLetter, FacebookRefusal, Origin, Reason
@@ -125,6 +129,8 @@ FORMATS = {
     "PlacedRecord": _stored(PlacedRecord),
     "RunningRecord": _stored(RunningRecord),
     "DesiredRecord": _stored(DesiredRecord),
+    "RepartitionRecord": _stored(RepartitionRecord),
+    "SetAsideRecord": _stored(SetAsideRecord),
 }
 
 
@@ -373,6 +379,13 @@ def samples() -> dict[str, dict[str, Any]]:
         recreate_at=AT + 3,
         written_at=AT + 2,
     )
+    repartition = RepartitionRecord(
+        before=8,
+        after=12,
+        step=RepartitionStep.SWAPPING,
+        topics={"profile.events": TopicSettings(replication=3, config={"retention.ms": "604800000"})},
+        started_at=AT,
+    )
     common: dict[str, Any] = {"timestamp": "2026-01-01T00:00:00.001Z", "received_at": "2026-01-01T00:00:00Z"}
     context: dict[str, Any] = {"personas": {"computation_class": "audience", "computation_key": "vips"}}
     track = EngageCall(
@@ -407,4 +420,8 @@ def samples() -> dict[str, dict[str, Any]]:
         },
         "RunningRecord": {"full": RunningRecord(partition=3, number=4, filling=True)},
         "DesiredRecord": {"full": desired},
+        "RepartitionRecord": {"full": repartition},
+        "SetAsideRecord": {
+            "full": SetAsideRecord(topic="profile.events", partition=3, offset=17, written_at=AT)
+        },
     }
