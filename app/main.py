@@ -223,6 +223,8 @@ class Worker:
         auto_create = wiring.auto_create(follower, pipeline) if self._settings.engage_auto_create else None
         if auto_create is not None:
             pipeline.stages.resolve.want = auto_create.note
+        places = wiring.engage_places(follower, pipeline, auto_create)
+        pipeline.stages.resolve.place = places.note
         await follower.refresh()
         wiring.add_stages(faust, pipeline)
         self._lags = Lags(lambda: pipeline.lags(faust.consumer.position_of), faust.ready.is_set)
@@ -245,6 +247,7 @@ class Worker:
                 self._backfill.run(),
                 wiring.removals(pipeline).run(),
                 *([] if auto_create is None else [auto_create.run()]),
+                places.run(),
                 self._watch(stats, graph),
                 watch.run(),
                 self._announce(),

@@ -64,7 +64,7 @@ class ListedAudience:
 class AudienceStatus:
     """What Facebook says of one audience; the bounds are its privacy buckets, never an exact size.
 
-    `ad_account` is without act_.
+    `ad_account` is without act_. `operation` and `delivery` are the codes with Facebook's words for them.
     """
 
     id: str
@@ -76,6 +76,8 @@ class AudienceStatus:
     usage: tuple[UsageMeter, ...] = ()
     subtype: str | None = None
     ad_account: str | None = None
+    operation: str | None = None
+    delivery: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     web_port: int = Field(default=6066, ge=0, le=65_535)
     web_token: SecretStr | None = None
     default_country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
+    # The second readings of Meta's texts about names; see `app.domain.normalization.NormalizationOptions`.
+    keep_name_blanks: bool = False
+    romanise_initial: bool = False
     max_event_bytes: int = Field(default=32_768, ge=1_024, le=1_048_576)
     # Of steps of journeys that were made before their calls had a boolean.
     legacy_journeys: bool = False

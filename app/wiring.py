@@ -38,6 +38,7 @@ from app.pipeline.auto_create import AutoCreate
 from app.pipeline.backfill import Backfill
 from app.pipeline.deliver import Delivery
 from app.pipeline.delivery_options import DeliveryOptions
+from app.pipeline.engage_places import EngagePlaces, nothing_comes
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from app.pipeline.expire import LaneProgress
 from app.pipeline.facebook_watch import FacebookWatch, WatchOptions
@@ -328,6 +329,19 @@ class Wiring:
             partitions=self.settings.partitions,
             control_topic=self.catalog.control.name,
             most=self.settings.engage_auto_create_max,
+        )
+
+    def engage_places(
+        self, follower: Follower, pipeline: Pipeline, auto_create: AutoCreate | None
+    ) -> EngagePlaces:
+        return EngagePlaces(
+            follower=follower,
+            lanes=pipeline.stages.lanes,
+            writer=pipeline.writer,
+            clock=self.clock,
+            partitions=self.settings.partitions,
+            control_topic=self.catalog.control.name,
+            is_coming=nothing_comes if auto_create is None else auto_create.has_noted,
         )
 
     # -- what the pages are given ------------------------------------------------------------------------------

@@ -93,8 +93,11 @@ class CreatedAnswer(_Answer):
     id: GraphId
 
 
-class _Status(_Answer):
+class _Described(_Answer):
+    """A status in Facebook's own words beside its code."""
+
     code: _Whole = None
+    description: _Text = None
 
 
 class AudienceAnswer(_Answer):
@@ -104,15 +107,8 @@ class AudienceAnswer(_Answer):
     account_id: Annotated[str | None, BeforeValidator(_exact_id)] = None
     approximate_count_lower_bound: _Whole = None
     approximate_count_upper_bound: _Whole = None
-    operation_status: Annotated[_Status, BeforeValidator(_object)] = _Status()
-    delivery_status: Annotated[_Status, BeforeValidator(_object)] = _Status()
-
-
-class _Described(_Answer):
-    """A status in Facebook's own words beside its code."""
-
-    code: _Whole = None
-    description: _Text = None
+    operation_status: Annotated[_Described, BeforeValidator(_object)] = _Described()
+    delivery_status: Annotated[_Described, BeforeValidator(_object)] = _Described()
 
 
 class ListedNode(_Answer):

@@ -128,6 +128,8 @@ class FacebookGraph(GraphTransport):
             usage=usage,
             subtype=answer.subtype,
             ad_account=answer.account_id,
+            operation=_status_words(answer.operation_status.code, answer.operation_status.description),
+            delivery=_status_words(answer.delivery_status.code, answer.delivery_status.description),
         )
 
     async def add_users(

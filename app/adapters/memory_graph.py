@@ -14,6 +14,7 @@ from app.ports import AudienceStatus, ListedAudience, ReplaceBatch, UsersAnswer
 
 # More turns of the event loop than anything here needs between two waits.
 _SETTLE_ROUNDS = 200
+_NORMAL = 200
 
 
 @dataclass(slots=True)
@@ -136,7 +137,16 @@ class MemoryGraph:
     async def read_audience(self, audience_id: str) -> AudienceStatus:
         audience = self._audience(audience_id)
         await self._arrive(GraphCall("read", audience.ad_account_id, audience_id))
-        return AudienceStatus(audience.id, audience.name, 1000, 1000, audience.status, 200)
+        return AudienceStatus(
+            audience.id,
+            audience.name,
+            1000,
+            1000,
+            audience.status,
+            200,
+            operation=f"{audience.status} {'Normal' if audience.status == _NORMAL else 'Replace in progress'}",
+            delivery="200 This audience is ready for use.",
+        )
 
     async def add_users(
         self,

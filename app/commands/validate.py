@@ -19,7 +19,7 @@ from app.commands.findings import as_json as findings_as_json
 from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import published_form
-from app.domain.definitions_on_topic import beyond_retention, never_seen
+from app.domain.definitions_on_topic import beyond_retention, hashed_external_ids, never_seen
 from app.domain.reverse_etl import refuse_unread_topics
 from app.settings import load_settings
 from schemas.audience import AudienceSource, DeliveryMode, Entity, SyncMode
@@ -118,7 +118,7 @@ def _compared_with_topic(definitions: DefinitionSet, settings: Settings) -> list
             *warnings,
             f"{settings.source_topic} holds no records: events and properties were not compared",
         ]
-    missing = never_seen(definitions, survey)
+    missing = [*never_seen(definitions, survey), *hashed_external_ids(definitions, survey)]
     return [
         *warnings,
         *(f"{line} (newest {survey.records:,} records of {settings.source_topic})" for line in missing),

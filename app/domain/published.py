@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.definitions import DefinitionSet, published_form, published_forms
 from app.domain.engage_defaults import DEFAULTS, PLAIN, created_audiences
+from app.domain.engage_places import with_place
 from app.domain.formats import read_stored
 from app.domain.plan_changes import generations_after
 from app.errors import InvalidInputError
@@ -19,12 +20,14 @@ from schemas.audience import AudienceDefinition, ComputedTraitDefinition, OnDele
 from schemas.control import (
     DEFINITIONS,
     DESIRED,
+    PLACED,
     REPARTITION,
     RUNNING,
     SET_ASIDE,
     WANTED,
     DefinitionsRecord,
     DesiredRecord,
+    PlacedRecord,
     RepartitionRecord,
     RunningRecord,
     SetAsideRecord,
@@ -33,6 +36,8 @@ from schemas.control import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from schemas.control import Place
 
     Forms = Mapping[str, dict[str, Any]]
 
@@ -56,6 +61,8 @@ class Published:
     # Keys of audiences that calls of Engage have named.
     wanted: frozenset[str] = frozenset()
     desired: Mapping[str, DesiredRecord] = field(default_factory=dict)
+    # Where calls of Engage say that audiences are, by key.
+    placed: Mapping[str, PlacedRecord] = field(default_factory=dict)
     # Set while the topics are on their way to another number of partitions.
     repartition: RepartitionRecord | None = None
     # Topic, partition and offset of records that are to become dead letters.
@@ -102,7 +109,7 @@ class Published:
 
 def read_published(records: Mapping[bytes, bytes]) -> Published:
     """Of the newest values by key; kinds of records that are not known here are passed over."""
-    versions, running, filling, named, desired = {}, {}, set(), set(), {}
+    versions, running, filling, named, desired, placed = {}, {}, set(), set(), {}, {}
     repartition, set_aside = None, set()
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
@@ -119,6 +126,9 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
         elif kind == DESIRED:
             wanted = read_stored(DesiredRecord, value)
             desired[wanted.target] = wanted
+        elif kind == PLACED:
+            noted = read_stored(PlacedRecord, value)
+            placed[noted.audience] = noted
         elif kind == REPARTITION:
             repartition = read_stored(RepartitionRecord, value)
         elif kind == SET_ASIDE:
@@ -130,6 +140,7 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
         frozenset(filling),
         frozenset(named),
         desired,
+        placed,
         repartition,
         frozenset(set_aside),
     )
@@ -140,8 +151,11 @@ def content_digest(forms: Forms) -> str:
     return hashlib.sha256(json.dumps(forms, sort_keys=True).encode()).hexdigest()
 
 
-def definitions_of(record: DefinitionsRecord) -> DefinitionSet:
-    """The definitions of a version, with those that Engage named and without those that are being cleared."""
+def definitions_of(record: DefinitionsRecord, *, placed: bool = True) -> DefinitionSet:
+    """The definitions of a version, with those that Engage named and without those that are being cleared.
+
+    `placed`: with the places that calls of Engage named, where the definitions leave them open.
+    """
     audiences, traits, defaults = [], [], PLAIN
     for key, form in record.definitions.items():
         if key.startswith(_TRAIT):
@@ -151,6 +165,8 @@ def definitions_of(record: DefinitionsRecord) -> DefinitionSet:
         else:
             audiences.append(AudienceDefinition.model_validate(form))
     audiences += created_audiences(defaults, record.created)
+    if placed and record.placed:
+        audiences = [with_place(audience, record.placed.get(audience.key)) for audience in audiences]
     return DefinitionSet(tuple(audiences), (), tuple(traits), defaults)
 
 
@@ -201,6 +217,7 @@ def next_version(
         definitions=forms,
         cleared=_cleared(before, forms),
         created=_created(before, forms),
+        placed=_placed(before, forms),
         earlier=earlier,
         generations=dict(generations or {}),
         published_at=now_ms,
@@ -217,6 +234,13 @@ def _created(before: DefinitionsRecord | None, forms: Forms) -> tuple[str, ...]:
     return () if before is None else tuple(key for key in before.created if key not in forms)
 
 
+def _placed(before: DefinitionsRecord | None, forms: Forms) -> dict[str, Place]:
+    """They stay as long as the audience does."""
+    if before is None:
+        return {}
+    return {key: place for key, place in before.placed.items() if key in forms or key in before.created}
+
+
 def _cleared(before: DefinitionsRecord | None, forms: Forms) -> dict[str, dict[str, Any]]:
     """Deleted audiences whose Facebook audiences are emptied, until one of the same key is defined again."""
     if before is None:
@@ -224,7 +248,8 @@ def _cleared(before: DefinitionsRecord | None, forms: Forms) -> dict[str, dict[s
     cleared = dict(before.cleared)
     for key in changes(before, forms).removed:
         if not key.startswith(_TRAIT):
-            definition = _emptied(AudienceDefinition.model_validate(before.definitions[key]))
+            known = AudienceDefinition.model_validate(before.definitions[key])
+            definition = _emptied(with_place(known, before.placed.get(key)))
             if definition.destinations:
                 cleared[key] = published_form(definition)
     return {key: form for key, form in cleared.items() if key not in forms}

@@ -6,10 +6,11 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from app.domain.batching import BatchPolicy
 from app.domain.brake import BrakePolicy
-from app.domain.counters import Counters
+from app.domain.counters import Counters, DestinationCounters
 from app.domain.data_use import NOTHING_SAID, DataUse
 from app.domain.scope_gates import ScopeGates
 from app.pipeline.permits import Permits
@@ -22,7 +23,7 @@ from app.ports import (
     SyncLedger,
     Timer,
 )
-from schemas.sync import DestinationState
+from schemas.sync import DestinationState, SyncState
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,40 @@ class DestinationView:
     lower_bound: int | None
     upper_bound: int | None
     last_sync_at: int | None
+    ad_account_id: str | None
+    operation: str | None
+    delivery: str | None
+    next_retry_at: int | None
+
+    @classmethod
+    def of(
+        cls,
+        known: SyncState,
+        counters: DestinationCounters,
+        shown: tuple[DestinationState, str | None],
+        failed_why: str | None,
+        account: str | None,
+        next_retry_at: int | None,
+    ) -> Self:
+        """Of the newest record, but for what has changed since it was written; `shown` are state and reason."""
+        return cls(
+            id=known.destination,
+            audience=known.audience,
+            state=shown[0],
+            reason=shown[1] or failed_why,
+            sent=counters.sent,
+            rejected=counters.rejected,
+            pending=counters.pending,
+            oldest_pending_at=counters.oldest_pending_at,
+            facebook_id=known.facebook_id,
+            lower_bound=known.lower_bound,
+            upper_bound=known.upper_bound,
+            last_sync_at=known.last_sync_at,
+            ad_account_id=account,
+            operation=known.operation,
+            delivery=known.delivery,
+            next_retry_at=next_retry_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from app.ports import Clock
 class DestinationView(Protocol):
     """One destination that this worker owns; instants are epoch milliseconds.
 
-    `oldest_pending_at` None: nothing waits. The bounds are Facebook's privacy buckets, never an exact size.
+    `oldest_pending_at` None: nothing waits. The bounds are Facebook's privacy buckets, never an exact size; `operation` and
+    `delivery` its words for the last operation and the use in ads. `next_retry_at` None: nothing went wrong.
     """
 
     @property
@@ -50,6 +51,18 @@ class DestinationView(Protocol):
 
     @property
     def last_sync_at(self) -> int | None: ...
+
+    @property
+    def ad_account_id(self) -> str | None: ...
+
+    @property
+    def operation(self) -> str | None: ...
+
+    @property
+    def delivery(self) -> str | None: ...
+
+    @property
+    def next_retry_at(self) -> int | None: ...
 
 
 class Progress(Protocol):

@@ -112,7 +112,9 @@ async def test_people_are_added_and_removed(graph: GraphApi) -> None:
     assert (await graph.add_users(audience, schema, rows)).invalid == {}
     assert (await graph.remove_users(audience, ["EXTERN_ID"], [["u1"]])).received == 1
     assert (await graph.remove_users(audience, ["EXTERN_ID"], [["nobody"]])).received == 1
-    assert (await graph.read_audience(audience)).id == audience
+    found = await graph.read_audience(audience)
+    assert (found.id, found.operation) == (audience, "200 Normal")
+    assert (found.delivery or "")[:4] in ("200 ", "300 ")
 
 
 @pytest.mark.parametrize("remove", [False, True])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.adapters.facebook_connection import data_use
+from app.adapters.settings_options import resolve_options
 from app.domain.data_use import NOTHING_SAID, DataUse
 from app.errors import InvalidInputError
 from app.settings import access_token_file, load_settings
@@ -25,6 +26,14 @@ def test_the_environment_beats_the_file_and_the_file_the_default(
     settings = load_settings()
     assert (settings.partitions, settings.batch_rows, settings.batch_seconds) == (4, 700, 30.0)
     assert settings.kafka_bootstrap_servers == "kafka:9092"
+
+
+def test_the_readings_of_names_reach_what_reads_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, blanks, initial in (("KEEP_NAME_BLANKS", True, False), ("ROMANISE_INITIAL", False, True)):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"AUDIENCE_SYNC_{name}", "true")
+            options = resolve_options(load_settings())
+        assert (options.keep_name_blanks, options.romanise_initial) == (blanks, initial)
 
 
 @pytest.mark.parametrize(

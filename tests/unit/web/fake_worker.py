@@ -37,6 +37,10 @@ class Destination:
     lower_bound: int | None = None
     upper_bound: int | None = None
     last_sync_at: int | None = None
+    ad_account_id: str | None = None
+    operation: str | None = None
+    delivery: str | None = None
+    next_retry_at: int | None = None
 
 
 @dataclass

@@ -36,8 +36,18 @@ def test_a_worker_that_has_done_nothing() -> None:
         "unknown_audiences": {"calls": {}, "other_calls": 0},
         "unknown_errors": {},
         "blocked_identifiers": 0,
+        "left_blank": {},
         "forgotten": {"message_ids": 0, "events": 0},
     }
+
+
+def test_fields_that_were_left_blank() -> None:
+    worker = FakeWorker()
+    worker.counters.left_blank.update(
+        {("PHONE", "placeholder"): 2, ("EMAIL", "unusable"): 1, ("PHONE", "unusable"): 3}
+    )
+    document = orjson.loads(orjson.dumps(Stats(worker.view()).document(ready=True)))
+    assert document["left_blank"] == {"EMAIL": {"unusable": 1}, "PHONE": {"placeholder": 2, "unusable": 3}}
 
 
 def test_a_stage() -> None:
@@ -94,6 +104,10 @@ def test_a_destination() -> None:
         lower_bound=1_000,
         upper_bound=1_200,
         last_sync_at=NOW - 500,
+        ad_account_id="act_1",
+        operation="200 Normal",
+        delivery="300 too small",
+        next_retry_at=NOW + 60_000,
     )
     audiences = orjson.loads(orjson.dumps(Stats(worker.view()).document(ready=True)))["audiences"]
     assert list(audiences) == ["vips", "churned"]
@@ -116,6 +130,10 @@ def test_a_destination() -> None:
             "lower_bound": 1_000,
             "upper_bound": 1_200,
             "last_sync_at": "2026-03-01T11:59:59.500Z",
+            "ad_account_id": "act_1",
+            "operation": "200 Normal",
+            "delivery": "300 too small",
+            "next_retry_at": "2026-03-01T12:01:00Z",
         },
         {
             "id": "vips@act_2",
@@ -129,6 +147,10 @@ def test_a_destination() -> None:
             "lower_bound": None,
             "upper_bound": None,
             "last_sync_at": None,
+            "ad_account_id": None,
+            "operation": None,
+            "delivery": None,
+            "next_retry_at": None,
         },
     ]
 
