@@ -29,6 +29,7 @@ from app.adapters.kafka_options import (
     checked_options,
     option_of_variable,
 )
+from app.domain.normalization_tables import ALPHA_2
 from app.errors import InvalidInputError
 from topics.catalog import Catalog
 
@@ -72,7 +73,7 @@ class Settings(BaseSettings):
     web_host: str = "127.0.0.1"
     web_port: int = Field(default=6066, ge=0, le=65_535)
     web_token: SecretStr | None = None
-    default_country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
+    default_country: str | None = None
     max_event_bytes: int = Field(default=32_768, ge=1_024, le=1_048_576)
     # Of steps of journeys that were made before their calls had a boolean.
     legacy_journeys: bool = False
@@ -159,6 +160,13 @@ class Settings(BaseSettings):
     @property
     def catalog(self) -> Catalog:
         return Catalog(prefix=self.topic_prefix, source_topic=self.source_topic)
+
+    @field_validator("default_country")
+    @classmethod
+    def _known_country(cls, value: str | None) -> str | None:
+        if value is not None and value.upper() not in ALPHA_2:
+            raise ValueError("expected a two-letter country code of ISO 3166-1, such as US, GB (not UK) or DE")
+        return value
 
     @field_validator("facebook_ad_account_id")
     @classmethod
