@@ -165,7 +165,9 @@ class Settings(BaseSettings):
     @classmethod
     def _known_country(cls, value: str | None) -> str | None:
         if value is not None and value.upper() not in ALPHA_2:
-            raise ValueError("expected a two-letter country code of ISO 3166-1, such as US, GB (not UK) or DE")
+            raise ValueError(
+                "expected a two-letter country code of ISO 3166-1, such as US, GB (not UK) or DE"
+            )
         return value
 
     @field_validator("facebook_ad_account_id")
