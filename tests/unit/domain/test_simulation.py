@@ -161,3 +161,27 @@ def test_a_trait_that_is_a_list_is_one_for_the_operators_that_take_one(
     assert entered("b", ["b", "xb"]) == of_tags  # one value is a list of one
     assert entered([], ["b", ""]) == [False, False]
     assert entered(None, ["b"]) == [False]
+
+
+@pytest.mark.parametrize(
+    ("comparison", "expected"),
+    [
+        ({"same_as": "items.$.sku"}, {"both": True, "other": False}),
+        ({"not_equals": {"same_as": "items.$.sku"}}, {"both": True, "other": True}),  # some other one
+        ({"none_of": {"same_as": "items.$.sku"}}, {"both": False, "other": True}),
+    ],
+)
+def test_what_follows_is_compared_with_the_items_of_what_it_follows(
+    comparison: dict[str, Any], expected: dict[str, bool]
+) -> None:
+    then = {"event": "Order Completed", "where": {"sku": comparison}}
+    plan = plan_of({"when": {"event": "Cart Viewed", "then": then}})
+    cart = {"items": [{"sku": "a"}, {"sku": "b"}, {}]}
+    lines = [order(START, userId=name, event="Cart Viewed", properties=cart) for name in ("both", "other")]
+    lines += [order(START, userId="empty", event="Cart Viewed", properties={"items": []})]
+    lines += [
+        order(START + 1, userId=name, properties={"sku": sku})
+        for name, sku in (("both", "b"), ("other", "c"), ("empty", "c"))
+    ]
+    members = {profile for _, _, profile, _ in transitions(plan, lines)}
+    assert members == {name for name, member in expected.items() if member}
