@@ -29,6 +29,7 @@ from app.adapters.kafka_options import (
     checked_options,
     option_of_variable,
 )
+from app.domain.normalization_tables import ALPHA_2
 from app.errors import InvalidInputError
 from topics.catalog import Catalog
 
@@ -73,7 +74,7 @@ class Settings(BaseSettings):
     web_host: str = "127.0.0.1"
     web_port: int = Field(default=6066, ge=0, le=65_535)
     web_token: SecretStr | None = None
-    default_country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
+    default_country: str | None = None
     # The second readings of Meta's texts about names; see `app.domain.normalization.NormalizationOptions`.
     keep_name_blanks: bool = False
     romanise_initial: bool = False
@@ -182,6 +183,15 @@ class Settings(BaseSettings):
     def _never_in_the_clear(cls, value: str) -> str:
         if _META_IN_THE_CLEAR.match(value):
             raise ValueError("expected https: the access token would travel in the clear")
+        return value
+
+    @field_validator("default_country")
+    @classmethod
+    def _known_country(cls, value: str | None) -> str | None:
+        if value is not None and value.upper() not in ALPHA_2:
+            raise ValueError(
+                "expected a two-letter country code of ISO 3166-1, such as US, GB (not UK) or DE"
+            )
         return value
 
     @field_validator("facebook_ad_account_id")

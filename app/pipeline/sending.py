@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from app.domain.batching import Batch
 from app.domain.bisection import Bisection
 from app.domain.data_use import DataUse
-from app.domain.delivery import GraphRefusal, classify
+from app.domain.delivery import GraphRefusal, classify, words
 from app.domain.delivery_errors import Reaction, Scope
 from app.domain.users_requests import MAX_REQUEST_ROWS, UsersRequest, build_requests
 from app.pipeline.delivery_options import Shared
@@ -106,7 +106,7 @@ class Sending:
             if not parts.accepted:
                 self._rejected_in_a_row += 1
             rows = sum(len(part.data) for part, _ in parts.refused)
-            why = parts.refused[0][1]
+            why = words(parts.refused[0][1])
             log.warning("destination %s: %d rows to dead letters: %s", self._destination, rows, why)
             await self._outcomes.rejected(parts, self._trouble.attempts)
 

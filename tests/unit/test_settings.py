@@ -43,6 +43,8 @@ def test_the_readings_of_names_reach_what_reads_calls(monkeypatch: pytest.Monkey
         ("AUDIENCE_SYNC_PARTITIONS", "many", "AUDIENCE_SYNC_PARTITIONS: "),
         ("AUDIENCE_SYNC_BATCH_ROWS", "10001", "AUDIENCE_SYNC_BATCH_ROWS: "),
         ("AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID", "act_x", "expected act_ and digits"),
+        ("AUDIENCE_SYNC_DEFAULT_COUNTRY", "UK", "AUDIENCE_SYNC_DEFAULT_COUNTRY: Value error, expected a two-letter country code of ISO 3166-1"),
+        ("AUDIENCE_SYNC_DEFAULT_COUNTRY", "Germany", "AUDIENCE_SYNC_DEFAULT_COUNTRY: "),
         ("AUDIENCE_SYNC_FACEBOOK_API_VERSION", "25", "AUDIENCE_SYNC_FACEBOOK_API_VERSION: "),
         ("AUDIENCE_SYNC_SETTINGS", "/nowhere.toml", "AUDIENCE_SYNC_SETTINGS: there is no file"),
         ("AUDIENCE_SYNC_PARTITION", "4", "AUDIENCE_SYNC_PARTITION: there is no such setting; did you mean AUDIENCE_SYNC_PARTITIONS?"),

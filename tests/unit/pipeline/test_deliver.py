@@ -884,7 +884,9 @@ async def test_a_request_refused_for_good_becomes_one_letter_per_row_and_deliver
     assert (world.view().sent, world.view().rejected, world.view().state) == (1, 2, DestinationState.LIVE)
 
 
-async def test_rows_for_which_a_request_is_refused_are_found_and_the_others_arrive(worlds: Worlds) -> None:
+async def test_rows_for_which_a_request_is_refused_are_found_and_the_others_arrive(
+    worlds: Worlds, caplog: pytest.LogCaptureFixture
+) -> None:
     world = worlds()
     await world.start()
     names = [f"p{number}" for number in range(9)]
@@ -916,6 +918,8 @@ async def test_rows_for_which_a_request_is_refused_are_found_and_the_others_arri
         assert (letter.facebook.code, letter.facebook.subcode) == (100, 2_654)
         assert letter.record == {"change": "entered", "row": {"EXTERN_ID": letter.profile}}
     assert (world.view().sent, world.view().rejected, world.view().state) == (7, 2, DestinationState.LIVE)
+    (said,) = [record.getMessage() for record in caplog.records if "dead letters" in record.getMessage()]
+    assert said.startswith("destination vips: 2 rows to dead letters: Facebook refused (100/2654")
 
 
 async def test_halves_of_a_refused_request_are_sent_on_after_an_outage(worlds: Worlds) -> None:
