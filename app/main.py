@@ -59,13 +59,16 @@ def fail(exc: BaseException) -> None:
 
     Of an unexpected exception only the type and the place are said: its text may hold what an event held.
     """
-    if isinstance(exc, AudienceSyncError):
-        say(f"worker: ended: {exc}")
-    else:
-        frames = traceback.extract_tb(exc.__traceback__)[-3:]
-        place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-        say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
-    os._exit(NewerFormatError.exit_status if isinstance(exc, NewerFormatError) else 1)
+    try:
+        if isinstance(exc, AudienceSyncError):
+            say(f"worker: ended: {exc}")
+        else:
+            frames = traceback.extract_tb(exc.__traceback__)[-3:]
+            place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+            say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
+    finally:
+        # Also when there is no memory left to say why, or nobody reads it.
+        os._exit(NewerFormatError.exit_status if isinstance(exc, NewerFormatError) else 1)
 
 
 class Worker:

@@ -105,10 +105,9 @@ class Pipeline:
     async def _flush(self, done: Callable[[], None]) -> None:
         try:
             await self.in_thread(self.writer.flush)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the batch is not durable
+            done()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the batch is not durable, or nobody knows it
             self.on_failure(exc)
-            return
-        done()
 
     async def on_profile_events(
         self, partition: int, records: Sequence[RawRecord], done: Callable[[], None]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -135,3 +136,24 @@ async def test_what_was_revoked_meanwhile_is_not_begun(step: str) -> None:
     await world.pipeline.restore(OWNED, Owned())
     assert not world.delivery.destinations()
     assert world.lanes.partitions == ()
+
+
+@pytest.mark.parametrize("broken", ["flush", "done"])
+async def test_whatever_fails_behind_the_last_batch_ends_the_process(broken: str) -> None:
+    """No batch comes behind it that could bring the failure to light."""
+    world, failures = World(revoked_at="never"), list[BaseException]()
+
+    def out_of_memory(name: str) -> Callable[[], None]:
+        def call() -> None:
+            if name == broken:
+                raise MemoryError
+
+        return call
+
+    world.pipeline.on_failure = failures.append
+    world.pipeline.stages.resolve = cast("Any", SimpleNamespace(process=lambda partition, records: None))
+    world.pipeline.writer = cast("Any", SimpleNamespace(flush=out_of_memory("flush")))
+    await world.pipeline.on_source(0, [], out_of_memory("done"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [type(failure) for failure in failures] == [MemoryError]
