@@ -50,8 +50,9 @@ INTERRUPTED = 130
 
 
 def say(text: str) -> None:
-    """A state change, for whoever watches the process."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the worker's output for its supervisor
+    """A state change, for whoever watches the process; where it cannot be written, a full disk say, it is not said."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the worker's output for its supervisor
 
 
 def fail(exc: BaseException) -> None:

@@ -79,7 +79,9 @@ def test_out_of_memory_in_each_stage_in_turn(installation: Installation, orders:
     for step in ("resolve.flush", "evaluate.offsets", "deliver.flush"):
         worker = installation.start_worker(instance="slot-1", at=(step, 2, MemoryError.__name__))
         assert worker.ended() == 1, worker.said
-        assert worker.said.splitlines()[-1].startswith("worker: ended: unexpected MemoryError at"), worker.said
+        assert worker.said.splitlines()[-1].startswith("worker: ended: unexpected MemoryError at"), (
+            worker.said
+        )
     survivor = installation.start_worker(instance="slot-1")
     installation.wait_until_idle(survivor)
     assert_as_if_nothing_had_happened(installation, orders)

@@ -151,7 +151,7 @@ async def test_whatever_fails_behind_the_last_batch_ends_the_process(broken: str
         return call
 
     world.pipeline.on_failure = failures.append
-    world.pipeline.stages.resolve = cast("Any", SimpleNamespace(process=lambda partition, records: None))
+    world.pipeline.stages.resolve = cast("Any", SimpleNamespace(process=lambda *_: None))
     world.pipeline.writer = cast("Any", SimpleNamespace(flush=out_of_memory("flush")))
     await world.pipeline.on_source(0, [], out_of_memory("done"))
     for _ in range(5):
