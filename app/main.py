@@ -237,20 +237,19 @@ class Worker:
                 not_found_route(),
             ]
         )
-        await faust.start()
+        starting = asyncio.create_task(faust.start())
+        await self._unless_stopped(starting)
         commits = self._supervised(pipeline.stages.evaluate.run_commits())
-        others = [
-            self._supervised(work)
-            for work in (
-                pipeline.run_markers(),
-                follower.run(),
-                self._backfill.run(),
-                wiring.removals(pipeline).run(),
-                *([] if auto_create is None else [auto_create.run()]),
-                self._watch(stats, graph),
-                self._announce(),
-            )
-        ]
+        beside = (
+            pipeline.run_markers,
+            follower.run,
+            self._backfill.run,
+            wiring.removals(pipeline).run,
+            *(() if auto_create is None else (auto_create.run,)),
+            lambda: self._watch(stats, graph),
+            self._announce,
+        )
+        others = [self._supervised(run()) for run in beside if not self._stopping.is_set()]
         await self._stopping.wait()
         pipeline.stop()
         for task in others:
@@ -259,6 +258,15 @@ class Worker:
         # Leaving the group waits for the batches under way, and those for their commit.
         await faust.stop()
         commits.cancel()
+        starting.cancel()
+
+    async def _unless_stopped(self, work: asyncio.Task[None]) -> None:
+        """Wait for it, but no longer than for the end of this worker: a recovery may take minutes."""
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if work.done():
+            work.result()
 
     async def _announce(self) -> None:
         await self._faust.ready.wait()

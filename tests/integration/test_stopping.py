@@ -28,6 +28,13 @@ STOPPED_SECONDS = 30.0
 # Whoever does not leave the group stays in it for so long.
 SESSION = {"AUDIENCE_SYNC_SESSION_TIMEOUT_SECONDS": "60"}
 
+# Right after a broker's start.
+NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+
 
 @pytest.fixture
 def orders() -> list[Order]:
@@ -63,8 +70,7 @@ def in_group(installation: Installation) -> int:
         try:
             return len(admin.describe_consumer_groups([group])[group].result().members)
         except KafkaException as exc:
-            # Right after a broker's start nobody coordinates the group yet.
-            if not exc.args[0].retriable() and exc.args[0].code() != KafkaError.NOT_COORDINATOR:
+            if exc.args[0].code() not in NO_COORDINATOR_YET:
                 raise
 
 
