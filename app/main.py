@@ -52,8 +52,9 @@ INTERRUPTED = 130
 
 
 def say(text: str) -> None:
-    """A state change, for whoever watches the process."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the worker's output for its supervisor
+    """A state change, for whoever watches the process; where it cannot be written, a full disk say, it is not said."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the worker's output for its supervisor
 
 
 def fail(exc: BaseException) -> None:
@@ -61,13 +62,16 @@ def fail(exc: BaseException) -> None:
 
     Of an unexpected exception only the type and the place are said: its text may hold what an event held.
     """
-    if isinstance(exc, AudienceSyncError):
-        say(f"worker: ended: {exc}")
-    else:
-        frames = traceback.extract_tb(exc.__traceback__)[-3:]
-        place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-        say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
-    os._exit(NewerFormatError.exit_status if isinstance(exc, NewerFormatError) else 1)
+    try:
+        if isinstance(exc, AudienceSyncError):
+            say(f"worker: ended: {exc}")
+        else:
+            frames = traceback.extract_tb(exc.__traceback__)[-3:]
+            place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+            say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
+    finally:
+        # Also when there is no memory left to say why, or nobody reads it.
+        os._exit(NewerFormatError.exit_status if isinstance(exc, NewerFormatError) else 1)
 
 
 class Worker:
@@ -237,22 +241,21 @@ class Worker:
                 not_found_route(),
             ]
         )
-        await faust.start()
+        starting = asyncio.create_task(faust.start())
+        await self._unless_stopped(starting)
         commits = self._supervised(pipeline.stages.evaluate.run_commits())
-        others = [
-            self._supervised(work)
-            for work in (
-                pipeline.run_markers(),
-                follower.run(),
-                self._backfill.run(),
-                wiring.removals(pipeline).run(),
-                *([] if auto_create is None else [auto_create.run()]),
-                places.run(),
-                self._watch(stats, graph),
-                watch.run(),
-                self._announce(),
-            )
-        ]
+        beside = (
+            pipeline.run_markers,
+            follower.run,
+            self._backfill.run,
+            wiring.removals(pipeline).run,
+            *(() if auto_create is None else (auto_create.run,)),
+            places.run,
+            lambda: self._watch(stats, graph),
+            watch.run,
+            self._announce,
+        )
+        others = [self._supervised(run()) for run in beside if not self._stopping.is_set()]
         await self._stopping.wait()
         pipeline.stop()
         for task in others:
@@ -261,6 +264,15 @@ class Worker:
         # Leaving the group waits for the batches under way, and those for their commit.
         await faust.stop()
         commits.cancel()
+        starting.cancel()
+
+    async def _unless_stopped(self, work: asyncio.Task[None]) -> None:
+        """Wait for it, but no longer than for the end of this worker: a recovery may take minutes."""
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if work.done():
+            work.result()
 
     async def _announce(self) -> None:
         await self._faust.ready.wait()

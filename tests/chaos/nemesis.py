@@ -37,6 +37,8 @@ class Nemesis:
         self._kafka = kafka
         self._say = say
         self._workers: dict[str, WorkerProcess] = {}
+        # One more that comes, and leaves or dies, at any time; it has no instance id.
+        self._guest: WorkerProcess | None = None
         self._frozen: dict[str, float] = {}
         self._paused: set[str] = set()
         self.done: Counter[str] = Counter()
@@ -52,7 +54,7 @@ class Nemesis:
 
     @property
     def workers(self) -> list[WorkerProcess]:
-        return list(self._workers.values())
+        return [*self._workers.values(), *([] if self._guest is None else [self._guest])]
 
     def tend(self) -> None:
         """As a supervisor would: starts again whoever has ended; wakes whoever has been frozen long enough."""
@@ -64,6 +66,10 @@ class Nemesis:
                 lines = worker.said.strip().splitlines()
                 self.own_exits.append(lines[-1] if lines else f"status {worker.process.returncode}")
                 self._start(slot)
+        if self._guest is not None and self._guest.process.poll() is not None:
+            lines = self._guest.said.strip().splitlines()
+            self.own_exits.append(lines[-1] if lines else f"status {self._guest.process.returncode}")
+            self._guest = None
 
     def _wake(self, slot: str) -> None:
         del self._frozen[slot]
@@ -78,6 +84,8 @@ class Nemesis:
                 ("worker stopped and started", self._restart),
                 ("worker frozen", self._freeze),
                 ("worker frozen", self._freeze),
+                ("worker joined, or left, or died", self._change_guest),
+                ("worker joined, or left, or died", self._change_guest),
                 ("broker killed", self._kill_broker),
                 ("sandbox restarted", self._restart_sandbox),
                 *[("Graph API", self._fault)] * 6,
@@ -109,6 +117,17 @@ class Nemesis:
             if worker.process.poll() is None:
                 worker.stop()
             self._start(slot)
+
+    def _change_guest(self) -> None:
+        if self._guest is None:
+            self._guest = self._installation.start_worker()
+        else:
+            self._dismiss(self._chance.choice((signal.SIGTERM, signal.SIGKILL)))
+
+    def _dismiss(self, number: signal.Signals) -> None:
+        guest, self._guest = self._guest, None
+        if guest is not None and guest.process.poll() is None:
+            guest.stop(number)
 
     def _freeze(self) -> None:
         if (slot := self._slot()) is not None:
@@ -164,6 +183,7 @@ class Nemesis:
         """Everybody is awake and runs, and the Graph API does what it should."""
         for slot in list(self._frozen):
             self._wake(slot)
+        self._dismiss(signal.SIGTERM)
         self.tend()
         self._resume()
         self._installation.clear_faults()
