@@ -16,7 +16,7 @@ from schemas.audience import DeliveryMode, FacebookDestination
 from schemas.control import DesiredRecord
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.sync import DestinationState, OffsetRange, SyncState
-from tests.unit.pipeline.test_deliver import (
+from tests.unit.pipeline.delivery_world import (
     ENTER,
     EXIT,
     PERIOD,

@@ -16,7 +16,7 @@ from schemas.audience import DeliveryMode, FieldSource
 from schemas.control import DesiredRecord
 from schemas.membership import Change
 from schemas.sync import DestinationState
-from tests.unit.pipeline.test_deliver import EXIT, PERIOD, TIMEOUT, World, audience, cut, people, refused
+from tests.unit.pipeline.delivery_world import EXIT, PERIOD, TIMEOUT, World, audience, cut, people, refused
 
 HOUR = 3_600.0
 

@@ -14,17 +14,14 @@ from app.domain.data_use import NOTHING_SAID, DataUse
 from app.ports import UsersAnswer
 from schemas.dead_letter import Reason
 from schemas.sync import DestinationState
-from tests.unit.pipeline.test_deliver import (
+from tests.unit.pipeline.delivery_world import (
     World,
     Worlds,
     audience,
     cut,
     people,
     refused,
-    worlds,
 )
-
-__all__ = ["worlds"]
 
 PROBE = 300
 HELD, LIVE, GONE = DestinationState.HELD, DestinationState.LIVE, DestinationState.GONE
