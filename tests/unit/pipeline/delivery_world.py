@@ -19,6 +19,7 @@ from app.domain.delivery import GraphRefusal, Refusal
 from app.errors import UnreachableError
 from app.pipeline.deliver import Delivery, DeliveryOptions, DestinationView
 from schemas.audience import AudienceDefinition, AudienceSource, FacebookDestination
+from schemas.control import DesiredRecord
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.sync import SyncState
 
@@ -56,11 +57,13 @@ class World:
         self.liveness = MemoryLiveness()
         self.counters = Counters()
         self.failures: list[BaseException] = []
+        # What people want, read before anything is assigned, as `Follower.refresh` does.
+        self.desired: dict[str, DesiredRecord] = {}
         self._sequence = 0
         self.delivery = self.worker()
 
     def worker(self, graph: MemoryGraph | None = None) -> Delivery:
-        return Delivery(
+        made = Delivery(
             definitions=self.definitions,
             graph=graph or self.graph,
             ledger=self.ledger,
@@ -75,6 +78,8 @@ class World:
             on_failure=self.failures.append,
             draw=no_jitter,
         )
+        made.desire(dict(self.desired))
+        return made
 
     async def start(self) -> None:
         await self.delivery.assign(0, self.ledger.states, self.log.end(0))
