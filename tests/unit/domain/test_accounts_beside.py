@@ -34,8 +34,8 @@ from schemas.profile import (
     Standing,
 )
 from schemas.sync import BrakeState
+from tests.unit.domain.accounts_of_users import Account, joins, logs_in, of_accounts, users
 from tests.unit.domain.plans import DAY, FAR_WALL, HOUR, START, plan_of
-from tests.unit.domain.test_accounts import Account, joins, logs_in, of_accounts, users
 from tests.unit.domain.test_identity_scenarios import Worker, changes, identify, line, sha
 
 ANY = of_accounts(users("any"))
