@@ -32,9 +32,6 @@ def logs_in(day: float, **fields: Any) -> bytes:
     return line(day, "track", event="Logged In", **fields)
 
 
-# --- in another order than it was said ---
-
-
 class Account:
     """The partition of an account alone; its users live elsewhere."""
 
@@ -80,9 +77,6 @@ class Account:
     @property
     def is_member(self) -> bool:
         return self.partition.states.is_member("audience_0", "group_id:g1")
-
-
-# --- what group calls become ---
 
 
 def resolve(resolver: Resolver, raw: bytes) -> Resolution:

@@ -80,9 +80,6 @@ def short(deltas: list[MembershipDelta]) -> list[tuple[str, str, int]]:
     return [(delta.profile, delta.change.value, delta.at) for delta in deltas]
 
 
-# --- what is sent ---
-
-
 def identify(engine: Engine, received: int, profile: str = "user_1", **identifiers: Any) -> None:
     engine.call(received, profile, identifiers=identifiers)
 

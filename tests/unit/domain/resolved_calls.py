@@ -26,13 +26,7 @@ def only_record(resolution: Resolution) -> tuple[str, ProfileEvent]:
     return resolution.records[0]
 
 
-# --- traits and identifiers ---
-
-
 DEVICE = "38400000-8cf0-11bd-b23e-10b96e40000d"
-
-
-# --- Engage ---
 
 
 def engage(kind: str = "identify", claim: Any = True, **fields: Any) -> bytes:

@@ -40,14 +40,8 @@ def claims(resolution: Resolution) -> list[tuple[str, dict[str, bool] | None]]:
     return [(profile, event.claims) for profile, event in resolution.records]
 
 
-# --- several destinations ---
-
-
 def accounts(*modes: str) -> list[dict[str, str]]:
     return [{"ad_account_id": f"act_{number}", "sync_mode": mode} for number, mode in enumerate(modes)]
-
-
-# --- definitions ---
 
 
 def problems(audience: dict[str, Any]) -> list[str]:
