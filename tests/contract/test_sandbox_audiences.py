@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -10,10 +9,7 @@ import pytest
 
 from app.sandbox.nodes import bounds
 from app.sandbox.options import SandboxOptions
-from tests.contract.sandbox_client import ACCOUNT, SandboxClient, running, sha
-
-LIST = f"{ACCOUNT}/customaudiences"
-FIXED = datetime(2026, 1, 1, tzinfo=UTC)
+from tests.contract.sandbox_client import ACCOUNT, FIXED, LIST, SandboxClient, running, sha
 
 
 async def test_create_answers_an_id_and_nothing_else() -> None:

@@ -11,13 +11,10 @@ import orjson
 import pytest
 
 from app.sandbox.options import SandboxOptions
-from tests.contract.sandbox_client import ACCOUNT, TOKEN, SandboxClient, running, sha
+from tests.contract.sandbox_client import ACCOUNT, LIST, TOKEN, A, SandboxClient, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-LIST = f"{ACCOUNT}/customaudiences"
-A = sha("a")
 
 
 async def test_inspection_lists_audiences_and_their_people() -> None:

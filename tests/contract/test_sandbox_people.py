@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -10,12 +9,9 @@ import pytest
 
 from app.sandbox.options import SandboxOptions
 from app.sandbox.validation import HASHED_KEYS
-from tests.contract.sandbox_client import running, sha
+from tests.contract.sandbox_client import DAY, FIXED, A, B, C, D, running
 
-A, B, C, D = (sha(text) for text in "abcd")
 MISMATCH = "(#100) Data is missing or does not match schema"
-DAY = 24 * 3600
-FIXED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _compact(row: Any) -> str:

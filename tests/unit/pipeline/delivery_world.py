@@ -164,9 +164,6 @@ def people(call: Any) -> list[str]:
     return [row["EXTERN_ID"] for row in call.rows]
 
 
-# -- provisioning ----------------------------------------------------------------------------------------------
-
-
 def creating(world: World) -> SyncState:
     """As the ledger is left by a worker that died right after it wrote that it creates."""
     marker = "[audience-sync:test:vips]"
