@@ -1,4 +1,4 @@
-"""Mapped fields from computed traits: sent again when they change."""
+"""Mapped fields whose values change: what is sent again, and when."""
 
 from __future__ import annotations
 
