@@ -13,7 +13,7 @@ import orjson
 from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_transactions import TransactionalWriter
-from app.domain.formats import refuse_newer_json
+from app.domain.formats import UNDECODABLE, refuse_newer_json
 from app.ports import GroupOffset, Record
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
@@ -100,7 +100,7 @@ class KafkaMembershipLog:
                 offset = message.offset()
                 try:
                     delta = _decode_delta(value)
-                except msgspec.DecodeError:
+                except UNDECODABLE:
                     refuse_newer_json(MembershipDelta.__name__, value)
                     await self._bury(partition, offset)
                 else:

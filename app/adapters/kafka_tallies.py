@@ -8,7 +8,7 @@ import msgspec
 from confluent_kafka import Message
 
 from app.adapters.kafka_log import LogReader
-from app.domain.formats import refuse_newer_json, refuse_newer_packed
+from app.domain.formats import UNDECODABLE, refuse_newer_json, refuse_newer_packed
 from app.domain.reconciling import AudienceTally
 from app.domain.state import CLOCK_KEY, PartitionRecord, decode_record
 from schemas.membership import MembershipDelta
@@ -87,6 +87,6 @@ def _audience(key: bytes) -> str:
 def _delta(value: bytes | None) -> MembershipDelta | None:
     try:
         return None if value is None else _decode_delta(value)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         refuse_newer_json(MembershipDelta.__name__, value or b"")
         return None

@@ -20,10 +20,10 @@ from app.domain.linking import (
     take_over,
 )
 from app.domain.merging import add_aliases, evaluate_merged, fold_profile, leave
-from app.domain.person_state import UNREADABLE
 from app.domain.resending import resend, rows_sent
 from app.domain.rows import rows_of
 from app.domain.state import AT_ONCE, ProfileState, decode_state, forwarder
+from app.errors import UnreadableRecordError
 from schemas.profile import ASK, DONE, MERGE, MOVED, Linking
 
 if TYPE_CHECKING:
@@ -177,6 +177,6 @@ def holds_a_profile(event: ProfileEvent) -> bool:
     try:
         if state is not None:
             _ = decode_state(state).identity
-    except UNREADABLE:
+    except UnreadableRecordError:
         return False
     return True

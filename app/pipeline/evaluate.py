@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
-from app.domain.formats import refuse_newer_packed
+from app.domain.formats import UNDECODABLE, refuse_newer_packed
 from app.domain.identity import holds_a_profile
 from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.ports import GroupOffset, Record
@@ -155,7 +155,7 @@ class EvaluateStage:
             try:
                 event = _decode(record.value or b"")
                 profile = (record.key or b"").decode()
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNDECODABLE:
                 event = None
             # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
             if event is None or not fits(event, feeds):

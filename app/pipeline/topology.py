@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.domain.formats import read_stored, refuse_newer_json
+from app.domain.formats import UNDECODABLE, refuse_newer_json
+from app.domain.sync_states import read_sync_states
 from app.errors import UnreachableError
 from app.pipeline.expire import MARKER_SECONDS, LaneProgress, lane_name
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
@@ -124,7 +125,7 @@ class Pipeline:
             try:
                 deltas.append((record.offset, _decode_delta(record.value or b"")))
                 written.append(record.timestamp)
-            except msgspec.DecodeError:
+            except UNDECODABLE:
                 # A tombstone is a forgotten person's; anything else was not written by evaluate.
                 if record.value is not None:
                     refuse_newer_json(MembershipDelta.__name__, record.value)
@@ -223,7 +224,7 @@ class Pipeline:
 
     async def _sync_states(self) -> dict[str, SyncState]:
         syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
-        return {key.decode(): read_stored(SyncState, value) for key, value in syncs.items()}
+        return read_sync_states(syncs)
 
     # -- stats -------------------------------------------------------------------------------------------------
 
