@@ -92,7 +92,7 @@ class Identities:
         said = event.linking or _NOTHING
         owner = None if state is None else owner_of(state)
         if event.kind == MOVED:
-            if owner is not None and owner != said.asker:
+            if owner is not None and said.asker not in (owner, profile):
                 self._profiles.states.put(profile, forwarder(said.asker))
         elif owner is not None:
             self._mailbox.send(owner, event)
@@ -120,10 +120,12 @@ class Identities:
         event: ProfileEvent,
         now: int | None,
     ) -> None:
-        if state is not None and said.asker == profile:
-            self._profiles.states.put(profile, state)
-            add_aliases(state, said.aliases)
-            self._go_on(profile, state, event)
+        if said.asker == profile:
+            # Nothing is known of an asker that has been forgotten since; to itself it must not give way.
+            if state is not None:
+                self._profiles.states.put(profile, state)
+                add_aliases(state, said.aliases)
+                self._go_on(profile, state, event)
             return
         verdict = decide(profile, state, said)
         if verdict is Verdict.REFUSED:

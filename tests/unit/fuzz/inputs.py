@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 EXAMPLES = 100
 # Of one call of Hypothesis in a long run.
-_ROUND = 300
+_ROUND = 100
 
 # Stands in samples wherever a person is named, and must be in no error text.
 CANARY = "Qanary7x"

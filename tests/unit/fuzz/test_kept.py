@@ -12,19 +12,21 @@ import pytest
 from app.adapters.kafka_delivery import KafkaMembershipLog
 from app.adapters.kafka_letters import newest_letters
 from app.adapters.kafka_log import LogReader
+from app.domain import profile_evaluation
 from app.domain.partition import AudiencePartition
 from app.domain.published import definitions_of, read_published
-from app.domain.state import CLOCK_KEY, decode_state
+from app.domain.state import CLOCK_KEY, decode_state, encode_state, forwarder
 from app.domain.sync_states import read_sync_states
-from app.errors import UnreadableRecordError
+from app.errors import FatalError, UnreadableRecordError
 from schemas.control import DefinitionsRecord
+from schemas.profile import ASK, CALL, MOVED, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import START
 from tests.unit.fuzz.test_calls import resolve
 from tests.unit.fuzz.test_records import Log, Met, written
-from tests.unit.pipeline.test_evaluate import Arrived, Bench
+from tests.unit.pipeline.test_evaluate import LANE, Arrived, Bench
 
 DEEP = 200_000
-CALL = {"type": "identify", "userId": "u", "messageId": "m", "timestamp": "2025-03-01T00:00:00Z"}
+IDENTIFY = {"type": "identify", "userId": "u", "messageId": "m", "timestamp": "2025-03-01T00:00:00Z"}
 ROW = {
     "type": "track",
     "event": "new",
@@ -37,7 +39,9 @@ ROW = {
 
 @pytest.mark.parametrize("blanks", [[[]], [[""]], [[None, " "]], [[], "-"]])
 @pytest.mark.parametrize("name", ["email", "phone"])
-@pytest.mark.parametrize("call", [{**CALL, "traits": {}}, {**ROW, "properties": {}}], ids=["identify", "row"])
+@pytest.mark.parametrize(
+    "call", [{**IDENTIFY, "traits": {}}, {**ROW, "properties": {}}], ids=["identify", "row"]
+)
 def test_a_list_of_nothing_but_lists_of_blanks_says_nothing(
     call: dict[str, Any], name: str, blanks: Any
 ) -> None:
@@ -53,6 +57,8 @@ DELTA = json.dumps(written("MembershipDelta")[0]).encode()
 NO_DELTAS = {
     "nested too deeply": DELTA[:-1] + b', "more": ' + b"[" * DEEP + b"]" * DEEP + b"}",
     "nothing but nested": b'{"a":' * DEEP,
+    "a number that no state can hold": DELTA.replace(b'"sequence": 5', b'"sequence": -9223372036854775809'),
+    "a time that no state can hold": DELTA.replace(b'"at": 1767225600000', b'"at": 1' + b"0" * 300),
     "not UTF-8": DELTA.replace(b"user_1", b"us\xffer"),
 }
 
@@ -75,8 +81,46 @@ def test_a_profile_event_that_is_nested_too_deeply_becomes_a_dead_letter() -> No
     assert bench.counters.stages["evaluate"].dead == 1
 
 
+ITSELF = Linking(asker="anonymous_id:a", aliases={"anonymous_id:a": START})
+
+
+@pytest.mark.parametrize(("kind", "known"), [(ASK, False), (MOVED, True)])
+def test_nobody_becomes_a_part_of_themselves(kind: int, known: bool) -> None:
+    """As after somebody who had asked was forgotten before the answer: the profile stood for itself, for ever."""
+    bench = Bench()
+    bench.partition.set_wall(START)
+    if known:
+        bench.partition.load(b"anonymous_id:a", encode_state(forwarder("user_1")))
+    bench.partition.apply(
+        "anonymous_id:a", ProfileEvent(VERSION, kind, LANE, 1, 0, START, START, linking=ITSELF)
+    )
+    call = ProfileEvent(VERSION, CALL, LANE, 2, 0, START, START, hits=[FeedHit(bench.feed.id)])
+    bench.partition.apply("anonymous_id:a", call)
+    states = {
+        key: decode_state(value) for key, value in bench.partition.drain().states if not key.startswith(b"\0")
+    }
+    assert list(states[b"user_1" if known else b"anonymous_id:a"].feeds) == [bench.feed.id]
+
+
+def test_profiles_that_stand_for_each_other_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile_evaluation, "MOST_MAIL", 1_000)
+    bench = Bench()
+    bench.partition.load(b"user_1", encode_state(forwarder("user_2")))
+    bench.partition.load(b"user_2", encode_state(forwarder("user_1")))
+    with pytest.raises(FatalError, match="without end"):
+        bench.partition.apply("user_1", ProfileEvent(VERSION, CALL, LANE, 1, 0, START, START))
+
+
+LETTER = json.dumps(written("DeadLetter")[0]).encode()
+
+
 def test_a_dead_letter_that_is_none_is_counted() -> None:
-    for value in (b'{"version":' + b"[" * DEEP, b'{"a": "\xff"}', b"[]"):
+    for value in (
+        b'{"version":' + b"[" * DEEP,
+        b'{"a": "\xff"}',
+        b"[]",
+        LETTER.replace(b'"sequence": null', b'"sequence": 1' + b"0" * 30),
+    ):
         found = newest_letters(cast("LogReader", Log(b"id", value)), "dead.letters", 1, bool)
         assert (found.letters, found.unreadable) == ([], 1)
 
