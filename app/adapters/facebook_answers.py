@@ -83,10 +83,11 @@ class AnswerReader:
     def _clean(self, text: str | None) -> str | None:
         if text is None:
             return None
+        text = _CONTROL.sub(" ", text)
         for secret in self._secrets():
             text = text.replace(secret, "***")
             text = _without_beginning(text, secret)
-        return _CONTROL.sub(" ", _TOKEN_LIKE.sub("***", text))
+        return _TOKEN_LIKE.sub("***", text)
 
 
 def _without_beginning(text: str, secret: str) -> str:

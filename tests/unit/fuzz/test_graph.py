@@ -116,8 +116,8 @@ def read(answer: RawAnswer, model: type[BaseModel]) -> bool:
 def reacted_to(refusal: Refusal) -> None:
     decision = classify(refusal)
     for text in (words(refusal), reason(refusal, decision, "act_1"), refusal.message or ""):
-        assert TOKEN[:12] not in text
-        assert APP_SECRET[:12] not in text
+        assert TOKEN not in text
+        assert APP_SECRET not in text
         assert text.isprintable() or not text.isascii(), text
         assert len(text) < 6_000
     assert 0 <= throttle_wait(decision, refusal.usage, 3, 0.5) <= 100_000
