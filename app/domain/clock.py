@@ -9,12 +9,15 @@ far as received times tell. It never goes back and never past the wall.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+# No lane holds the clock back beside the slowest: later than any instant there is.
+_NO_OTHERS: Final = 2**62
 
 
 class LaneRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -40,12 +43,16 @@ class PartitionClock:
     only the methods here change it.
     """
 
-    __slots__ = ("_expected", "_least", "_positions", "_progress", "_wall", "now")
+    __slots__ = ("_expected", "_least", "_others", "_positions", "_progress", "_slowest", "_wall", "now")
 
     def __init__(self) -> None:
         self.now: int | None = None
         self._expected: frozenset[str] = frozenset()
+        # The least progress, which lane has it, and what the others had at least when that was found. They only go on, so
+        # up to there the slowest lane alone says where the clock stands.
         self._least: int | None = None
+        self._slowest = ""
+        self._others = 0
         self._positions: dict[str, tuple[int, int]] = {}
         self._progress: dict[str, int] = {}
         self._wall: int | None = None
@@ -79,8 +86,7 @@ class PartitionClock:
         known = self._progress.get(lane)
         if known is None or instant > known:
             self._progress[lane] = instant
-            if self._least is None or known is None or known <= self._least:
-                self._find_least()
+            self._note(lane, known, instant)
         return True
 
     def progress(self, lane: str, instant: int) -> None:
@@ -88,9 +94,7 @@ class PartitionClock:
         known = self._progress.get(lane)
         if known is None or instant > known:
             self._progress[lane] = instant
-            # Only a lane that holds the clock back can move it.
-            if self._least is None or known is None or known <= self._least:
-                self._find_least()
+            self._note(lane, known, instant)
 
     def forget(self, prefix: str) -> None:
         """The lanes whose names begin so bring nothing any more that has to be told from a redelivery."""
@@ -123,11 +127,20 @@ class PartitionClock:
                 self._progress[lane.lane] = lane.progress
         self._find_least()
 
+    def _note(self, lane: str, known: int | None, instant: int) -> None:
+        if lane == self._slowest and instant <= self._others:
+            self._least = instant
+            self._advance()
+        # Only a lane that holds the clock back can move it.
+        elif self._least is None or known is None or known <= self._least:
+            self._find_least()
+
     def _find_least(self) -> None:
-        try:
-            self._least = min(map(self._progress.__getitem__, self._expected), default=None)
-        except KeyError:  # of a lane that nothing is known of yet
-            self._least = None
+        self._least, self._slowest = None, ""
+        if self._expected and self._expected <= self._progress.keys():
+            standing = sorted((self._progress[lane], lane) for lane in self._expected)
+            self._least, self._slowest = standing[0]
+            self._others = standing[1][0] if len(standing) > 1 else _NO_OTHERS
         self._advance()
 
     def _advance(self) -> None:

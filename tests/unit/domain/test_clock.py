@@ -86,6 +86,20 @@ def test_take_is_accept_and_progress() -> None:
     assert one.now == 300, "a redelivery brings no news"
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 30)), min_size=10, max_size=60),
+    st.sets(st.sampled_from("abc"), min_size=1),
+)
+def test_whichever_lane_goes_on_it_stands_at_the_least(gone: list[tuple[str, int]], lanes: set[str]) -> None:
+    one = clock(*lanes)
+    progress: dict[str, int] = {}
+    for lane, by in gone:
+        progress[lane] = progress.get(lane, 0) + by
+        one.progress(lane, progress[lane])
+        expected = min(progress[name] for name in lanes) if lanes <= progress.keys() else None
+        assert one.now == expected
+
+
 steps = st.lists(
     st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.integers(0, 2), st.integers(0, 50)), max_size=25
 )
