@@ -223,6 +223,7 @@ class Wiring:
                 batch_rows=settings.batch_rows,
                 batch_seconds=settings.batch_seconds,
                 request_timeout_seconds=settings.facebook_timeout_seconds,
+                outage_probe_seconds=settings.facebook_probe_seconds,
                 person_probe_seconds=settings.facebook_probe_seconds,
                 brake=BrakePolicy(settings.brake_percent, settings.brake_members),
             ),

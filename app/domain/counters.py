@@ -13,6 +13,9 @@ STAGES = ("resolve", "evaluate", "expire", "batch", "deliver")
 # Computation keys come from outside: so many are told apart, and so many characters of each are kept.
 MAX_UNKNOWN_AUDIENCES = 1_000
 MAX_UNKNOWN_AUDIENCE_LENGTH = 200
+# Codes of Facebook's errors come from outside, too.
+MAX_UNKNOWN_ERRORS = 100
+OTHER_ERRORS = "other"
 
 
 @dataclass(slots=True)
@@ -63,6 +66,8 @@ class Counters:
     unknown_audiences: Counter[str] = field(default_factory=Counter)
     # Such calls whose keys found no room there.
     other_unknown_audience_calls: int = 0
+    # Answers of Facebook whose error nobody has described: code/subcode -> answers; written by `count_unknown_error`.
+    unknown_errors: Counter[str] = field(default_factory=Counter)
 
     def count_unknown_audience(self, computation_key: str) -> None:
         """One more Engage call for an audience nobody defined; takes bounded memory whatever the keys are."""
@@ -71,3 +76,10 @@ class Counters:
             self.unknown_audiences[key] += 1
         else:
             self.other_unknown_audience_calls += 1
+
+    def count_unknown_error(self, code: str) -> bool:
+        """One more answer with this error; whether it is the first one. Takes bounded memory."""
+        if code not in self.unknown_errors and len(self.unknown_errors) >= MAX_UNKNOWN_ERRORS:
+            code = OTHER_ERRORS
+        self.unknown_errors[code] += 1
+        return self.unknown_errors[code] == 1

@@ -25,7 +25,7 @@ _SLOWEST_PACE = 60.0
 _USAGE_STOP_WAIT = 60.0
 # A wait that an answer names is believed up to here, in seconds.
 _LONGEST_NAMED_WAIT = 6 * 3600.0
-# Meta: stay away at least this long when told minutes.
+# Meta: stay away at least this long when told to; less where the limit itself is one of seconds.
 _SHORTEST_NAMED_WAIT = 60.0
 _WORDS_SHOWN = 500
 
@@ -83,15 +83,26 @@ class NotSentError(UnreachableError):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`wait` of retries and throttles; `instruction` where a person has to do something."""
+    """`wait` of retries and throttles; `instruction` where a person has to do something; `known` False: nobody has
+    described the error, and the reaction is what is safe.
+    """
 
     reaction: Reaction
     scope: Scope
     wait: Wait | None = None
     instruction: str | None = None
+    known: bool = True
 
 
 RETRY = Decision(Reaction.RETRY, Scope.REQUEST, BACK_OFF)
+# Code and subcode of an object that is not there, or that the token has no right to.
+NO_SUCH_OBJECT = (100, 33)
+# The same, where not even the ad account can be read.
+OUT_OF_REACH = Decision(
+    Reaction.AUTH_OR_TERMS,
+    Scope.AD_ACCOUNT,
+    instruction="The token cannot read the ad account either: assign ad account {account} to its system user.",
+)
 _REQUEST_ERROR = Decision(Reaction.REQUEST_ERROR, Scope.REQUEST)
 _TOO_MANY_REQUESTS = Decision(Reaction.THROTTLE, Scope.TOKEN, Wait(300, 3600))
 _WITH_TEXT: dict[int, list[ErrorRow]] = {}
@@ -112,10 +123,14 @@ def classify(refusal: Refusal) -> Decision:
     if refusal.code is not None and refusal.code < 0:
         # Internal errors of Meta: the subcode carries the code that is meant.
         row = _row_of(replace(refusal, code=refusal.subcode, subcode=None))
-        return _decision(row) if row else RETRY
+        return _decision(row) if row else replace(RETRY, known=False)
     row = _row_of(refusal)
     if row is not None:
         return _decision(row)
+    return replace(_by_hints(refusal), known=False)
+
+
+def _by_hints(refusal: Refusal) -> Decision:
     if refusal.is_transient:
         return RETRY
     if refusal.http_status == 429:  # noqa: PLR2004 - HTTP's own number
@@ -152,10 +167,11 @@ def throttle_wait(decision: Decision, usage: Sequence[UsageMeter], strikes: int,
     `strikes` are the refusals in a row before this one. A tenth of jitter is added, never taken away.
     """
     named = max((meter.wait_seconds for meter in usage if meter.scope is decision.scope), default=0.0)
+    wait = decision.wait or BACK_OFF
     if named > 0:
-        seconds = min(max(named, _SHORTEST_NAMED_WAIT), _LONGEST_NAMED_WAIT)
+        shortest = min(_SHORTEST_NAMED_WAIT, wait.first)
+        seconds = min(max(named, shortest), _LONGEST_NAMED_WAIT)
     else:
-        wait = decision.wait or BACK_OFF
         seconds = min(wait.longest, wait.first * 2.0 ** min(strikes, 30))
     return seconds * (1 + draw / 10)
 

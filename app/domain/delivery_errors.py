@@ -170,20 +170,31 @@ def _for_a_person() -> list[ErrorRow]:
 
 def _requests() -> list[ErrorRow]:
     def row(
-        code: int, subcode: int | None, scope: Scope = Scope.REQUEST, text: str | None = None
+        code: int,
+        subcode: int | None,
+        scope: Scope = Scope.REQUEST,
+        text: str | None = None,
+        instruction: str | None = None,
     ) -> ErrorRow:
         pattern = re.compile(text, re.IGNORECASE | re.DOTALL) if text else None
-        return ErrorRow(code, subcode, Reaction.REQUEST_ERROR, scope, text=pattern)
+        return ErrorRow(code, subcode, Reaction.REQUEST_ERROR, scope, text=pattern, instruction=instruction)
 
     audience = Scope.AUDIENCE
+    style = "Its people were uploaded by a single key, which cannot be mixed with ours: connect or make another audience."
+    look = "Look at the audience in Ads Manager: Facebook takes no change of it."
+    create = "Look at the system user's rights to the ad account, its terms, and how many audiences it has."
+    lookalikes = "Delete the lookalike audiences that were made of it first."
     return [
         row(1, None, text=r"reduc\w* the amount of data"),
         row(1, 99),
-        *(row(2_650, subcode, audience) for subcode in (1_870_158, 1_870_159, 1_870_147, 1_870_144)),
-        row(2_650, None, audience, r"FILE_IMPORTED\.\w+.*FILE_IMPORTED\.\w+"),
-        row(2_650, None, audience),
+        *(
+            row(2_650, subcode, audience, instruction=look)
+            for subcode in (1_870_158, 1_870_159, 1_870_147, 1_870_144)
+        ),
+        row(2_650, None, audience, r"FILE_IMPORTED\.\w+.*FILE_IMPORTED\.\w+", style),
+        row(2_650, None, audience, instruction=look),
         row(2_500, None),
-        row(2_654, None, Scope.AD_ACCOUNT),
+        row(2_654, None, Scope.AD_ACCOUNT, instruction=create),
         row(2_654, 1_870_053),
         row(2_654, 1_713_151),
         row(100, None, text=r"data is missing or does not match schema"),
@@ -193,7 +204,7 @@ def _requests() -> list[ErrorRow]:
         row(100, None),
         row(105, None),
         row(194, None),
-        row(2_656, None, audience),
+        row(2_656, None, audience, instruction=lookalikes),
     ]
 
 

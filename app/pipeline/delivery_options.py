@@ -43,7 +43,7 @@ class DeliveryOptions:
     in_flight_per_account: int = 2
     # Tries of a request in a row, then the destination is held and tried at these intervals.
     tries: int = 5
-    outage_probe_seconds: float = 60.0
+    outage_probe_seconds: float = 300.0
     person_probe_seconds: float = 300.0
     gone_probe_seconds: float = 3600.0
     # Requests refused for good in a row: more would drain the topic into dead letters after a bad change.

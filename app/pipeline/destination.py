@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.domain.batching import Batch, Batcher
-from app.domain.delivery import GraphRefusal, classify
-from app.domain.delivery_errors import BACK_OFF, Reaction
+from app.domain.delivery import NO_SUCH_OBJECT, OUT_OF_REACH, GraphRefusal, Refusal, classify, reason
+from app.domain.delivery_errors import Reaction
 from app.domain.pausing import Desired
 from app.domain.scope_gates import Closed
 from app.domain.sync_start import ad_account_of, starting_state
@@ -28,6 +28,7 @@ from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
 from app.pipeline.pausing import Pausing
 from app.pipeline.provision import Postponed, Provisioner
+from app.pipeline.reach import is_out_of_reach
 from app.pipeline.replace import GoOn, Replaced, Wait
 from app.pipeline.resync import Resync
 from app.pipeline.row_outcomes import RowOutcomes
@@ -258,15 +259,28 @@ class Destination:
             return
         async with self._gate.turn():
             try:
-                await action()
-            except GraphRefusal as error:
-                await self._stay_away(self._trouble.refused(error.refusal))
+                await self._act(action)
             except UnreachableError as error:
-                await self._stay_away(self._trouble.failed(str(error), BACK_OFF))
+                await self._stay_away(self._trouble.failed(str(error)))
             except NeedsPersonError as error:
                 await self._stay_away(self._trouble.needs_person(str(error)))
             except ClosedError:
                 pass
+
+    async def _act(self, action: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await action()
+        except GraphRefusal as error:
+            await self._stay_away(await self._refused(error.refusal))
+
+    async def _refused(self, refusal: Refusal) -> Retry | Hold:
+        """What does not exist is either deleted or out of the token's reach: its ad account tells which."""
+        how = self._trouble.refused(refusal)
+        if self._account is not None and (refusal.code, refusal.subcode) == NO_SUCH_OBJECT:
+            await self._gate.ready()
+            if await is_out_of_reach(self._shared.graph, self._account):
+                return self._trouble.needs_person(reason(refusal, OUT_OF_REACH, self._account))
+        return how
 
     async def _stay_away(self, how: Retry | Hold) -> None:
         """Who retries keeps the batch that is out; who is held gives it back."""
@@ -279,7 +293,7 @@ class Destination:
                 await self._record.write(self._shown)
 
     async def _rest(self, closed: Closed) -> None:
-        if closed.seconds > _SHORT_REST:
+        if closed.seconds > _SHORT_REST or closed.refused:
             self._trouble.shown = (DestinationState.HELD, closed.reason)
             self._give_back()
         await self._gate.pause(closed.seconds)
@@ -313,6 +327,7 @@ class Destination:
         except GraphRefusal as error:
             if classify(error.refusal).reaction in (Reaction.THROTTLE, Reaction.AUDIENCE_GONE):
                 raise
+            self._trouble.count(error.refusal)
             return
         if self._trouble.shown is None or self._batcher.idle:
             self._trouble.answered(status.usage)

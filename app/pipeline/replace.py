@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _LARGEST_SESSION_ID = 2**63 - 1
 _BEING_REPLACED = 1_870_145
 _CLOSED = 1_870_159
+# The list was not fully updated: of this session nothing more is to be had.
+_FAILED = 1_870_148
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,8 @@ class Replace:
             self._sending = None
             await self._write(session.model_copy(update={"closed": True, "left_out": True}))
             return GoOn()
-        if reaction in (Reaction.REQUEST_ERROR, Reaction.HOLD):
+        failed = error.refusal.subcode == _FAILED
+        if failed or reaction in (Reaction.REQUEST_ERROR, Reaction.HOLD):
             self._sending = None
             return NotReplaced(str(error))
         if session.batches == 1 and error.refusal.subcode == _BEING_REPLACED:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from app.domain.batching import Batch
 from app.domain.bisection import Bisection
 from app.domain.delivery import GraphRefusal, classify
-from app.domain.delivery_errors import Reaction
-from app.domain.users_requests import UsersRequest, build_requests
+from app.domain.delivery_errors import Reaction, Scope
+from app.domain.users_requests import MAX_REQUEST_ROWS, UsersRequest, build_requests
 from app.pipeline.delivery_options import Shared
 from app.pipeline.limits import Limits
 from app.pipeline.row_outcomes import RowOutcomes
@@ -46,6 +46,7 @@ class Sending:
         self._done_requests = 0
         self._bisection: Bisection | None = None
         self._refused_removal: GraphRefusal | None = None
+        self._max_rows = MAX_REQUEST_ROWS
 
     @property
     def has_sent(self) -> bool:
@@ -53,8 +54,14 @@ class Sending:
         return self._done_requests > 0
 
     def begin(self, batch: Batch) -> None:
-        """None may be out."""
+        """None may be out. What has failed again and again goes out in smaller and smaller requests: it may be too much
+        for Facebook.
+        """
         self.batch = batch
+        self._max_rows = MAX_REQUEST_ROWS
+        if self._trouble.halvings:
+            rows = sum(len(delta.rows.get(self._destination, ())) for _, delta in batch.changes)
+            self._max_rows = max(1, min(rows, MAX_REQUEST_ROWS) >> self._trouble.halvings)
 
     def forget(self) -> None:
         """The batch is confirmed, or given back."""
@@ -68,7 +75,8 @@ class Sending:
 
         Raises what the calls raise, and what `ready` raises.
         """
-        for place, request in enumerate(build_requests(batch.changes, self._destination)):
+        requests = build_requests(batch.changes, self._destination, self._max_rows)
+        for place, request in enumerate(requests):
             if place < self._done_requests or (request.remove and self._refused_removal is not None):
                 continue
             self._bisection = self._bisection or Bisection(request)
@@ -85,6 +93,11 @@ class Sending:
             if self._refused_removal is not None:
                 return
         if parts.refused:
+            last = parts.refused[-1][1]
+            if not parts.accepted and classify(last).scope in (Scope.AUDIENCE, Scope.AD_ACCOUNT):
+                # Not the rows are wrong: they wait until a person has mended it, and are tried as a whole.
+                self._rejected_in_a_row = self._rejected_requests
+                raise GraphRefusal(last)
             if not parts.accepted:
                 self._rejected_in_a_row += 1
             rows = sum(len(part.data) for part, _ in parts.refused)
@@ -105,6 +118,7 @@ class Sending:
                 return
             hopeless = parts.is_whole and self._rejected_in_a_row >= self._rejected_requests
             if reaction is Reaction.REQUEST_ERROR and not hopeless:
+                self._trouble.count(error.refusal)
                 self._limits.heed(error.refusal.usage)
                 parts.refuse(error.refusal)
                 return

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.domain.delivery import Refusal, UsageMeter, back_off, classify, reason
-from app.domain.delivery_errors import BACK_OFF, Reaction, Wait
+from app.domain.delivery import Decision, Refusal, UsageMeter, back_off, classify, reason, words
+from app.domain.delivery_errors import BACK_OFF, Reaction, Scope, Wait
 from app.pipeline.delivery_options import Shared
 from app.pipeline.limits import Limits
 from schemas.sync import DestinationState
@@ -54,6 +54,11 @@ class Trouble:
         return self._failures + 1
 
     @property
+    def halvings(self) -> int:
+        """How often to halve what is sent: once with each try behind the first few."""
+        return max(0, self._failures - self._options.tries + 1)
+
+    @property
     def failed_why(self) -> str | None:
         """Why the last try failed, for whoever looks before it is called a hold."""
         return self._failed_why if self._failures else None
@@ -70,21 +75,43 @@ class Trouble:
         self.shown = None
         self._failures = 0
 
+    def count(self, refusal: Refusal) -> None:
+        """Refusals that nobody has described are counted, as what is done about them is a guess."""
+        if classify(refusal).known:
+            return
+        code = "none" if refusal.code is None else f"{refusal.code}/{refusal.subcode or 0}"
+        if self._shared.counters.count_unknown_error(code):
+            log.warning("destination %s: an error that is not known: %s", self._destination, words(refusal))
+
     def refused(self, refusal: Refusal) -> Retry | Hold:
+        self.count(refusal)
         decision = classify(refusal)
         why = reason(refusal, decision, self._account)
         match decision.reaction:
             case Reaction.THROTTLE:
                 return Hold(DestinationState.HELD, why, self._limits.throttled(refusal, decision, why))
             case Reaction.RETRY:
-                return self.failed(why, decision.wait or BACK_OFF)
+                return self._comes_again(decision, why)
             case Reaction.AUDIENCE_GONE:
                 return Hold(DestinationState.GONE, why, self._options.gone_probe_seconds)
             case _:
                 return self.needs_person(why)
 
-    def failed(self, why: str, wait: Wait) -> Retry | Hold:
-        """The same again after a while; after some tries at longer intervals, shown as held."""
+    def _comes_again(self, decision: Decision, why: str) -> Retry | Hold:
+        how = self._wait(why, decision.wait or BACK_OFF)
+        if decision.scope is Scope.AD_ACCOUNT:
+            self._limits.account_in_trouble(why, how.seconds)
+        elif decision.scope is not Scope.AUDIENCE:
+            self._limits.failed(why)
+        return how
+
+    def failed(self, why: str) -> Retry | Hold:
+        """There was no answer: the same again after a while; after some tries at longer intervals, shown as held."""
+        how = self._wait(why, BACK_OFF)
+        self._limits.failed(why)
+        return how
+
+    def _wait(self, why: str, wait: Wait) -> Retry | Hold:
         self._failures += 1
         self._failed_why = why
         seconds = back_off(wait, self._failures, self._shared.draw())

@@ -6,6 +6,7 @@ Parameters may come as a JSON body, a form, a multipart form or in the query; a 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,6 @@ from app.sandbox.errors import GraphError, invalid_parameter
 from app.sandbox.values import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from aiohttp import web
 
 _VERSION = re.compile(r"v\d+\.\d+").fullmatch
@@ -28,7 +27,10 @@ PEOPLE_PARAMETERS = ("payload", "session")
 
 @dataclass(slots=True)
 class Call:
-    """`problem` is why the body could not be read; the call is then known by its path and query alone."""
+    """`served_version` is set when it is answered; `refused_rows` are invalid because a test wants them to be.
+
+    `problem` is why the body could not be read; the call is then known by its path and query alone.
+    """
 
     method: str
     url: str
@@ -39,6 +41,8 @@ class Call:
     body: dict[str, Any] | None = None
     bearer: str | None = field(default=None, repr=False)
     problem: GraphError | None = None
+    served_version: str | None = None
+    refused_rows: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -38,12 +38,12 @@ class GraphError(Exception):
         self.explanation = explanation
         self.blame = blame
 
-    def envelope(self, trace: str) -> dict[str, Any]:
+    def envelope(self, trace: str, *, is_transient: bool = False) -> dict[str, Any]:
         """The body of the answer; `trace` is the request id that the headers carry too."""
         error: dict[str, Any] = {"message": self.message, "type": self.kind, "code": self.code}
         if self.subcode is not None:
             error["error_subcode"] = self.subcode
-        error["is_transient"] = False
+        error["is_transient"] = is_transient
         if self.title is not None:
             error["error_user_title"] = self.title
             error["error_user_msg"] = self.explanation or self.title
@@ -59,11 +59,59 @@ class GraphError(Exception):
         return f'OAuth "Facebook Platform" "{reason}" "{text}"'
 
 
+# The status that a code was seen with, where it is not 400.
+_STATUS = {1: 500, 2: 500, 4: 403, 10: 403, 200: 403, 803: 404}
+_GRAPH_METHOD = {(100, 33)}
+
+
+def ordered_error(code: int, subcode: int | None, message: str | None, status: int | None) -> GraphError:
+    """An error that a test wants, as the API shapes it."""
+    known = 400 if subcode is not None else _STATUS.get(code, 400)
+    kind = "GraphMethodException" if (code, subcode) in _GRAPH_METHOD else "OAuthException"
+    text = message or f"(#{code}) ordered by a test"
+    return GraphError(text, code=code, subcode=subcode, http_status=status or known, kind=kind)
+
+
 def no_version() -> GraphError:
     return GraphError(
         "(#2635) You are calling a deprecated version of the Ads API: the path names no version, such as /v25.0/",
         code=2635,
     )
+
+
+def ended_version(version: str) -> GraphError:
+    return GraphError(
+        f"(#2635) You are calling a deprecated version of the Ads API: {version} is served no longer",
+        code=2635,
+    )
+
+
+def proof_required() -> GraphError:
+    return GraphError(
+        "API calls from the server require an appsecret_proof argument", code=100, kind="GraphMethodException"
+    )
+
+
+def wrong_proof() -> GraphError:
+    return GraphError(
+        "Invalid appsecret_proof provided in the API argument", code=100, kind="GraphMethodException"
+    )
+
+
+def too_many_calls(ad_account_id: str) -> GraphError:
+    return GraphError(
+        "(#80003) There have been too many calls to this ad-account. Wait a bit and try again."
+        f" ({ad_account_id})",
+        code=80003,
+        subcode=2446079,
+    )
+
+
+def score_reached(which: str) -> GraphError:
+    """`which` of the two codes that the API documents for its second limiter."""
+    if which == "17":
+        return GraphError("(#17) User request limit reached", code=17, subcode=2446079)
+    return GraphError("(#613) Calls to this api have exceeded the rate limit.", code=613, subcode=1487742)
 
 
 def no_token() -> GraphError:
@@ -153,6 +201,41 @@ def not_a_customer_list(subtype: str) -> GraphError:
         f"(#2650) Failed to update the custom audience: people cannot be uploaded to subtype {subtype}",
         code=2650,
     )
+
+
+def audience_too_small(people: int) -> GraphError:
+    return GraphError(
+        "Permissions error",
+        code=200,
+        subcode=1870047,
+        title="Audience Size too Low",
+        explanation="You cannot remove users from this audience because it would leave"
+        f" {people}, which is too few.",
+    )
+
+
+def upload_blocked() -> GraphError:
+    return _flagged(1713230, "Audience Upload Blocked")
+
+
+def audience_not_editable() -> GraphError:
+    return _flagged(1713228, "Custom Audience Cannot Be Edited")
+
+
+def seed_restricted() -> GraphError:
+    return _flagged(1713232, "Seed audience restricted")
+
+
+def _flagged(subcode: int, title: str) -> GraphError:
+    return GraphError("(#100) Invalid parameter", code=100, subcode=subcode, title=title)
+
+
+def too_large_to_replace() -> GraphError:
+    return _no_replace("the audience has too many members to be replaced", 1870144)
+
+
+def replace_failed() -> GraphError:
+    return _no_replace("the list was not fully updated", 1870148)
 
 
 def being_replaced() -> GraphError:

@@ -5,21 +5,23 @@ Every call is answered in one go, without awaiting: a request is applied as a wh
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
 from app.sandbox import errors, listing, values
 from app.sandbox.audience_parameters import read_changes, read_new_audience
+from app.sandbox.doors import check_proof, served_version
 from app.sandbox.nodes import View, account_node, audience_node, check_audience_fields
 from app.sandbox.options import MANAGE, READ, AccessToken, SandboxClock, SandboxOptions
+from app.sandbox.people_edges import PeopleEdges
 from app.sandbox.state import CUSTOM, LOOKALIKE, Audience, SandboxState
-from app.sandbox.validation import VALUE_KEY, Upload, read_session, read_upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.sandbox.call import Call
+    from app.sandbox.faults import Happens
+    from app.sandbox.usage import Usage
 
 Answer = dict[str, Any]
 
@@ -31,13 +33,10 @@ _EDGES_NOT_SERVED = frozenset(
         "ads",
         "health",
         "salts",
-        "sessions",
         "shared_account_info",
-        "usersofanyaudience",
     ]
 )
 _OBJECT_AND_EDGE = 2
-_DATA_SOURCE = "FILE_IMPORTED."
 
 
 class GraphApi:
@@ -46,29 +45,45 @@ class GraphApi:
         self._options = options
         self._clock = clock
         self._tokens = {token.value: token for token in options.tokens}
+        self._expired: set[str] = set()
+        state.accounts_without_terms |= options.accounts_without_terms
         state.replacements.use(options.replace)
+        people = self._people = PeopleEdges(state, options, clock)
         self._account_routes: dict[tuple[str, str], Callable[[Call, AccessToken, str], Answer]] = {
             ("", "GET"): self._read_account,
             ("customaudiences", "GET"): self._list,
             ("customaudiences", "POST"): self._create,
+            ("usersofanyaudience", "DELETE"): self._remove_everywhere,
         }
         self._audience_routes: dict[tuple[str, str], Callable[[Call, Audience], Answer]] = {
             ("", "GET"): self._read,
             ("", "POST"): self._update,
             ("", "DELETE"): self._delete,
-            ("users", "POST"): self._add_users,
-            ("users", "DELETE"): self._remove_users,
-            ("usersreplace", "POST"): self._replace_users,
+            ("users", "POST"): people.add,
+            ("users", "DELETE"): people.remove,
+            ("usersreplace", "POST"): people.replace,
+            ("sessions", "GET"): people.sessions,
         }
+
+    @property
+    def options(self) -> SandboxOptions:
+        return self._options
+
+    def use(self, options: SandboxOptions) -> None:
+        """From now on; but for tokens and accounts, which are as they were."""
+        self._options = options
+        self._people.use(options)
+        self._state.replacements.use(options.replace)
 
     def answer(self, call: Call) -> Answer:
         """Raises GraphError for everything that is refused."""
         if call.problem is not None:
             raise call.problem
-        if call.version is None:
-            raise errors.no_version()
+        call.served_version = served_version(call.version, self._options)
         self._state.replacements.settle(self._clock.now())
         token = self._token(call)
+        check_proof(call, self._options, self._clock.now())
+        self._count(call, token)
         if call.segments == ("debug_token",):
             return self._debug_token(call)
         if call.subject is None or len(call.segments) > _OBJECT_AND_EDGE:
@@ -88,6 +103,32 @@ class GraphApi:
         audience = self._state.get(call.subject)
         return audience.details.ad_account_id if audience else None
 
+    def usage_of(self, ad_account_id: str) -> Usage:
+        """How much of its allowance the account has used up by now."""
+        lists = self._state.customer_lists(ad_account_id)
+        return self._state.meters.usage(ad_account_id, self._options.limits, lists, self._clock.now())
+
+    def _count(self, call: Call, token: AccessToken) -> None:
+        account = self.ad_account_of(call)
+        if account is not None and token.reaches(account):
+            lists, is_read = self._state.customer_lists(account), call.action == "GET"
+            self._state.meters.count(account, self._options.limits, lists, self._clock.now(), is_read=is_read)
+
+    def happen(self, call: Call, happens: Happens) -> None:
+        """What a test wants to happen before this call is answered."""
+        account = self.ad_account_of(call)
+        audience = self._state.get(call.subject or "")
+        if happens.terms_accepted is not None and account is not None:
+            change = set.discard if happens.terms_accepted else set.add
+            change(self._state.accounts_without_terms, account)
+        if happens.token_expired is not None and call.token:
+            change = set.add if happens.token_expired else set.discard
+            change(self._expired, call.token)
+        if audience is not None and happens.flagged is not None:
+            audience.details.flagged = list(happens.flagged)
+        if audience is not None and happens.audience_deleted:
+            self._state.delete(audience.details.id)
+
     # Rights
 
     def _token(self, call: Call) -> AccessToken:
@@ -96,7 +137,7 @@ class GraphApi:
         token = self._known_token(call.token)
         if token is None:
             raise errors.unknown_token()
-        if self._is_expired(token):
+        if self._is_expired(token) or call.token in self._expired:
             raise errors.expired_token()
         return token
 
@@ -114,7 +155,7 @@ class GraphApi:
         raise errors.no_permission(READ if call.action == "GET" else MANAGE)
 
     def _check_terms(self, ad_account_id: str) -> None:
-        if ad_account_id in self._options.accounts_without_terms:
+        if ad_account_id in self._state.accounts_without_terms:
             raise errors.terms_not_accepted(ad_account_id)
 
     def _debug_token(self, call: Call) -> Answer:
@@ -149,9 +190,13 @@ class GraphApi:
 
     def _read_account(self, call: Call, token: AccessToken, ad_account_id: str) -> Answer:
         del token
-        accepted = ad_account_id not in self._options.accounts_without_terms
+        accepted = ad_account_id not in self._state.accounts_without_terms
         fields = values.texts(call.parameters, "fields") or []
         return account_node(ad_account_id, fields, terms_accepted=accepted)
+
+    def _remove_everywhere(self, call: Call, token: AccessToken, ad_account_id: str) -> Answer:
+        del token
+        return self._people.remove_everywhere(call, ad_account_id)
 
     def _list(self, call: Call, token: AccessToken, ad_account_id: str) -> Answer:
         del token
@@ -163,16 +208,17 @@ class GraphApi:
         fields = values.texts(call.parameters, "fields") or []
         check_audience_fields(fields)
         attributes = read_new_audience(call.parameters, self._options)
-        if attributes["subtype"] == CUSTOM:
-            lists = sum(one.details.subtype == CUSTOM for one in self._state.of_account(ad_account_id))
-            if lists >= self._options.max_custom_audiences:
-                raise errors.too_many_audiences(self._options.max_custom_audiences)
+        most = self._options.max_custom_audiences
+        if attributes["subtype"] == CUSTOM and self._state.customer_lists(ad_account_id) >= most:
+            raise errors.too_many_audiences(most)
         if attributes["subtype"] == LOOKALIKE:
             origin = self._state.get(attributes["origin_audience_id"])
             if origin is None or not token.reaches(origin.details.ad_account_id):
                 raise errors.invalid_parameter(
                     "origin_audience_id is no audience", blame="origin_audience_id"
                 )
+            if origin.details.flagged:
+                raise errors.seed_restricted()
         audience = self._state.create(ad_account_id, attributes, self._clock.now())
         return audience_node(self._view(audience), fields)
 
@@ -198,6 +244,8 @@ class GraphApi:
 
     def _update(self, call: Call, audience: Audience) -> Answer:
         self._check_terms(audience.details.ad_account_id)
+        if audience.details.flagged:
+            raise errors.audience_not_editable()
         for name, value in read_changes(call.parameters, self._options).items():
             setattr(audience.details, name, value)
         audience.details.time_updated = self._clock.now()
@@ -209,91 +257,6 @@ class GraphApi:
             raise errors.lookalikes_depend()
         self._state.delete(audience.details.id)
         return {"success": True}
-
-    # People
-
-    def _add_users(self, call: Call, audience: Audience) -> Answer:
-        upload = self._read_users(call, audience)
-        self._state.replacements.check_people_may_change(audience.details.id)
-        _check_values(audience, upload)
-        if upload.rows:
-            audience.details.data_source = upload.data_source
-        return self._apply(call, audience, upload, add=upload.rows)
-
-    def _remove_users(self, call: Call, audience: Audience) -> Answer:
-        upload = self._read_users(call, audience)
-        self._state.replacements.check_people_may_change(audience.details.id)
-        return self._apply(call, audience, upload, remove=upload.rows)
-
-    def _replace_users(self, call: Call, audience: Audience) -> Answer:
-        upload = self._read_users(call, audience)
-        session = read_session(call.parameters)
-        if session is None:
-            raise errors.invalid_parameter("The parameter session is required", blame="session")
-        if audience.details.is_value_based is not (VALUE_KEY in upload.schema):
-            raise errors.replace_value_based()
-        received = self._state.replacements.receive(audience.details.id, session, upload, self._clock.now())
-        audience.details.data_source = upload.data_source
-        return self._counted(audience, upload, session.id, received)
-
-    def _read_users(self, call: Call, audience: Audience) -> Upload:
-        details = audience.details
-        self._check_terms(details.ad_account_id)
-        if details.subtype != CUSTOM:
-            raise errors.not_a_customer_list(details.subtype)
-        upload = read_upload(call.parameters, self._options)
-        if details.data_source not in {None, upload.data_source}:
-            raise errors.mixed_schema_styles(
-                f"{_DATA_SOURCE}{details.data_source}", f"{_DATA_SOURCE}{upload.data_source}"
-            )
-        return upload
-
-    def _apply(
-        self,
-        call: Call,
-        audience: Audience,
-        upload: Upload,
-        add: list[dict[str, Any]] | None = None,
-        remove: list[dict[str, Any]] | None = None,
-    ) -> Answer:
-        session = read_session(call.parameters)
-        now = self._clock.now()
-        details, people = audience.details, audience.people
-        self._state.change_people(audience, add or [], remove or [], now)
-        if people.matched or details.sizes:
-            details.publish(now, self._options.size_delay_seconds, people.matched)
-        received = upload.received
-        if session is not None:
-            received = self._state.received_in_session(details.id, session.id, received, now)
-        shown = session.id if session else _server_session(call.action, upload.schema)
-        return self._counted(audience, upload, shown, received)
-
-    def _counted(self, audience: Audience, upload: Upload, session_id: str, received: int) -> Answer:
-        samples: Any = upload.samples
-        if not samples and self._options.empty_samples_as_list:
-            samples = []
-        return {
-            "audience_id": audience.details.id,
-            "session_id": session_id,
-            "num_received": received,
-            "num_invalid_entries": upload.invalid,
-            "invalid_entry_samples": samples,
-        }
-
-
-def _check_values(audience: Audience, upload: Upload) -> None:
-    """LOOKALIKE_VALUE belongs to value-based lists, and to every upload to one."""
-    named = VALUE_KEY in upload.schema
-    if audience.details.is_value_based and not named:
-        raise errors.invalid_parameter(f"A value-based list needs {VALUE_KEY} in the schema", blame="schema")
-    if named and not audience.details.is_value_based:
-        raise errors.invalid_parameter(f"{VALUE_KEY} is for value-based lists only", blame="schema")
-
-
-def _server_session(action: str, schema: list[str] | str) -> str:
-    """The number the API shows when none was sent: equal for equal method and schema, so no unique key."""
-    digest = hashlib.sha256(f"{action} {schema}".encode()).digest()
-    return str(int.from_bytes(digest[:8], "big") >> 1 | 1 << 61)
 
 
 def _no_route(call: Call, edges: set[str]) -> errors.GraphError:

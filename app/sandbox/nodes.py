@@ -17,6 +17,7 @@ SMALLEST_SHOWN_SIZE = 1000
 """Up to so many people the API shows this number for both bounds: it is no count."""
 
 _NOT_MATCHED_YET = -1
+FLAGGED = 471
 
 # Fields the API knows and for which a customer list made here has nothing to show: left out of answers.
 _KNOWN_BUT_EMPTY = frozenset(
@@ -27,7 +28,6 @@ _KNOWN_BUT_EMPTY = frozenset(
         "excluded_custom_audiences",
         "included_custom_audiences",
         "external_event_source",
-        "fields_violating_integrity_policy",
         "household_audience",
         "is_eligible_for_sac_campaigns",
         "is_household",
@@ -75,6 +75,8 @@ _REPLACE_STATUS = {414: "Replace in progress.", 415: "Replace failed."}
 
 
 def _operation_status(view: View) -> dict[str, Any]:
+    if view.audience.details.flagged:
+        return {"code": FLAGGED, "description": "Flagged for violating the integrity policy."}
     code = view.state.replacements.status_of(view.audience.details.id)
     if code in _REPLACE_STATUS:
         return {"code": code, "description": _REPLACE_STATUS[code]}
@@ -122,6 +124,7 @@ _FIELDS: dict[str, Callable[[View], Any]] = {
     "delivery_status": _delivery_status,
     "operation_status": _operation_status,
     "permission_for_actions": _permissions,
+    "fields_violating_integrity_policy": lambda view: view.audience.details.flagged or None,
     "lookalike_audience_ids": lambda view: view.state.lookalikes_of(view.audience.details.id) or None,
     "lookalike_spec": lambda view: view.audience.details.lookalike_spec,
     "time_created": lambda view: int(view.audience.details.time_created),

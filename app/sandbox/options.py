@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from app.sandbox.metering import LimitOptions
 from app.sandbox.replacing import ReplaceOptions
 
 if TYPE_CHECKING:
@@ -42,6 +43,21 @@ class SandboxOptions:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     """The wall clock; `POST /_sandbox/clock` moves the sandbox ahead of it."""
 
+    versions: frozenset[str] | None = None
+    """Versions that are served, such as v25.0; None: any of that form."""
+
+    ended_versions: frozenset[str] = frozenset()
+    ended_version: Literal["upgrade", "refuse"] = "upgrade"
+    """Whether the next of `versions` stands in for one that has ended; where there is none it is refused."""
+
+    app_secret: str | None = field(default=None, repr=False)
+    """A proof made of it is checked wherever one is sent, and asked for with `require_proof`."""
+
+    require_proof: bool = False
+
+    limits: LimitOptions = field(default_factory=LimitOptions)
+    """Calls that an ad account may make."""
+
     accounts_without_terms: frozenset[str] = frozenset()
     """Ad accounts whose Custom Audience terms nobody has accepted."""
 
@@ -66,6 +82,9 @@ class SandboxOptions:
 
     min_delivery_size: int = 100
     """Fewer matched people than this leave `delivery_status` at 300."""
+
+    min_people_left: int = 0
+    """A removal that would leave fewer people is refused."""
 
     replace: ReplaceOptions = field(default_factory=ReplaceOptions)
     """How replacing everybody in an audience goes."""

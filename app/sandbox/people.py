@@ -114,12 +114,22 @@ class People:
 
     def remove(self, cells: Mapping[str, Any], now: float) -> None:
         """Remove whoever the row's identifiers belong to; nobody is no error, and other cells name nobody."""
+        for number in self._found(cells, now):
+            self._delete(number)
+
+    def removed_by(self, rows: Iterable[Mapping[str, Any]], now: float) -> int:
+        """How many people would go if all these rows were removed."""
+        return len({number for cells in rows for number in self._found(cells, now)})
+
+    def _found(self, cells: Mapping[str, Any], now: float) -> list[int]:
         identifiers = identifiers_of(cells)
         if _WHOLE_ROW in identifiers:
-            return
-        for number in self._matching(identifiers):
-            if _can_be_found(self._people[number], identifiers, now):
-                self._delete(number)
+            return []
+        return [
+            number
+            for number in self._matching(identifiers)
+            if _can_be_found(self._people[number], identifiers, now)
+        ]
 
     def _matching(self, identifiers: Mapping[str, str]) -> list[int]:
         """Numbers of the people who agree with the row on the first identifier both hold, likeliest first."""

@@ -37,12 +37,14 @@ class _Replacement:
 @dataclass(frozen=True, slots=True)
 class ReplaceOptions:
     """`seconds` from the last batch to the swap; `fails`: nothing is swapped then; `late_status` is the operation status
-    behind a session that ran out of time, which the API documents as normal in one place and as failed in another.
+    behind a session that ran out of time, which the API documents as normal in one place and as failed in another;
+    `max_people`: an audience of so many cannot be replaced.
     """
 
     seconds: float = 0.0
     fails: bool = False
     late_status: int = NORMAL
+    max_people: int = 100_000_000
 
 
 class Replacements:
@@ -71,7 +73,8 @@ class Replacements:
                 self._end(audience_id, one, one.started_at + REPLACE_SECONDS, errors.replace_window_over())
                 self._status[audience_id] = self._options.late_status
             elif one.swaps_at is not None and now >= one.swaps_at:
-                self._end(audience_id, one, one.swaps_at, errors.replace_closed())
+                late = errors.replace_failed() if self._options.fails else errors.replace_closed()
+                self._end(audience_id, one, one.swaps_at, late)
 
     def _end(self, audience_id: str, one: _Replacement, at: float, late: errors.GraphError) -> None:
         del self._under_way[audience_id]
@@ -110,7 +113,14 @@ class Replacements:
         if session.last_batch:
             one.swaps_at = now + self._options.seconds
             self.settle(now)
+            if self._options.fails and audience_id not in self._under_way:
+                raise errors.replace_failed()
         return one.received
+
+    def check_size(self, people: int) -> None:
+        """Raises GraphError for an audience too large to be replaced."""
+        if people >= self._options.max_people:
+            raise errors.too_large_to_replace()
 
     def _begin(self, audience_id: str, session: Session, upload: Upload, now: float) -> _Replacement:
         if audience_id in self._under_way:

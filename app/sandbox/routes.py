@@ -14,17 +14,23 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.sandbox.call import Call, read_call
-from app.sandbox.errors import GraphError
-from app.sandbox.faults import FaultRule, Faults, Respond
+from app.sandbox.doors import upgrade_warning
+from app.sandbox.errors import GraphError, ordered_error
+from app.sandbox.faults import FaultRule, Faults, Outcome, Respond
 from app.sandbox.graph import GraphApi
-from app.sandbox.request_log import RequestLog
-from app.sandbox.usage import Usage, usage_headers
+from app.sandbox.request_log import LoggedRequest, RequestLog
+from app.sandbox.switches import Switches, shown
+from app.sandbox.usage import usage_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.sandbox.options import SandboxClock, SandboxOptions
     from app.sandbox.state import SandboxState
+    from app.sandbox.usage import Usage
+
+# So many pieces does a slow body come in.
+_PIECES = 10
 
 VERSION_WITHOUT_ONE = "v25.0"
 """Every answer names a version, also the one that refuses a path without."""
@@ -51,22 +57,26 @@ class GraphRoute:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         call = await read_call(request)
         logged = self._log.record(call, self._clock.text(), request.content_length or 0)
-        outcome = self._faults.outcome(call)
+        # Asked before the call is applied: afterwards a deleted audience has no account.
+        ad_account_id = self._api.ad_account_of(call)
+        outcome = self._faults.outcome(call, ad_account_id)
         if outcome.delay_seconds:
             await asyncio.sleep(outcome.delay_seconds)
         if outcome.drop == "before":
             return _cut(request)
-        # Asked before the call is applied: afterwards a deleted audience has no account.
-        ad_account_id = self._api.ad_account_of(call)
+        for happens in outcome.happens:
+            self._api.happen(call, happens)
         response: web.Response
         if outcome.answer is not None and outcome.drop is None:
-            response = _ordered(outcome.answer)
+            response = _ordered(outcome.answer, _new_trace())
         else:
             response = self._answer(call)
         if outcome.drop == "after":
             return _cut(request)
-        self._set_headers(response, call, ad_account_id)
+        self._set_headers(response, call, ad_account_id, outcome.usage)
         response.headers.update(outcome.headers)
+        if outcome.cut_at is not None or outcome.slow_seconds:
+            return await _in_pieces(request, response, outcome, logged)
         logged.status = response.status
         return response
 
@@ -82,20 +92,29 @@ class GraphRoute:
             response.headers["WWW-Authenticate"] = challenge
         return response
 
-    def _set_headers(self, response: web.Response, call: Call, ad_account_id: str | None) -> None:
+    def _set_headers(
+        self, response: web.Response, call: Call, ad_account_id: str | None, ordered: Usage | None
+    ) -> None:
         headers = response.headers
-        headers["facebook-api-version"] = call.version or VERSION_WITHOUT_ONE
+        served = call.served_version or call.version or VERSION_WITHOUT_ONE
+        headers["facebook-api-version"] = served
+        if call.version is not None and served != call.version:
+            headers["X-Ad-Api-Version-Warning"] = upgrade_warning(call.version, served)
         headers.setdefault("x-fb-request-id", _new_trace())
         headers["x-fb-trace-id"] = _new_trace()
         if ad_account_id is not None:
             is_upload = call.edge == "users" and call.action == "POST"
-            headers.update(usage_headers(Usage(), ad_account_id, is_upload=is_upload))
+            usage = ordered or self._api.usage_of(ad_account_id)
+            headers.update(usage_headers(usage, ad_account_id, is_upload=is_upload))
 
 
 class Inspection:
     """`/_sandbox/...`: what the sandbox holds, what it was asked, what is to go wrong, and its clock."""
 
-    def __init__(self, state: SandboxState, faults: Faults, log: RequestLog, clock: SandboxClock) -> None:
+    def __init__(
+        self, api: GraphApi, state: SandboxState, faults: Faults, log: RequestLog, clock: SandboxClock
+    ) -> None:
+        self._api = api
         self._state = state
         self._faults = faults
         self._log = log
@@ -112,6 +131,8 @@ class Inspection:
             web.delete("/_sandbox/faults", self._clear_faults),
             web.delete("/_sandbox/faults/{id}", self._remove_fault),
             web.post("/_sandbox/clock", self._advance_clock),
+            web.get("/_sandbox/switches", self._show_switches),
+            web.post("/_sandbox/switches", self._switch),
             web.route("*", "/_sandbox{rest:(/.*)?}", self._nothing),
         ]
 
@@ -174,6 +195,18 @@ class Inspection:
             return _refusal(str(error))
         return _json({"now": self._clock.text(), "advanced_seconds": self._clock.advanced_seconds})
 
+    async def _show_switches(self, request: web.Request) -> web.Response:
+        del request
+        return _json(shown(self._api.options))
+
+    async def _switch(self, request: web.Request) -> web.Response:
+        try:
+            switches = await _read_model(request, Switches)
+        except ValueError as error:
+            return _refusal(str(error))
+        self._api.use(switches.applied(self._api.options))
+        return _json(shown(self._api.options))
+
     async def _nothing(self, request: web.Request) -> web.Response:
         return _refusal(f"{request.method} {request.path} is no inspection route", 404)
 
@@ -182,8 +215,9 @@ def add_routes(
     application: web.Application, state: SandboxState, options: SandboxOptions, clock: SandboxClock
 ) -> None:
     faults, log = Faults(), RequestLog(options)
-    application.add_routes(Inspection(state, faults, log, clock).routes())
-    graph = GraphRoute(GraphApi(state, options, clock), faults, log, clock)
+    api = GraphApi(state, options, clock)
+    application.add_routes(Inspection(api, state, faults, log, clock).routes())
+    graph = GraphRoute(api, faults, log, clock)
     application.add_routes([web.route("*", r"/{path:[\s\S]*}", graph.handle)])
 
 
@@ -217,8 +251,37 @@ def _refusal(text: str, status: int = 400) -> web.Response:
     return _json({"error": text}, status)
 
 
-def _ordered(respond: Respond) -> web.Response:
+async def _in_pieces(
+    request: web.Request, response: web.Response, outcome: Outcome, logged: LoggedRequest
+) -> web.StreamResponse:
+    """The answer's body as slowly as ordered, and no more of it than ordered."""
+    body = response.body if isinstance(response.body, bytes) else b""
+    end = len(body) if outcome.cut_at is None else min(outcome.cut_at, len(body))
+    streamed = web.StreamResponse(status=response.status, headers=response.headers)
+    streamed.content_length = len(body)
+    await streamed.prepare(request)
+    step = max(1, -(-end // _PIECES))
+    for start in range(0, end, step):
+        await asyncio.sleep(outcome.slow_seconds / _PIECES)
+        await streamed.write(body[start : min(start + step, end)])
+    if outcome.cut_at is not None:
+        # Closed, not aborted: what has been written still goes out.
+        if request.transport is not None:
+            request.transport.close()
+        return streamed
+    logged.status = response.status
+    await streamed.write_eof()
+    return streamed
+
+
+def _ordered(respond: Respond, trace: str) -> web.Response:
     """A text is sent as it is, so that broken JSON and HTML can be ordered; anything else as JSON."""
+    if respond.code is not None:
+        error = ordered_error(respond.code, respond.subcode, respond.message, respond.status)
+        response = _json(error.envelope(trace, is_transient=respond.is_transient), error.http_status)
+        response.headers["x-fb-request-id"] = trace
+        response.headers["WWW-Authenticate"] = error.challenge()
+        return response
     body, status = respond.body, respond.status or 200
     if body is None:
         return web.Response(status=status)

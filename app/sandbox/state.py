@@ -9,18 +9,16 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from app.sandbox.metering import Meters
 from app.sandbox.people import People
 from app.sandbox.replacing import Replacements
+from app.sandbox.sessions import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 CUSTOM = "CUSTOM"
 LOOKALIKE = "LOOKALIKE"
-SESSION_SECONDS = 90 * 60
-"""An upload session ends 90 minutes after its first batch."""
-
-_MAX_SESSIONS = 10_000
 
 
 @dataclass(slots=True)
@@ -45,6 +43,8 @@ class Details:
     lookalike_spec: dict[str, Any] | None = None
     data_source: str | None = None
     """The sub type the first upload fixed: MULTI_HASHES or HASHES_OR_USER_IDS."""
+    flagged: list[str] = field(default_factory=list)
+    """The fields that hint at something sensitive: name, description or rule."""
     sizes: list[tuple[float, int]] = field(default_factory=list)
     """(visible from, matched people), oldest first; the last one that is visible is the published size."""
 
@@ -64,12 +64,6 @@ class Audience:
     people: People
 
 
-@dataclass(slots=True)
-class _Session:
-    started_at: float
-    received: int
-
-
 def random_audience_id() -> str:
     """Eighteen digits: like the API's ids too long for 53 bits, and not given again by a restarted sandbox."""
     return f"1202{secrets.randbelow(10**14):014d}"
@@ -83,7 +77,9 @@ class SandboxState:
         self._new_id = new_id
         self._audiences: dict[str, Audience] = {}
         self._last_sequence = 0
-        self._sessions: dict[tuple[str, str], _Session] = {}
+        self.accounts_without_terms: set[str] = set()
+        self.sessions = Sessions()
+        self.meters = Meters()
         self.replacements = Replacements(self._replace_people)
 
     def __iter__(self) -> Iterator[Audience]:
@@ -127,8 +123,10 @@ class SandboxState:
     def delete(self, audience_id: str) -> None:
         del self._audiences[audience_id]
         self.replacements.forget(audience_id)
-        for key in [key for key in self._sessions if key[0] == audience_id]:
-            del self._sessions[key]
+        self.sessions.forget(audience_id)
+
+    def customer_lists(self, ad_account_id: str) -> int:
+        return sum(one.details.subtype == CUSTOM for one in self.of_account(ad_account_id))
 
     def lookalikes_of(self, audience_id: str) -> list[str]:
         return [
@@ -151,19 +149,3 @@ class SandboxState:
         audience.people = People(self.match_share)
         self.change_people(audience, rows, (), now)
         audience.details.publish(now, 0.0, audience.people.matched)
-
-    def received_in_session(self, audience_id: str, session_id: str, rows: int, now: float) -> int:
-        """All rows of the session so far, these included."""
-        session = self._sessions.get((audience_id, session_id))
-        if session is None or now - session.started_at >= SESSION_SECONDS:
-            self._forget_old_sessions(now)
-            session = self._sessions[audience_id, session_id] = _Session(now, 0)
-        session.received += rows
-        return session.received
-
-    def _forget_old_sessions(self, now: float) -> None:
-        if len(self._sessions) < _MAX_SESSIONS:
-            return
-        live = {key: one for key, one in self._sessions.items() if now - one.started_at < SESSION_SECONDS}
-        # Half of them are kept at most, so that a client with a session per request does not pay for this each time.
-        self._sessions = dict(list(live.items())[-_MAX_SESSIONS // 2 :])

@@ -1,12 +1,12 @@
 """Keeps a sandbox's state in a file between two runs: JSON, replaced as a whole or not at all.
 
-The request log, the faults and open upload sessions are not kept.
+The request log, the faults, open upload sessions and what has been used of the limits are not kept.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -39,6 +39,7 @@ class _Stored:
     version: Literal[1]
     clock_advanced_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     audiences: list[_StoredAudience]
+    accounts_without_terms: list[str] = field(default_factory=list)
 
 
 _FORMAT = TypeAdapter(_Stored)
@@ -61,6 +62,7 @@ def load_state(path: Path, options: SandboxOptions) -> tuple[SandboxState, Sandb
     try:
         stored = _FORMAT.validate_json(content)
         clock.advance(stored.clock_advanced_seconds)
+        state.accounts_without_terms |= set(stored.accounts_without_terms)
         for one in stored.audiences:
             state.restore(Audience(one.details, People(options.match_share, one.people)))
     except (ValidationError, ValueError, OverflowError) as error:
@@ -76,6 +78,7 @@ def save_state(path: Path, state: SandboxState, clock: SandboxClock) -> None:
         version=1,
         clock_advanced_seconds=clock.advanced_seconds,
         audiences=[_StoredAudience(audience.details, list(audience.people)) for audience in state],
+        accounts_without_terms=sorted(state.accounts_without_terms),
     )
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,6 +1,7 @@
 """The usage headers of an answer: how much of its allowance an ad account has used, in percent.
 
-The figures are low and constant; what varies is which answers carry which header.
+What the app as a whole has used is low and constant: that one account's calls never show on another. The account's own
+figures come from `app.sandbox.metering`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def usage_headers(usage: Usage, ad_account_id: str, *, is_upload: bool) -> dict[
             "ads_api_access_tier": usage.tier,
         }
         return {
-            "X-App-Usage": orjson.dumps({"call_count": usage.call_count, **times}).decode(),
+            "X-App-Usage": orjson.dumps({"call_count": 1, **times}).decode(),
             "X-Ad-Account-Usage": orjson.dumps(account).decode(),
         }
     use_case = {

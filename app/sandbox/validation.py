@@ -6,7 +6,7 @@ shown as a sample, and the other rows of the request are applied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ _BLANK: tuple[Any, ...] = ("", [])
 _LARGEST_SESSION_ID = 2**63 - 1
 
 Reason = str | None
+RefusedRows = Sequence[tuple[Mapping[str, Any], str]]
 Check = Callable[[Any], Reason]
 
 
@@ -66,8 +67,10 @@ class Upload:
         return HASHES_OR_USER_IDS if isinstance(self.schema, str) else MULTI_HASHES
 
 
-def read_upload(parameters: values.Parameters, options: SandboxOptions) -> Upload:
-    """`payload` of an add or a removal, without regard to the audience it is for."""
+def read_upload(parameters: values.Parameters, options: SandboxOptions, refused: RefusedRows = ()) -> Upload:
+    """`payload` of an add or a removal, without regard to the audience it is for; rows with the cells of one of
+    `refused` are invalid, for the reason given there.
+    """
     payload = values.mapping(parameters, "payload")
     if payload is None:
         raise invalid_parameter("The parameter payload is required", blame="payload")
@@ -81,7 +84,7 @@ def read_upload(parameters: values.Parameters, options: SandboxOptions) -> Uploa
             f"At most {options.max_rows} rows can be sent in one request", blame="payload"
         )
     upload = Upload(schema, len(rows))
-    _check_rows(upload, keys, rows)
+    _check_rows(upload, keys, rows, refused)
     return upload
 
 
@@ -138,7 +141,7 @@ def _rows(payload: dict[str, Any], keys: list[str], *, single: bool) -> list[lis
     return data
 
 
-def _check_rows(upload: Upload, keys: Sequence[str], rows: list[list[Any]]) -> None:
+def _check_rows(upload: Upload, keys: Sequence[str], rows: list[list[Any]], refused: RefusedRows) -> None:
     """Column by column, because a column of nothing but good hashes can be checked in one go."""
     reasons: dict[int, str] = {}
     for key, column in zip(keys, zip(*rows, strict=True), strict=True):
@@ -154,7 +157,7 @@ def _check_rows(upload: Upload, keys: Sequence[str], rows: list[list[Any]]) -> N
                 reasons.setdefault(place, reason)
     for place, row in enumerate(rows):
         cells = {key: cell for key, cell in zip(keys, row, strict=True) if cell or cell not in _BLANK}
-        reason = _row_reason(keys, cells) or reasons.get(place)
+        reason = _row_reason(keys, cells) or reasons.get(place) or _refusal(cells, refused)
         if reason is None:
             upload.rows.append(cells)
             continue
@@ -162,6 +165,10 @@ def _check_rows(upload: Upload, keys: Sequence[str], rows: list[list[Any]]) -> N
         if len(upload.samples) < MAX_SAMPLES:
             sent = row[0] if isinstance(upload.schema, str) else row
             upload.samples[orjson.dumps(sent).decode()] = reason
+
+
+def _refusal(cells: dict[str, Any], refused: RefusedRows) -> Reason:
+    return next((why for wanted, why in refused if wanted.items() <= cells.items()), None)
 
 
 def _all_good(key: str, column: Sequence[str]) -> bool:

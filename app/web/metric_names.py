@@ -134,6 +134,12 @@ class MetricName(Enum):
         (),
         "Computation keys of Engage calls that no definition knows, 1,000 at most; /stats lists the most frequent ones.",
     )
+    UNKNOWN_ERRORS = Definition(
+        "audience_sync_unknown_errors_total",
+        "counter",
+        (),
+        "Answers of Facebook with an error that nobody has described, and that get what is safe; /stats has them by code.",
+    )
     BLOCKED_IDENTIFIERS = Definition(
         "audience_sync_blocked_identifiers_total",
         "counter",

@@ -100,6 +100,7 @@ class WorkerMetrics(Collector):
         unknown = len(self._worker.counters.unknown_audiences)
         yield _family(MetricName.UNKNOWN_AUDIENCES, [((), unknown)])
         counters = self._worker.counters
+        yield _family(MetricName.UNKNOWN_ERRORS, [((), counters.unknown_errors.total())])
         yield _family(MetricName.BLOCKED_IDENTIFIERS, [((), counters.blocked_identifiers)])
         yield _family(MetricName.FORGOTTEN_MESSAGE_IDS, [((), counters.forgotten_ids)])
         yield _family(MetricName.FORGOTTEN_EVENTS, [((), counters.forgotten_events)])

@@ -3,6 +3,7 @@
 Beside the fields that every version has, there are:
     clock_lag_seconds   how far the slowest clock of profile.events is behind the wall; null: unknown
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
+    unknown_errors      answers of Facebook with an error that nobody has described, by code/subcode
     forgotten           message ids and events given up because a profile outgrew its bounds
     backfill            by source partition that is read again for new audiences: offsets, all below `read` of `end`
     worker              ready, version, clock (the slowest one, as text), memory_bytes (null where unknown)
@@ -78,6 +79,7 @@ class Stats:
             "dead_letters": _by_name(worker.counters.dead_letters),
             "clock_lag_seconds": worker.seconds_since(clock),
             "unknown_audiences": self._unknown_audiences(),
+            "unknown_errors": dict(worker.counters.unknown_errors),
             "blocked_identifiers": worker.counters.blocked_identifiers,
             "forgotten": {
                 "message_ids": worker.counters.forgotten_ids,

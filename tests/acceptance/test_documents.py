@@ -18,6 +18,7 @@ from app.commands import COMMANDS, cli
 from app.commands.events import DEFAULT_RECORDS
 from app.commands.validate import SURVEYED_RECORDS
 from app.domain.bisection import MOST, MOST_AT_FIRST
+from app.domain.delivery import USAGE_SLOW, USAGE_STOP
 from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.event_survey import MAX_DEPTH, MAX_EVENTS, MAX_PATHS
 from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED, REMEMBERED_MS
@@ -218,7 +219,13 @@ NUMBERS = [
     ("docs/operations.md", f"not among the newest {SURVEYED_RECORDS:,} records"),
     ("docs/operations.md", f"At most {MAX_EVENTS:,} events, {MAX_PATHS} paths each, {MAX_DEPTH} levels deep"),
     ("docs/operations.md", f"every {DeliveryOptions('').person_probe_seconds / 60:.0f} minutes"),
-    ("docs/operations.md", f"after {DeliveryOptions('').tries} times every minute"),
+    (
+        "docs/operations.md",
+        f"after {DeliveryOptions('').tries} times every {DeliveryOptions('').outage_probe_seconds / 60:.0f} minutes",
+    ),
+    ("docs/operations.md", f"When {DeliveryOptions('').tries} such calls in a row fail"),
+    ("docs/operations.md", f"from {USAGE_SLOW:.0f} % of any of its usage headers"),
+    ("docs/operations.md", f"at {USAGE_STOP:.0f} % they stop"),
 ]
 SPELT = {3: "three", 5: "Five"}
 
@@ -237,7 +244,7 @@ def test_numbers_in_words_are_those_of_the_code() -> None:
     assert f"and {MOST} in all" in delivery
     assert f"behind {SPELT[_TRIES]} in a row" in words(read("docs/operations.md"))
     defaults = DeliveryOptions("")
-    assert (defaults.outage_probe_seconds, defaults.gone_probe_seconds) == (60, 3600)
+    assert (defaults.outage_probe_seconds, defaults.gone_probe_seconds) == (300, 3600)
     assert HEARTBEATS_PER_SESSION > 2, "half a session without a heartbeat has to be unusual"
     assert defaults.policy.max_pending == 3 * defaults.batch_rows
     assert "(3 batches)" in read("docs/decisions/0008-memberships-by-audience-one-cursor-per-destination.md")

@@ -43,6 +43,31 @@ class MetaSdk:
         list_ = CustomAudience(audience, api=self._api)
         return dict(list_.remove_users(schema, rows, is_raw=True, **more).json())
 
+    def replace(
+        self, audience: str, schema: list[str], batches: list[list[Any]], session_id: int
+    ) -> list[dict[str, Any]]:
+        """Everybody, in one session; the answer to each batch."""
+        list_ = CustomAudience(audience, api=self._api)
+        answers = []
+        for number, rows in enumerate(batches, 1):
+            session = {
+                "session_id": session_id,
+                "batch_seq": number,
+                "last_batch_flag": number == len(batches),
+                "estimated_num_total": sum(map(len, batches)),
+            }
+            params = {**CustomAudience.format_params(schema, rows, is_raw=True), "session": session}
+            answers.append(dict(list_.create_users_replace(params=params).export_all_data()))
+        return answers
+
+    def sessions(self, audience: str, session_id: int) -> list[dict[str, Any]]:
+        found = CustomAudience(audience, api=self._api).get_sessions(params={"session_id": session_id})
+        return [dict(one.export_all_data()) for one in found]
+
+    def remove_everywhere(self, account: str, schema: list[str], rows: list[Any]) -> None:
+        params = CustomAudience.format_params(schema, rows, is_raw=True)
+        AdAccount(account, api=self._api).delete_users_of_any_audience(params=params)
+
     def delete(self, audience: str) -> None:
         CustomAudience(audience, api=self._api).api_delete()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.contract.sandbox_client import TOKEN, SandboxClient, running, sha
 class Line:
     """A worker's delivery of one audience, fed by hand."""
 
-    def __init__(self, sandbox: SandboxClient, graph: FacebookGraph) -> None:
+    def __init__(self, sandbox: SandboxClient, graph: FacebookGraph, **options: Any) -> None:
         self.sandbox = sandbox
         self.ledger = MemorySyncLedger()
         self.letters = MemoryDeadLetters()
@@ -45,7 +45,7 @@ class Line:
             clock=SystemClock(),
             liveness=MemoryLiveness(),
             counters=Counters(),
-            options=DeliveryOptions(installation="test", batch_seconds=0.05),
+            options=DeliveryOptions(installation="test", batch_seconds=0.05, **options),
             partition_of=lambda _: 0,
             memberships_topic="audience.memberships",
             on_failure=self.failures.append,
@@ -71,11 +71,17 @@ class Line:
 
 
 @asynccontextmanager
-async def line() -> AsyncIterator[Line]:
+async def line(
+    seconds: float = 10.0, faults: Sequence[tuple[dict[str, Any], dict[str, Any]]] = (), **options: Any
+) -> AsyncIterator[Line]:
+    """`faults`, each met once, are there before the first call; a call is waited for `seconds`."""
     async with running() as sandbox:
         url = sandbox.sandbox.base_url
-        async with FacebookGraph(url, "v25.0", SecretStr(TOKEN), SystemClock()) as graph:
-            made = Line(sandbox, graph)
+        for respond, matchers in faults:
+            await sandbox.fault(respond, **matchers, times=1)
+        graph = FacebookGraph(url, "v25.0", SecretStr(TOKEN), SystemClock(), timeout_seconds=seconds)
+        async with graph:
+            made = Line(sandbox, graph, request_timeout_seconds=seconds, **options)
             await made.delivery.assign(0, {}, 0)
             try:
                 yield made

@@ -64,6 +64,48 @@ async def test_people_are_added_by_e_mail_alone() -> None:
         assert list(member.values()) == [sha("mary@example.com")]
 
 
+async def test_everybody_is_replaced() -> None:
+    async with running() as client:
+        sdk = MetaSdk(client.sandbox.base_url, TOKEN)
+        audience = await asyncio.to_thread(sdk.create, ACCOUNT, **LIST)
+        await asyncio.to_thread(sdk.add, audience, SCHEMA, [["old", "old@example.com"]])
+        batches = [[person] for person in PEOPLE]
+        answers = await asyncio.to_thread(sdk.replace, audience, SCHEMA, batches, 9778993)
+        assert [(one["num_received"], one["session_id"]) for one in answers] == [
+            (1, "9778993"),
+            (2, "9778993"),
+        ]
+        assert await client.members(audience) == [
+            {"EXTERN_ID": who, "EMAIL": sha(mail.lower())} for who, mail in PEOPLE
+        ]
+        read = await asyncio.to_thread(sdk.read, audience, "operation_status")
+        assert read["operation_status"]["code"] == 200
+        [session] = await asyncio.to_thread(sdk.sessions, audience, 9778993)
+        assert (session["num_received"], session["session_id"]) == ("2", "9778993")
+
+
+async def test_a_person_is_removed_from_all_audiences_of_an_account() -> None:
+    async with running() as client:
+        sdk = MetaSdk(client.sandbox.base_url, TOKEN)
+        ids = [await asyncio.to_thread(sdk.create, ACCOUNT, **LIST) for _ in range(2)]
+        for audience in ids:
+            await asyncio.to_thread(sdk.add, audience, SCHEMA, PEOPLE)
+        await asyncio.to_thread(sdk.remove_everywhere, ACCOUNT, ["EXTERN_ID"], [["u1"]])
+        for audience in ids:
+            assert [one["EXTERN_ID"] for one in await client.members(audience)] == ["u2"]
+
+
+async def test_the_proof_of_the_client_is_accepted_and_a_wrong_one_refused() -> None:
+    options = SandboxOptions(app_secret="secret", require_proof=True)
+    async with running(options) as client:
+        good = MetaSdk(client.sandbox.base_url, TOKEN, "secret")
+        assert await asyncio.to_thread(good.ids, ACCOUNT, 10) == []
+        for secret in ("wrong", None):
+            with pytest.raises(FacebookRequestError) as caught:
+                await asyncio.to_thread(MetaSdk(client.sandbox.base_url, TOKEN, secret).ids, ACCOUNT, 10)
+            assert caught.value.api_error_code() == 100
+
+
 async def test_an_error_is_one_that_the_client_reads() -> None:
     async with running(SandboxOptions(tokens=(AccessToken(TOKEN),))) as client:
         sdk = MetaSdk(client.sandbox.base_url, TOKEN)

@@ -458,8 +458,6 @@ async def test_num_received_adds_up_inside_a_session() -> None:
         assert await received(1, 1, session_id="8") == (1, "8")
         assert await received(1, 1, of=other) == (1, "9778993")
         assert (await client.add(audience, ["EXTERN_ID"], ["u"]))["num_received"] == 1
-        await client.advance(90 * 60)
-        assert await received(1, 4) == (4, "9778993")
 
 
 async def test_without_a_session_the_server_names_one_by_method_and_schema() -> None:

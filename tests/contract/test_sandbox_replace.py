@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.sandbox.options import SandboxOptions
 from app.sandbox.replacing import ReplaceOptions
@@ -59,7 +62,9 @@ async def test_a_batch_that_comes_again_changes_nothing_but_batch_1_is_refused()
         audience = await filled(client)
         await send(client, audience, 1, "ann")
         await send(client, audience, 2, "bob")
-        assert (await send(client, audience, 2, "bob")).status == 200
+        assert (await send(client, audience, 2, "eve")).status == 200, (
+            "known by its number, whatever it holds"
+        )
         assert (await send(client, audience, 1, "ann")).error == (400, 2650, 1870145)
         await send(client, audience, 3, "cid", last=True)
         assert await who_is_in(client, audience) == {"ann", "bob", "cid"}
@@ -98,8 +103,57 @@ async def test_after_ninety_minutes_it_is_who_arrived(late_status: int) -> None:
 async def test_a_failure_leaves_who_was_there() -> None:
     async with running(SandboxOptions(replace=ReplaceOptions(fails=True))) as client:
         audience = await filled(client)
-        await send(client, audience, 1, "ann", last=True)
+        refused = await send(client, audience, 1, "ann", last=True)
+        assert refused.error == (400, 2650, 1870148)
         assert (await status(client, audience), await who_is_in(client, audience)) == (415, {"old"})
+    late = ReplaceOptions(seconds=60, fails=True)
+    async with running(SandboxOptions(replace=late)) as client:
+        audience = await filled(client)
+        assert (await send(client, audience, 1, "ann", last=True)).status == 200
+        await client.advance(60)
+        assert (await send(client, audience, 2, "bob")).error == (400, 2650, 1870148)
+        assert (await status(client, audience), await who_is_in(client, audience)) == (415, {"old"})
+
+
+async def test_an_audience_may_be_too_large_to_be_replaced() -> None:
+    assert ReplaceOptions().max_people == 100_000_000
+    async with running(SandboxOptions(replace=ReplaceOptions(max_people=2))) as client:
+        audience = await filled(client)
+        assert (await send(client, audience, 1, "ann", "bob", last=True)).status == 200
+        assert (await send(client, audience, 1, "cid", last=True, session=8)).error == (400, 2650, 1870144)
+        assert await who_is_in(client, audience) == {"ann", "bob"}
+
+
+async def test_a_replace_is_a_session_that_can_be_read() -> None:
+    async with running() as client:
+        audience = await filled(client)
+        await send(client, audience, 1, "ann", "bob")
+        path = f"{audience}/sessions"
+        [one] = (await client.call("GET", path, params={"session_id": "7"})).body["data"]
+        assert (one["stage"], one["num_received"], one["end_time"]) == ("uploading", "2", "0")
+        await send(client, audience, 2, "cid", last=True)
+        [one] = (await client.call("GET", path, params={"session_id": "7"})).body["data"]
+        assert (one["stage"], one["num_received"]) == ("completed", "3")
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_any_order_and_any_repetition_of_later_batches_gives_the_same(data: st.DataObject) -> None:
+    batches = {number: [f"p{number}", f"q{number}"] for number in range(2, 6)}
+    sent = data.draw(st.lists(st.sampled_from(sorted(batches)), max_size=6)) + data.draw(
+        st.permutations(sorted(batches))
+    )
+
+    async def run() -> set[str]:
+        async with running() as client:
+            audience = await filled(client)
+            await send(client, audience, 1, "ann")
+            for number in sent:
+                assert (await send(client, audience, number, *batches[number])).status == 200
+            assert (await send(client, audience, 6, "end", last=True)).status == 200
+            return await who_is_in(client, audience)
+
+    assert asyncio.run(run()) == {"ann", "end", *(who for people in batches.values() for who in people)}
 
 
 async def test_what_is_refused() -> None:

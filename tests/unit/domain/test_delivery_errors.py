@@ -201,6 +201,23 @@ def test_the_most_specific_row_wins(refusal: Refusal, reaction: Reaction, why: s
     assert classify(refusal).reaction is reaction
 
 
+UNKNOWN = [refusal for refusal, _, why in ORDER if "unknown, " in why or "no code at all" in why]
+
+
+def test_what_nobody_has_described_is_told_from_what_somebody_has() -> None:
+    assert len(UNKNOWN) == 7
+    assert not any(classify(refusal).known for refusal in UNKNOWN)
+    known = [
+        Refusal(code=100),
+        Refusal(code=211),
+        Refusal(AnswerKind.NO_JSON, 500),
+        Refusal(code=190, subcode=1),
+    ]
+    assert all(classify(refusal).known for refusal in known)
+    assert not classify(Refusal(code=-3, subcode=99999)).known
+    assert classify(Refusal(code=-3, subcode=190)).known
+
+
 # -- waits -----------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +230,7 @@ def test_back_off_doubles_between_its_bounds_and_jitter_takes_any_part_of_it() -
 
 LIMIT = classify(Refusal(code=80003, subcode=2446079))
 SCORE = classify(Refusal(code=17, subcode=2446079))
+MUTATIONS = classify(Refusal(code=613, subcode=5044001))
 APP_LIMIT = classify(Refusal(code=4))
 
 
@@ -230,12 +248,14 @@ APP_LIMIT = classify(Refusal(code=4))
         (SCORE, [], 0, 60, "the score limit without a header"),
         (SCORE, [], 5, 300, "the score limit at its longest"),
         (APP_LIMIT, [], 0, 300, "minutes"),
+        (MUTATIONS, [UsageMeter(ACCOUNT, 100, 12)], 0, 12, "a limit of seconds, and the header's seconds"),
+        (MUTATIONS, [UsageMeter(ACCOUNT, 100, 1)], 0, 5, "never less than the limit's own"),
     ],
 )
 def test_throttle_waits(
     decision: object, usage: list[UsageMeter], strikes: int, seconds: float, why: str
 ) -> None:
-    limit = next(each for each in (LIMIT, SCORE, APP_LIMIT) if each is decision)
+    limit = next(each for each in (LIMIT, SCORE, APP_LIMIT, MUTATIONS) if each is decision)
     assert throttle_wait(limit, usage, strikes, 0.0) == seconds
     assert throttle_wait(limit, usage, strikes, 1.0) == pytest.approx(seconds * 1.1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.domain.scope_gates import PROBE_POLL, Closed, ScopeGates
+from app.domain.scope_gates import PROBE_POLL, PROBE_TURN, Closed, ScopeGates
 
 
 def test_a_scope_nobody_refused_is_open() -> None:
@@ -69,3 +69,27 @@ def test_success_does_not_end_a_rest() -> None:
     gates.rest("app", 10.0, "near its limit")
     gates.succeeded(["app"])
     assert gates.closed(["app"], "a", 4.0) is not None
+
+
+def test_failures_in_a_row_of_more_than_one_caller_close_a_scope() -> None:
+    gates = ScopeGates()
+    assert not any(gates.failed("act_1", "a", 3) for _ in range(5)), "it is a's own trouble"
+    assert gates.failed("act_1", "b", 3)
+    assert not gates.failed("act_2", "b", 3), "another scope"
+    gates.succeeded(["act_1"])
+    assert [gates.failed("act_1", caller, 3) for caller in ("a", "b", "a")] == [False, False, True]
+
+
+def test_whoever_tries_and_fails_closes_it_again_and_lets_others_go_first() -> None:
+    gates = ScopeGates()
+    gates.refused("act_1", 60.0, "trouble", "a")
+    gates.enter(["act_1"], "b")
+    assert gates.failed("act_1", "b", 99)
+    gates.refused("act_1", 120.0, "trouble", "b")
+    assert gates.closed(["act_1"], "c", 120.0) is None
+    for caller in ("a", "b"):
+        assert gates.closed(["act_1"], caller, 120.0) == Closed(PROBE_TURN, "trouble")
+        assert gates.closed(["act_1"], caller, 120.0 + PROBE_TURN) is None
+    gates.succeeded(["act_1"])
+    gates.refused("act_1", 180.0, "trouble")
+    assert gates.closed(["act_1"], "a", 180.0) is None

@@ -719,10 +719,10 @@ async def test_a_lasting_outage_is_held_keeps_everything_and_is_probed(worlds: W
     assert world.ledger.states["vips"].state == "held"
     tries = len(world.graph.calls_of("add"))
     await world.clock.advance(600)
-    assert len(world.graph.calls_of("add")) - tries == 10
+    assert len(world.graph.calls_of("add")) - tries == 2
     await world.live("bob")
     outage.times = 0
-    await world.clock.advance(61)
+    await world.clock.advance(300)
     assert world.members() == {"ann", "bob"}
     assert (world.view().state, world.view().reason) == (DestinationState.LIVE, None)
     assert world.ledger.states["vips"].state is DestinationState.LIVE

@@ -253,6 +253,25 @@ async def test_a_batch_that_is_refused_ends_the_session_for_us(worlds: Worlds) -
     assert world.members() == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("batches", [1, 3])
+async def test_a_list_that_facebook_did_not_fully_update_is_sent_the_ordinary_way(
+    worlds: Worlds, batches: int
+) -> None:
+    world = worlds(batch_rows=3 // batches)
+    await full(world, "a", "b", "c")
+    for _ in range(batches - 1):
+        world.graph.script("replace")
+    world.graph.script("replace", refused(2650, 1870148), times=None)
+    await world.want(replace=True)
+    await world.clock.advance(PERIOD)
+    assert len(world.replacing) == batches, "nothing more is sent into that session"
+    if batches > 1:
+        world.graph.close(world.facebook_id())
+    await world.clock.advance(HOUR)
+    assert world.members() >= {"a", "b", "c"}
+    assert (world.view().state, world.ledger.states["vips"].replace) == (DestinationState.LIVE, None)
+
+
 @pytest.mark.parametrize("status", [410, 411, 415, 421])
 async def test_only_an_audience_in_order_is_replaced(worlds: Worlds, status: int) -> None:
     world = worlds()

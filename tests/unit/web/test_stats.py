@@ -32,6 +32,7 @@ def test_a_worker_that_has_done_nothing() -> None:
         "clock_lag_seconds": None,
         "backfill": {},
         "unknown_audiences": {"calls": {}, "other_calls": 0},
+        "unknown_errors": {},
         "blocked_identifiers": 0,
         "forgotten": {"message_ids": 0, "events": 0},
     }
