@@ -144,6 +144,7 @@ class Worker:
     async def _start_and_work(self) -> None:
         if not await self._kafka_answers():
             return
+        await in_thread(self._threads, self._control.require_whole, self._topics)
         await in_thread(self._threads, self._topics.ensure, self._catalog.all())
         await in_thread(self._threads, self._agree_on_definitions)
         self._faust = faust = FaustWorker(

@@ -126,8 +126,11 @@ class Wiring:
         letters = KafkaDeadLetters(writer, catalog.dead_letters.name)
         lanes = LaneProgress()
 
-        async def bury(partition: int, offset: int) -> None:
-            await pipeline.bury_delta(partition, offset)
+        async def bury(partition: int, offset: int, value: bytes) -> None:
+            await pipeline.bury_delta(partition, offset, value)
+
+        def is_set_aside(*place: object) -> bool:
+            return place in follower.published.set_aside
 
         pipeline = Pipeline(
             stages=Stages(
@@ -141,7 +144,7 @@ class Wiring:
                     LetterLimits(letter_policy(settings)),
                     keep_raw=settings.dead_letters_keep_raw,
                 ),
-                self._evaluate(faust, follower, evaluate_writer),
+                self._evaluate(faust, follower, evaluate_writer, is_set_aside),
                 self._delivery(
                     faust,
                     graph,
@@ -165,10 +168,17 @@ class Wiring:
             counters=self.counters,
             on_failure=self.on_failure,
             refresh_definitions=follower.refresh,
+            is_set_aside=is_set_aside,
         )
         return pipeline
 
-    def _evaluate(self, faust: FaustWorker, follower: Follower, writer: TransactionalWriter) -> EvaluateStage:
+    def _evaluate(
+        self,
+        faust: FaustWorker,
+        follower: Follower,
+        writer: TransactionalWriter,
+        is_set_aside: Callable[[str, int, int], bool],
+    ) -> EvaluateStage:
         settings, versions = self.settings, follower.versions
 
         async def commit(content: GroupCommit) -> None:
@@ -192,6 +202,7 @@ class Wiring:
             self.catalog,
             settings.partitions,
             LetterLimits(letter_policy(settings)),
+            is_set_aside,
         )
 
     def _engage_calls(self) -> EngageCalls | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
@@ -12,6 +13,8 @@ DEFINITIONS = "definitions"
 RUNNING = "running"
 WANTED = "wanted"
 DESIRED = "desired"
+REPARTITION = "repartition"
+SET_ASIDE = "set_aside"
 
 
 class DefinitionsRecord(StoredMessage):
@@ -91,4 +94,55 @@ class DesiredRecord(StoredMessage):
         return f"{DESIRED}|{self.target}"
 
 
-ControlRecord = DefinitionsRecord | DesiredRecord
+class SetAsideRecord(StoredMessage):
+    """A person says that the record there is no release's of ours: it becomes a dead letter where it would end every
+    worker, under `set_aside|TOPIC/PARTITION/OFFSET`. `topic` is the full name.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    written_at: int
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{SET_ASIDE}|{self.topic}/{self.partition}/{self.offset}"
+
+
+class RepartitionStep(StrEnum):
+    """How far `topics repartition` has come: until `swapping` the topics are as they were, and from then on the copies are
+    what counts, until all topics have been made anew (`finishing`).
+    """
+
+    COPYING = "copying"
+    SWAPPING = "swapping"
+    FINISHING = "finishing"
+
+
+class TopicSettings(StoredMessage):
+    """What a topic is to be made anew with: replicas of each partition, and the settings that are the topic's own."""
+
+    replication: int
+    config: dict[str, str]
+
+
+class RepartitionRecord(StoredMessage):
+    """Our topics are on their way from `before` partitions to `after`, under `repartition|topics`: no worker may start.
+
+    `topics` are by name those that are made anew. `started_at` is in epoch milliseconds.
+    """
+
+    before: int
+    after: int
+    step: RepartitionStep
+    topics: dict[str, TopicSettings]
+    started_at: int
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{REPARTITION}|topics"
+
+
+ControlRecord = DefinitionsRecord | DesiredRecord | RepartitionRecord | SetAsideRecord

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     NO_IDENTITY = "no_identity"
     INVALID_FIELD = "invalid_field"
+    NEWER_FORMAT = "newer_format"
     UNKNOWN_TYPE = "unknown_type"
     INVALID_TIMESTAMP = "invalid_timestamp"
     FUTURE_TIMESTAMP = "future_timestamp"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -44,3 +44,10 @@ class TopicSpec:
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
         return config
+
+
+def staging(spec: TopicSpec) -> TopicSpec:
+    """Where the records of a topic stand while it is made anew with another number of partitions; nothing is cleaned up
+    there, so that the offsets are those that the topic will have.
+    """
+    return replace(spec, name=f"{spec.name}.repartition", cleanup=Cleanup.DELETE, retention_ms=-1)

@@ -163,11 +163,18 @@ class DurableProducer:
         metadata = self._producer.list_topics(topic, timeout=FLUSH_SECONDS)
         return metadata.topics[topic].error is None
 
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1) -> None:
-        """Queue one record; it is on its way when this returns, durable after the next `flush`."""
+    def produce(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1, at: int = 0
+    ) -> None:
+        """Queue one record; it is on its way when this returns, durable after the next `flush`.
+
+        `at` is the record's time in epoch milliseconds; 0: now.
+        """
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, on_delivery=self._delivered)
+                self._producer.produce(
+                    topic, value, key, partition, on_delivery=self._delivered, timestamp=max(at, 0)
+                )
             except BufferError:
                 self._producer.poll(0.1)
             else:

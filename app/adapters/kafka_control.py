@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import Message
 
 from app.adapters.kafka_connection import Brokers
 from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import TransactionalWriter
 from app.domain.published import Published, read_published, still_noted
-from app.errors import FatalError
+from app.errors import FatalError, NewerFormatError
 from app.ports import Record
 from schemas.control import DEFINITIONS, WANTED, ControlRecord, DefinitionsRecord
 from topics.catalog import Catalog
@@ -26,7 +27,8 @@ class KafkaControl:
     ) -> None:
         self._reader = reader
         self._bootstrap_servers = bootstrap_servers
-        self.topic = catalog.control.name
+        self._spec = catalog.control
+        self.topic = self._spec.name
         self._transactional_id = f"{catalog.app_id}-control"
         self._partitions = partitions
         self._records: dict[bytes, bytes] = {}
@@ -39,7 +41,10 @@ class KafkaControl:
         if end > self._position:
             self._reader.read(self.topic, {0: (self._position, end)}, self._keep)
             self._position = end
-        return read_published(self._records)
+        try:
+            return read_published(self._records)
+        except NewerFormatError as error:
+            raise NewerFormatError(f"{error}. It stands in {self.topic}") from error
 
     def _keep(self, batch: list[Message]) -> None:
         for message in batch:
@@ -71,6 +76,17 @@ class KafkaControl:
             else:
                 return self.refresh(settled=True)
         return published
+
+    def require_whole(self, topics: TopicAdmin) -> None:
+        """Raises InvalidInputError while our topics are being repartitioned; where there are none yet, they are not."""
+        if topics.layouts((self._spec,))[self.topic] is not None:
+            self.refresh(settled=True).refuse_half_moved()
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Records of this topic, all or none; whoever else publishes at the same moment is fenced."""
+        writer = TransactionalWriter(self._bootstrap_servers, self._transactional_id)
+        writer.start()
+        writer.commit(records, (), b"")
 
     def _outlived(self, published: Published, record: ControlRecord) -> list[Record]:
         """Versions that no partition can come to any more, and what was wanted and is there."""

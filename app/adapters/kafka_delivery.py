@@ -13,7 +13,7 @@ import orjson
 from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_transactions import TransactionalWriter
-from app.domain.formats import UNDECODABLE, refuse_newer_json
+from app.domain.formats import UNDECODABLE
 from app.ports import GroupOffset, Record
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
@@ -70,10 +70,12 @@ class KafkaDeadLetters:
 class KafkaMembershipLog:
     """Reads audience.memberships again for one audience.
 
-    `bury` is called with partition and offset of a record that is no delta, which evaluate did not write.
+    `bury` is called with partition, offset and value of a record that is no delta, which evaluate did not write.
     """
 
-    def __init__(self, reader: LogReader, topic: str, bury: Callable[[int, int], Awaitable[None]]) -> None:
+    def __init__(
+        self, reader: LogReader, topic: str, bury: Callable[[int, int, bytes], Awaitable[None]]
+    ) -> None:
         self._reader = reader
         self._topic = topic
         self._bury = bury
@@ -99,7 +101,6 @@ class KafkaMembershipLog:
                 try:
                     delta = _decode_delta(value)
                 except UNDECODABLE:
-                    refuse_newer_json(MembershipDelta.__name__, value)
-                    await self._bury(partition, offset)
+                    await self._bury(partition, offset, value)
                 else:
                     yield offset, delta, message.timestamp()[1]

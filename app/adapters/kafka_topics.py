@@ -121,5 +121,6 @@ class TopicAdmin:
             if spec.ours and layout is not None and layout.partitions != wanted:
                 raise InvalidInputError(
                     f"topic {spec.name} has {layout.partitions} partitions and {wanted} are configured "
-                    "(AUDIENCE_SYNC_PARTITIONS): the number is fixed when the topics are created"
+                    "(AUDIENCE_SYNC_PARTITIONS): set what there is, or stop all workers and change it with "
+                    f"`audience-sync topics repartition --partitions {wanted}`"
                 )

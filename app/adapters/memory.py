@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from app.domain.published import Published, still_noted
 from app.errors import FatalError, UnreachableError
-from schemas.control import ControlRecord, DesiredRecord
+from schemas.control import ControlRecord, DesiredRecord, RepartitionRecord, SetAsideRecord
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
@@ -164,6 +164,11 @@ class MemoryControl:
             self.published = replace(
                 self.published, desired={**self.published.desired, record.target: record}
             )
+        elif isinstance(record, RepartitionRecord):
+            self.published = replace(self.published, repartition=record)
+        elif isinstance(record, SetAsideRecord):
+            place = record.topic, record.partition, record.offset
+            self.published = replace(self.published, set_aside=self.published.set_aside | {place})
         elif record is not None:
             versions = {**self.published.versions, record.number: record}
             wanted = self.published.wanted - still_noted(self.published, record)

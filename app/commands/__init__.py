@@ -11,7 +11,7 @@ from app.errors import AudienceSyncError
 
 COMMANDS = {
     "audiences": "see and change the audiences that workers run",
-    "dead-letters": "list, show and replay what could not be processed",
+    "dead-letters": "list, show, replay or set aside what could not be processed",
     "demo": "replay real purchases through a whole local system and check the result",
     "doctor": "check Kafka, topics, definitions, token and Facebook, and say what to do",
     "events": "list the events and properties that the source topic has",
@@ -24,7 +24,7 @@ COMMANDS = {
     "sandbox": "run a local stand-in of the Graph API in the foreground",
     "settings": "show the settings in force and where each comes from",
     "simulate": "compute memberships from a file of events, without Kafka",
-    "topics": "create the topics and show how they are laid out",
+    "topics": "create the topics, show how they are laid out, and change their number of partitions",
     "validate": "check audience definitions",
     "worker": "run the stream processor",
 }

@@ -105,7 +105,7 @@ def recorded_states(settings: Settings) -> dict[str, SyncState]:
     if layout is None:
         return {}
     values = LogReader(kafka_connection(settings)).latest_values(topic.name, layout.partitions)
-    return read_sync_states(values)
+    return read_sync_states(values, topic.name)
 
 
 def known_state(

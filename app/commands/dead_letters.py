@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import click
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -23,12 +24,15 @@ from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.settings_options import resolve_options
 from app.commands.explain import profile_names
 from app.domain.dead_letters import LetterFilter, in_order, key_digest
+from app.domain.formats import is_packed, refuse_newer_json, refuse_newer_packed
 from app.domain.instants import format_instant, parse_instant
 from app.domain.replaying import Projection, projected
-from app.errors import InvalidInputError, PermanentError
+from app.errors import InvalidInputError, NewerFormatError, PermanentError
 from app.pipeline.replay import MOST_LETTERS, Outcome, Replay, Totals
 from app.settings import Settings, load_settings
+from schemas.control import SetAsideRecord
 from schemas.dead_letter import DeadLetter, Reason
+from schemas.profile import ProfileEvent
 
 UNREACHABLE_SECONDS = 30.0
 FAILED: Final = 1
@@ -41,7 +45,7 @@ _STAGES: Final = ("resolve", "evaluate", "deliver")
 
 @click.group(name="dead-letters")
 def command() -> None:
-    """List, show and replay what could not be processed, as the topic dead.letters has it."""
+    """List, show and replay what could not be processed, as the topic dead.letters has it; set aside what ends workers."""
 
 
 # --- which letters ------------------------------------------------------------------------------------------------
@@ -273,6 +277,7 @@ def _definitions(settings: Settings) -> Callable[[], Projection]:
 
     def in_force() -> Projection:
         published = control.refresh(settled=True)
+        published.refuse_half_moved()
         if not known or known[0].numbers != published.in_force(settings.partitions):
             found = projected(published, settings.partitions)
             if found is None:
@@ -319,3 +324,60 @@ def _print(totals: Totals, letters: int, *, dry_run: bool, as_json: bool) -> Non
     if dropped:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items())
         click.echo(f"replayed to no effect: {reasons}")
+
+
+# --- what ends every worker ---------------------------------------------------------------------------------------
+
+
+@command.command(name="set-aside")
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(0))
+@click.argument("offset", type=click.IntRange(0))
+def set_aside(topic: str, partition: int, offset: int) -> None:
+    """Make the record at that place a dead letter, though it looks like one of a newer release.
+
+    A worker that meets a record of a format that it does not know ends, as only the release that wrote it can read it.
+    Where none of yours has, somebody else writes to our topics: say so with the place that the worker names, and start the
+    workers again. A release that knows the format can replay the letter.
+    """
+    settings = load_settings()
+    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    catalog = settings.catalog
+    if topic not in (catalog.profile_events.name, catalog.memberships.name):
+        raise InvalidInputError(
+            f"{topic}: records of {catalog.profile_events.name} and {catalog.memberships.name} can be set aside; of any other "
+            "topic of ours each record is state, and only the release that wrote it may go on"
+        )
+    reader = LogReader(kafka_connection(settings))
+    log = KafkaReplayLog(reader, _admin(settings), kafka_connection(settings), catalog, settings.partitions)
+    first, end = log.kept(topic).get(partition, (0, 0))
+    found = log.records_at(topic, partition, [offset]) if first <= offset < end else {}
+    if offset not in found:
+        raise InvalidInputError(f"{topic} has no record in partition {partition} at offset {offset}")
+    if not _is_newer(found[offset].value or b"", packed=topic == catalog.profile_events.name):
+        raise InvalidInputError(
+            f"the record of {topic} in partition {partition} at offset {offset} is of no newer format: it ends no worker"
+        )
+    place = topic, partition, offset
+    record = SetAsideRecord(
+        topic=topic, partition=partition, offset=offset, written_at=SystemClock().now_ms()
+    )
+    control = KafkaControl(reader, kafka_connection(settings), catalog, settings.partitions)
+    control.publish(lambda published: None if place in published.set_aside else record)
+    click.echo("set aside: start the workers again")
+
+
+def _is_newer(value: bytes, *, packed: bool) -> bool:
+    try:
+        if not packed:
+            refuse_newer_json("record", value)
+        elif is_packed(value):
+            refuse_newer_packed("record", value)
+            event = msgspec.msgpack.decode(value, type=ProfileEvent)
+            if event.linking is not None and event.linking.state is not None:
+                refuse_newer_packed("record", event.linking.state)
+    except NewerFormatError:
+        return True
+    except msgspec.DecodeError:
+        return False
+    return False

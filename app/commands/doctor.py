@@ -145,7 +145,10 @@ def _own_topic(check: str, spec: TopicSpec, partitions: int, policy: str, settin
     if partitions != wanted:
         text = f"{partitions} partitions, and {wanted} are configured"
         return Finding(
-            check, "failed", text, f"set AUDIENCE_SYNC_PARTITIONS={partitions}, or take a new prefix"
+            check,
+            "failed",
+            text,
+            f"set AUDIENCE_SYNC_PARTITIONS={partitions}, or `audience-sync topics repartition --partitions {wanted}`",
         )
     if set(policy.split(",")) != set(spec.cleanup.value.split(",")):
         text = f"cleanup.policy is {policy}, and {spec.cleanup.value} is needed: records would be lost, or pile up"

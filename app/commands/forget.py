@@ -9,6 +9,7 @@ import click
 from app.adapters.clock import SystemClock
 from app.adapters.kafka_client import reachable
 from app.adapters.kafka_connection import kafka_connection
+from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_forget import KafkaForget
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
@@ -34,7 +35,9 @@ def command(profile: str, as_json: bool) -> None:
     connection = kafka_connection(settings)
     reachable(connection, UNREACHABLE_SECONDS)
     admin = TopicAdmin(connection, settings.partitions, settings.replication_factor)
-    log = KafkaForget(LogReader(connection), admin, connection, settings.catalog, settings.partitions)
+    reader = LogReader(connection)
+    KafkaControl(reader, connection, settings.catalog, settings.partitions).require_whole(admin)
+    log = KafkaForget(reader, admin, connection, settings.catalog, settings.partitions)
     now = SystemClock().now_ms()
     log.ask(lambda topic_id, position: requests(names, settings.catalog, topic_id, position, now))
     if as_json:

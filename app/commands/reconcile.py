@@ -121,7 +121,7 @@ def examine(
         audience.key: AudienceTally({d.id: _cursor(states.get(d.id)) for d in audience.destinations})
         for audience in audiences
     }
-    records = TallyReader(reader, settings.catalog, settings.partitions).read(tallies)
+    records = TallyReader(reader, settings.catalog, settings.partitions, published.set_aside).read(tallies)
     letters = _waiting_letters(reader, settings)
     bounds = asyncio.run(_bounds(settings, audiences, states))
     unsettled = _unsettled(published, records, settings.partitions)

@@ -1,6 +1,9 @@
-"""`audience-sync topics`: create the topics and show how they are laid out."""
+"""`audience-sync topics`: create the topics, show how they are laid out, and change their number of partitions."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import asdict
 
 import click
 from rich.console import Console
@@ -8,30 +11,33 @@ from rich.table import Table
 
 from app.adapters.kafka_client import reachable
 from app.adapters.kafka_connection import kafka_connection
+from app.adapters.kafka_control import KafkaControl
+from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_repartition import Repartition
 from app.adapters.kafka_topics import TopicAdmin
-from app.errors import InvalidInputError
 from app.settings import load_settings
 
 UNREACHABLE_SECONDS = 30.0
 
 
-@click.command(name="topics")
-@click.argument("action", required=False, metavar="")
+@click.group(name="topics", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def command(action: str | None, as_json: bool) -> None:
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
     """Create the topics that do not exist yet and show all of them in flow order.
 
     Refuses, with status 2, when an existing topic has another number of partitions than configured.
     """
-    if action == "repartition":
-        raise InvalidInputError(
-            "`topics repartition` is not supported yet: the number of partitions is fixed"
-        )
-    if action is not None:
-        raise click.UsageError(f"Got unexpected extra argument ({action})")
+    if context.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError("give --json behind the subcommand")
+        return
     settings = load_settings()
-    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
-    admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
+    connection = kafka_connection(settings)
+    reachable(connection, UNREACHABLE_SECONDS)
+    admin = TopicAdmin(connection, settings.partitions, settings.replication_factor)
+    control = KafkaControl(LogReader(connection), connection, settings.catalog, settings.partitions)
+    control.require_whole(admin)
     specs = settings.catalog.all()
     created = admin.ensure(specs)
     layouts = admin.layouts(specs)
@@ -58,3 +64,36 @@ def command(action: str | None, as_json: bool) -> None:
         cells = [str(row[name]) for name in ("topic", "partitions", "cleanup", "key", "value")]
         table.add_row(*cells, "created" if row["created"] else "")
     console.print(table)
+
+
+@command.command()
+@click.option("--partitions", required=True, type=click.IntRange(1, 10_000), metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+def repartition(partitions: int, as_json: bool) -> None:
+    """Give our topics N partitions, more or fewer; every membership, cursor and dead letter stays.
+
+    Stop all workers first, and start them again with AUDIENCE_SYNC_PARTITIONS=N afterwards: in between they refuse to
+    start. Broken off at any moment, it is to be run again with the same N; as long as it copies, giving the number that
+    there is gives it up. Nobody may write to our topics meanwhile; the source topic is not touched.
+    """
+    settings = load_settings()
+    connection = kafka_connection(settings)
+    reachable(connection, UNREACHABLE_SECONDS)
+
+    def report(text: str) -> None:
+        click.echo(text, err=True)
+
+    done = Repartition(connection, settings.catalog, report).run(partitions)
+    if as_json:
+        moved = None if done is None or done.moved is None else asdict(done.moved)
+        before = partitions if done is None else done.before
+        click.echo(json.dumps({"before": before, "after": partitions, "moved": moved}))
+        return
+    if done is None:
+        click.echo(f"the topics have {partitions} partitions")
+        return
+    click.echo(f"{done.before} partitions are {done.after} now")
+    if done.moved is not None:
+        shown = ", ".join(f"{count:,} {name}" for name, count in asdict(done.moved).items())
+        click.echo(f"moved: {shown}")
+    click.echo(f"set AUDIENCE_SYNC_PARTITIONS={done.after} everywhere and start the workers")

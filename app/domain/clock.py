@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _NO_OTHERS: Final = 2**62
 
 
+def lane_name(topic_id: str, partition: int) -> str:
+    """A lane's name; Kafka's topic id tells a topic from an earlier one of the same name."""
+    return f"{topic_id}/{partition}"
+
+
 class LaneRecord(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """`offset` and `index` of the newest record of a lane (-1: none yet); `progress` None: not known yet."""
 

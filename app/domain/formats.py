@@ -6,7 +6,7 @@ Of what stands in Kafka only a newer release can have written more, and only tha
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -35,6 +35,7 @@ class _Versioned(msgspec.Struct, gc=False):
     version: int = 0
 
 
+_decode_array: Final = msgspec.msgpack.Decoder(list[Any]).decode
 _decode_json: Final = msgspec.json.Decoder(_Versioned).decode
 
 
@@ -44,6 +45,39 @@ def refuse_newer_packed(what: str, encoded: bytes, known: int = KNOWN) -> None:
     at = 1 if head in _SHORT else 3
     if (at == 1 or head == _LONG) and len(encoded) > at and known < encoded[at] <= _MOST:
         raise _newer(what, encoded[at], known)
+
+
+def nothing_set_aside(topic: str, partition: int, offset: int) -> bool:
+    """Nobody has said of any record that it is to be a dead letter."""
+    del topic, partition, offset
+    return False
+
+
+def is_packed(encoded: bytes) -> bool:
+    """Whether all of it is one MessagePack array, as every release writes: not bytes that only begin like one."""
+    try:
+        _decode_array(encoded)
+    except UNDECODABLE:
+        return False
+    return True
+
+
+def standing_at(error: NewerFormatError, topic: str, partition: int, offset: int) -> NewerFormatError:
+    """The same with the place of the record."""
+    return NewerFormatError(f"{error}. It stands in {topic}, partition {partition}, offset {offset}")
+
+
+def standing_under(error: NewerFormatError, topic: str, key: bytes) -> NewerFormatError:
+    """As `standing_at`, of a compacted topic of which the newest record of each key is read; the keys name no person."""
+    return NewerFormatError(f"{error}. It stands in {topic} under the key {key.decode(errors='replace')}")
+
+
+def may_be_set_aside(error: NewerFormatError, topic: str, partition: int, offset: int) -> NewerFormatError:
+    """As `standing_at`, where a person can say that nobody needs the record."""
+    return NewerFormatError(
+        f"{standing_at(error, topic, partition, offset)}. If no release of yours has written it, somebody else writes to "
+        f"that topic: `audience-sync dead-letters set-aside {topic} {partition} {offset}` makes it a dead letter"
+    )
 
 
 def refuse_newer_json(what: str, encoded: bytes, known: int = KNOWN) -> None:

@@ -22,11 +22,15 @@ from schemas.base import StoredMessage
 from schemas.control import (
     DEFINITIONS,
     DESIRED,
+    REPARTITION,
     RUNNING,
+    SET_ASIDE,
     WANTED,
     DefinitionsRecord,
     DesiredRecord,
+    RepartitionRecord,
     RunningRecord,
+    SetAsideRecord,
     WantedRecord,
 )
 
@@ -60,6 +64,19 @@ class Published:
     # Keys of audiences that calls of Engage have named.
     wanted: frozenset[str] = frozenset()
     desired: Mapping[str, DesiredRecord] = field(default_factory=dict)
+    # Set while the topics are on their way to another number of partitions.
+    repartition: RepartitionRecord | None = None
+    # Topic, partition and offset of records that are to become dead letters.
+    set_aside: frozenset[tuple[str, int, int]] = frozenset()
+
+    def refuse_half_moved(self) -> None:
+        """Raises InvalidInputError while the topics are being repartitioned: what is in them is not whole."""
+        move = self.repartition
+        if move is not None:
+            raise InvalidInputError(
+                f"the topics are on their way from {move.before} partitions to {move.after}, and that is not finished: run "
+                f"`audience-sync topics repartition --partitions {move.after}` to its end first"
+            )
 
     @property
     def newest(self) -> DefinitionsRecord | None:
@@ -97,6 +114,7 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
     Raises NewerFormatError, or UnreadableRecordError for one that no release has written: none can be passed over.
     """
     versions, running, filling, named, desired = {}, {}, set(), set(), {}
+    repartition, set_aside = None, set()
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
@@ -112,7 +130,20 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
         elif kind == DESIRED:
             wanted = _read(DesiredRecord, key, value)
             desired[wanted.target] = wanted
-    return Published(versions, running, frozenset(filling), frozenset(named), desired)
+        elif kind == REPARTITION:
+            repartition = read_stored(RepartitionRecord, value)
+        elif kind == SET_ASIDE:
+            aside = read_stored(SetAsideRecord, value)
+            set_aside.add((aside.topic, aside.partition, aside.offset))
+    return Published(
+        versions,
+        running,
+        frozenset(filling),
+        frozenset(named),
+        desired,
+        repartition,
+        frozenset(set_aside),
+    )
 
 
 def _read(model: type[_Record], key: bytes, value: bytes) -> _Record:

@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.domain.formats import UNDECODABLE, refuse_newer_packed
+from app.domain.dead_letters import shape_of
+from app.domain.formats import (
+    UNDECODABLE,
+    is_packed,
+    may_be_set_aside,
+    nothing_set_aside,
+    refuse_newer_packed,
+)
 from app.domain.identity import holds_a_profile
 from app.domain.letter_limits import LetterLimits, LetterPolicy
+from app.errors import NewerFormatError
 from app.ports import GroupOffset, Record
 from schemas.control import RunningRecord
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
@@ -68,6 +76,7 @@ class EvaluateStage:
     """The partitions of profile.events that this worker owns.
 
     `new_partition` makes an empty one of that number; `commit` makes a GroupCommit visible and raises when it cannot.
+    `is_set_aside` (topic, partition, offset) says whether a person wants that record to be a dead letter.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class EvaluateStage:
         catalog: Catalog,
         partitions: int,
         limits: LetterLimits | None = None,
+        is_set_aside: Callable[[str, int, int], bool] = nothing_set_aside,
     ) -> None:
         self.partitions: dict[int, AudiencePartition] = {}
         self._new_partition = new_partition
@@ -91,6 +101,7 @@ class EvaluateStage:
         self._uncommitted = 0
         self._letters: list[DeadLetter] = []
         self._limits = limits or LetterLimits(LetterPolicy())
+        self._is_set_aside = is_set_aside
         self._offsets: dict[int, int] = {}
         # Offset behind the last folded record, per partition; for the lag.
         self.folded: dict[int, int] = {}
@@ -186,24 +197,37 @@ class EvaluateStage:
         return calls
 
     def _bury(self, number: int, record: RawRecord, event: ProfileEvent | None) -> None:
-        """What cannot be read, unless a newer release has written it: that ends the worker."""
-        refuse_newer_packed(ProfileEvent.__name__, record.value or b"")
-        if event is not None and event.linking is not None and event.linking.state is not None:
-            refuse_newer_packed("record of a profile", event.linking.state)
+        """What cannot be read, unless a newer release has written it: that ends the worker, until a person says otherwise."""
+        topic, value = self._catalog.profile_events.name, record.value or b""
+        reason, detail = Reason.INVALID_FIELD, "the record is no ProfileEvent"
+        try:
+            self._refuse_newer(value, event)
+        except NewerFormatError as error:
+            if not self._is_set_aside(topic, number, record.offset):
+                raise may_be_set_aside(error, topic, number, record.offset) from error
+            reason, detail = Reason.NEWER_FORMAT, "the record is of a newer format, and was set aside"
         wall = self._clock.now_ms()
-        origin = Origin(topic=self._catalog.profile_events.name, partition=number, offset=record.offset)
+        origin = Origin(topic=topic, partition=number, offset=record.offset)
         letter = DeadLetter(
             id=dead_letter_id("evaluate", origin),
             stage="evaluate",
-            reason=Reason.INVALID_FIELD,
-            detail="the record is no ProfileEvent",
+            reason=reason,
+            detail=detail,
             origin=origin,
             first_failed_at=wall,
             last_failed_at=wall,
+            record=shape_of(value),
         )
         self._letters.append(letter)
         self._counters.stages["evaluate"].dead += 1
         self._counters.dead_letters[letter.reason] += 1
+
+    @staticmethod
+    def _refuse_newer(value: bytes, event: ProfileEvent | None) -> None:
+        if is_packed(value):
+            refuse_newer_packed(ProfileEvent.__name__, value)
+        if event is not None and event.linking is not None and event.linking.state is not None:
+            refuse_newer_packed("record of a profile", event.linking.state)
 
     @property
     def uncommitted(self) -> int:

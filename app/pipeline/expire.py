@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import msgspec
 
+from app.domain.clock import lane_name
 from schemas.profile import MARKER, VERSION, ProfileEvent
 
 MARKER_SECONDS = 0.2
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-def lane_name(topic_id: str, partition: int) -> str:
-    """A lane's name; Kafka's topic id tells a topic from an earlier one of the same name."""
-    return f"{topic_id}/{partition}"
 
 
 class LaneProgress:

@@ -80,7 +80,11 @@ class Follower:
                 continue  # what was in force is in force until something else is known
 
     async def refresh(self) -> None:
-        """Returns when everything is in use that was published before the call, however long Kafka takes."""
+        """Returns when everything is in use that was published before the call, however long Kafka takes.
+
+        Raises InvalidInputError when the topics are being repartitioned: called before anything of them is read, it keeps
+        out who started before that began.
+        """
         while True:
             try:
                 await self._read(settled=True)
@@ -99,6 +103,7 @@ class Follower:
     async def _read(self, *, settled: bool) -> None:
         async with self._reading:
             published = await self.in_thread(lambda: self.control.refresh(settled=settled))
+            published.refuse_half_moved()
             self.desire(published.desired)
             changed = self._take(published)
             if changed is not None:

@@ -170,7 +170,10 @@ class Removals:
 
     async def _confirmed(self) -> dict[tuple[int, bytes], Removal]:
         syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
-        cursors = {destination: state.cursor for destination, state in read_sync_states(syncs).items()}
+        cursors = {
+            destination: state.cursor
+            for destination, state in read_sync_states(syncs, self.catalog.syncs.name).items()
+        }
         return {
             place: waiting.removal
             for place, waiting in self._waiting.items()

@@ -21,7 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.domain.dead_letters import as_resolved, failed_again, in_order, is_record_of, raw_of
-from app.domain.formats import UNDECODABLE, refuse_newer_json, refuse_newer_packed
+from app.domain.formats import UNDECODABLE, is_packed, refuse_newer_json, refuse_newer_packed
 from app.domain.replaying import as_news
 from app.domain.resolution import Resolver
 from app.pipeline.evaluate import fits
@@ -238,13 +238,15 @@ class Replay:
             _end(chunk, letter, Outcome.REPLAYED)
 
     def _readable(self, letter: DeadLetter, record: StoredRecord) -> ProfileEvent | None:
-        if letter.stage != "evaluate" or letter.reason is not Reason.INVALID_FIELD:
+        if letter.stage != "evaluate" or letter.reason not in (Reason.INVALID_FIELD, Reason.NEWER_FORMAT):
             return None
         try:
             event = _decode(record.value or b"")
             (record.key or b"").decode()
         except UNDECODABLE:
-            refuse_newer_packed(ProfileEvent.__name__, record.value or b"")
+            # What was set aside waits for a release that knows it, and holds up no other letter.
+            if letter.reason is not Reason.NEWER_FORMAT and is_packed(record.value or b""):
+                refuse_newer_packed(ProfileEvent.__name__, record.value or b"")
             return None
         feeds = {} if self._projection is None else self._projection.plan.feeds
         return event if fits(event, feeds) else None

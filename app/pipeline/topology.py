@@ -18,10 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.domain.formats import UNDECODABLE, refuse_newer_json
+from app.domain.clock import lane_name
+from app.domain.formats import (
+    UNDECODABLE,
+    may_be_set_aside,
+    nothing_set_aside,
+    refuse_newer_json,
+    standing_at,
+)
 from app.domain.sync_states import read_sync_states
-from app.errors import UnreachableError
-from app.pipeline.expire import MARKER_SECONDS, LaneProgress, lane_name
+from app.errors import NewerFormatError, UnreachableError
+from app.pipeline.expire import MARKER_SECONDS, LaneProgress
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
 from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
@@ -84,6 +91,8 @@ class Pipeline:
     counters: Counters
     on_failure: Callable[[BaseException], None]
     refresh_definitions: Callable[[], Awaitable[None]]
+    # Topic, partition, offset: whether a person wants that record to be a dead letter.
+    is_set_aside: Callable[[str, int, int], bool] = nothing_set_aside
     # Offset behind the last offered record of each owned partition of audience.memberships; for the lag.
     offered: dict[int, int] = field(default_factory=dict)
     _owned: Owned = field(default_factory=Owned)
@@ -128,21 +137,31 @@ class Pipeline:
             except UNDECODABLE:
                 # A tombstone is a forgotten person's; anything else was not written by evaluate.
                 if record.value is not None:
-                    refuse_newer_json(MembershipDelta.__name__, record.value)
-                    await self.bury_delta(partition, record.offset)
+                    await self.bury_delta(partition, record.offset, record.value)
         self.stages.delivery.offer(partition, deltas, records[-1].offset + 1, written)
         self.offered[partition] = records[-1].offset + 1
         done()
 
-    async def bury_delta(self, partition: int, offset: int) -> None:
-        """The record of audience.memberships there is no delta; it gets its one letter however often it is read."""
+    async def bury_delta(self, partition: int, offset: int, value: bytes) -> None:
+        """The record of audience.memberships there is no delta; it gets its one letter however often it is read.
+
+        Raises NewerFormatError for what a newer release has written, unless a person says otherwise.
+        """
+        topic = self.catalog.memberships.name
+        reason, detail = Reason.INVALID_FIELD, "the record is no MembershipDelta"
+        try:
+            refuse_newer_json(MembershipDelta.__name__, value)
+        except NewerFormatError as error:
+            if not self.is_set_aside(topic, partition, offset):
+                raise may_be_set_aside(error, topic, partition, offset) from error
+            reason, detail = Reason.NEWER_FORMAT, "the record is of a newer format, and was set aside"
         wall = self.clock.now_ms()
-        origin = Origin(topic=self.catalog.memberships.name, partition=partition, offset=offset)
+        origin = Origin(topic=topic, partition=partition, offset=offset)
         letter = DeadLetter(
             id=dead_letter_id("deliver", origin),
             stage="deliver",
-            reason=Reason.INVALID_FIELD,
-            detail="the record is no MembershipDelta",
+            reason=reason,
+            detail=detail,
             origin=origin,
             first_failed_at=wall,
             last_failed_at=wall,
@@ -198,7 +217,10 @@ class Pipeline:
 
         def load(batch: list[Any]) -> None:
             for message in batch:
-                fresh[message.partition()].load(message.key(), message.value())
+                try:
+                    fresh[message.partition()].load(message.key(), message.value())
+                except NewerFormatError as error:
+                    raise standing_at(error, topic, message.partition(), message.offset()) from error
 
         self.log.read(topic, {p: (0, end) for p, end in ends.items()}, load, self._stop)
         for partition in fresh.values():
@@ -224,7 +246,7 @@ class Pipeline:
 
     async def _sync_states(self) -> dict[str, SyncState]:
         syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
-        return read_sync_states(syncs)
+        return read_sync_states(syncs, self.catalog.syncs.name)
 
     # -- stats -------------------------------------------------------------------------------------------------
 

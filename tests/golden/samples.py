@@ -38,7 +38,16 @@ from app.domain.state import (
     forwarder,
 )
 from schemas.base import StoredMessage
-from schemas.control import DefinitionsRecord, DesiredRecord, RunningRecord, WantedRecord
+from schemas.control import (
+    DefinitionsRecord,
+    DesiredRecord,
+    RepartitionRecord,
+    RepartitionStep,
+    RunningRecord,
+    SetAsideRecord,
+    TopicSettings,
+    WantedRecord,
+)
 from schemas.dead_letter import DeadLetter, FacebookRefusal, Origin, Reason
 from schemas.engage_call import EngageCall
 from schemas.membership import Cause, Change, MembershipDelta, Repeated
@@ -108,6 +117,8 @@ FORMATS = {
     "WantedRecord": _stored(WantedRecord),
     "RunningRecord": _stored(RunningRecord),
     "DesiredRecord": _stored(DesiredRecord),
+    "RepartitionRecord": _stored(RepartitionRecord),
+    "SetAsideRecord": _stored(SetAsideRecord),
 }
 
 
@@ -346,6 +357,13 @@ def samples() -> dict[str, dict[str, Any]]:
         replace=True,
         written_at=AT + 2,
     )
+    repartition = RepartitionRecord(
+        before=8,
+        after=12,
+        step=RepartitionStep.SWAPPING,
+        topics={"profile.events": TopicSettings(replication=3, config={"retention.ms": "604800000"})},
+        started_at=AT,
+    )
     common: dict[str, Any] = {"timestamp": "2026-01-01T00:00:00.001Z", "received_at": "2026-01-01T00:00:00Z"}
     context: dict[str, Any] = {"personas": {"computation_class": "audience", "computation_key": "vips"}}
     track = EngageCall(
@@ -375,4 +393,8 @@ def samples() -> dict[str, dict[str, Any]]:
         "WantedRecord": {"full": WantedRecord(audience="named")},
         "RunningRecord": {"full": RunningRecord(partition=3, number=4, filling=True)},
         "DesiredRecord": {"full": desired},
+        "RepartitionRecord": {"full": repartition},
+        "SetAsideRecord": {
+            "full": SetAsideRecord(topic="profile.events", partition=3, offset=17, written_at=AT)
+        },
     }

@@ -16,6 +16,7 @@ from app.adapters.kafka_delivery import KafkaMembershipLog
 from app.adapters.kafka_letters import newest_letters
 from app.adapters.kafka_log import LogReader
 from app.domain.forgetting import forgotten_key
+from app.domain.formats import nothing_set_aside
 from app.domain.published import read_published
 from app.domain.state import AUDIENCES_KEY, CLOCK_KEY
 from app.errors import NewerFormatError
@@ -61,13 +62,20 @@ class Log:
         on_batch(next(self.batches(topic, ranges)))
 
 
+def bare_pipeline() -> Pipeline:
+    """Without anything that it would write a letter with."""
+    pipeline = Pipeline.__new__(Pipeline)
+    pipeline.catalog, pipeline.is_set_aside = cast("Any", CATALOG), nothing_set_aside
+    return pipeline
+
+
 async def met(name: str, value: bytes) -> None:
     """By whatever reads such records."""
     bench = Bench()
     if name == "ProfileEvent":
         await bench.stage.process(0, [Arrived(0, value, b"user_1")], lambda: None)
     elif name == "MembershipDelta":
-        pipeline = Pipeline.__new__(Pipeline)
+        pipeline = bare_pipeline()
         await pipeline.on_memberships(0, [Arrived(0, value)], lambda: None)
     elif name == "SyncState":
         pipeline = Pipeline.__new__(Pipeline)
@@ -86,12 +94,16 @@ async def met(name: str, value: bytes) -> None:
         bench.partition.load(STATE_KEYS.get(name, b"user_1"), value)
 
 
-CATALOG = SimpleNamespace(syncs=SimpleNamespace(name="audience.syncs"))
+CATALOG = SimpleNamespace(
+    syncs=SimpleNamespace(name="audience.syncs"), memberships=SimpleNamespace(name="audience.memberships")
+)
 KINDS = {
     "DefinitionsRecord": "definitions",
     "WantedRecord": "wanted",
     "RunningRecord": "running",
     "DesiredRecord": "desired",
+    "RepartitionRecord": "repartition",
+    "SetAsideRecord": "set_aside",
 }
 
 
@@ -106,14 +118,39 @@ async def test_a_newer_record_is_refused(path: Path, changed: bool) -> None:
 async def test_a_newer_delta_is_refused_where_a_destination_catches_up(changed: bool) -> None:
     path = HERE / this_release() / "MembershipDelta.entered.json"
 
-    async def bury(partition: int, offset: int) -> None:
-        raise AssertionError("it became a dead letter")
+    async def bury(partition: int, offset: int, value: bytes) -> None:
+        await bare_pipeline().bury_delta(partition, offset, value)
 
     log = cast("LogReader", Log(b"vips|user_1", newer(path, changed=changed)))
     deltas: AsyncIterator[Any] = KafkaMembershipLog(log, "audience.memberships", bury).read(0, 0, 1, "vips")
     with pytest.raises(NewerFormatError):
         async for _ in deltas:
             pass
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        (
+            "ProfileEvent.CALL.msgpack",
+            "profile.events, partition 0, offset 0. If no release .* makes it a dead",
+        ),
+        (
+            "MembershipDelta.entered.json",
+            "memberships, partition 0, offset 0. If no release .* makes it a dead",
+        ),
+        ("SyncState.full.json", "audience.syncs under the key vips$"),
+    ],
+)
+async def test_it_says_where_the_record_stands(name: str, place: str) -> None:
+    with pytest.raises(NewerFormatError, match=f"It stands in .*{place}"):
+        await met(name.partition(".")[0], newer(HERE / this_release() / name, changed=False))
+
+
+async def test_bytes_that_only_begin_like_a_newer_record_end_nobody() -> None:
+    bench = Bench()
+    await bench.stage.process(0, [Arrived(0, b"\x93\x63 garbage", b"user_1")], lambda: None)
+    assert bench.counters.dead_letters["invalid_field"] == 1
 
 
 async def test_a_newer_state_is_refused_in_what_another_profile_says() -> None:

@@ -7,14 +7,18 @@ from click import UsageError
 from click.testing import CliRunner
 
 from app.commands.topics import command
-from app.errors import InvalidInputError
 
 
-def test_repartition_is_refused_by_name() -> None:
-    with pytest.raises(InvalidInputError, match="`topics repartition` is not supported yet"):
-        CliRunner().invoke(command, ["repartition"], catch_exceptions=False)
-
-
-def test_anything_else_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match="unexpected extra argument \\(list\\)"):
-        CliRunner().invoke(command, ["list"], catch_exceptions=False, standalone_mode=False)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list"], "No such command 'list'"),
+        (["repartition"], "Missing option '--partitions'"),
+        (["repartition", "--partitions", "0"], "0 is not in the range"),
+        (["--json", "repartition", "--partitions", "3"], "give --json behind the subcommand"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as found:
+        CliRunner().invoke(command, arguments, catch_exceptions=False, standalone_mode=False)
+    assert said in found.value.format_message()

@@ -151,7 +151,8 @@ def test_a_state_of_a_destination_that_is_none_is_refused_by_name() -> None:
         read_sync_states(
             {
                 b"vips@act_1": b'{"destination": "d", "audience": "a", "marker": "m", "updated_at": 1, "cursor": "x"}'
-            }
+            },
+            "audience.syncs",
         )
 
 

@@ -30,7 +30,7 @@ from app.domain.dead_letters import (
 )
 from app.domain.definitions import Document, parse_definitions
 from app.domain.forgetting import forgotten_key
-from app.domain.formats import read_stored
+from app.domain.formats import nothing_set_aside, read_stored
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.published import cleared_by, definitions_of, next_version, read_published
@@ -227,6 +227,7 @@ class Met:
         self.pipeline.stages = cast("Any", SimpleNamespace(delivery=self))
         self.pipeline.offered = {}
         self.pipeline.letters = cast("Any", self)
+        self.pipeline.is_set_aside = nothing_set_aside
         self.pipeline.clock, self.pipeline.counters, self.pipeline.catalog = StillWall(), Counters(), CATALOG
 
     def offer(
@@ -237,8 +238,8 @@ class Met:
     async def put(self, letters: list[DeadLetter]) -> None:
         self.buried += [letter.origin.offset for letter in letters]
 
-    async def bury(self, partition: int, offset: int) -> None:
-        await self.pipeline.bury_delta(partition, offset)
+    async def bury(self, partition: int, offset: int, value: bytes) -> None:
+        await self.pipeline.bury_delta(partition, offset, value)
 
 
 @fuzzed(DELTAS)
@@ -353,7 +354,7 @@ def test_control_records(record: tuple[str, bytes]) -> str:
 @fuzzed(as_json(mutated(written("SyncState"))))
 def test_sync_states(value: bytes) -> str:
     try:
-        states = read_sync_states({b"vips@act_1": value})
+        states = read_sync_states({b"vips@act_1": value}, "audience.syncs")
     except REFUSED as error:
         check_text(error, "vips@act_1")
         return "refused"

@@ -10,9 +10,10 @@ import pytest
 from app.adapters.memory import MemoryControl
 from app.domain.definitions import DefinitionSet, Document, parse_definitions
 from app.domain.published import Published, next_version
+from app.errors import InvalidInputError
 from app.pipeline import follow
 from app.pipeline.follow import Follower, InForce
-from schemas.control import DesiredRecord
+from schemas.control import DesiredRecord, RepartitionRecord, RepartitionStep
 
 ONE = "{name: One, when: {event: A, within: 30d}, facebook: {on_delete: clear}}"
 TWO = "{name: Two, when: {event: B, within: 20d}}"
@@ -119,3 +120,14 @@ async def test_goes_on_with_what_is_known_while_kafka_is_away(monkeypatch: pytes
     await waiting
     assert world.used[-1].number == 2
     following.cancel()
+
+
+async def test_nobody_takes_partitions_while_the_topics_are_repartitioned() -> None:
+    """Also who had started before: `refresh` is called at every assignment, before anything is read."""
+    world = World()
+    world.publish(ONE)
+    move = RepartitionRecord(before=2, after=3, step=RepartitionStep.COPYING, topics={}, started_at=0)
+    world.control.publish(lambda _: move)
+    with pytest.raises(InvalidInputError, match="`audience-sync topics repartition --partitions 3`"):
+        await world.follower.refresh()
+    assert world.used == []
