@@ -12,7 +12,7 @@ TEST_PROCESSES := 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev demo test bench chaos fuzz constraints clean
+.PHONY: help setup setup-dev demo test bench chaos faults fuzz constraints clean
 
 help:
 	@echo "make setup        build .venv with what the application needs"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench        measure throughput, latency, recovery, audiences, exits, memory and deliveries"
 	@echo "make chaos        break everything while calls come in, for CHAOS_SECONDS (600), and check the result"
 	@echo "make fuzz         try bad input on every parser at the edge, for FUZZ_SECONDS (300) each"
+	@echo "make faults       memory and disks that run out, and a Kafka that is away for OUTAGE_SECONDS (180)"
 	@echo "make constraints  write the newest allowed versions of all dependencies to constraints.txt"
 	@echo "make clean        remove .venv and all caches of this folder"
 
@@ -76,6 +77,9 @@ chaos: setup-dev
 
 fuzz: setup-dev
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-300} $(BIN)/pytest -s tests/unit/fuzz
+
+faults: setup-dev
+	@$(BIN)/pytest tests/chaos
 
 constraints: $(VENV)/bin/python
 	@echo "resolving the newest allowed versions in an environment of its own (takes a minute)"

@@ -11,11 +11,11 @@ import traceback
 import uuid
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from faust.types import TP
-from pydantic import SecretStr
 
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_graph import FacebookGraph
@@ -26,11 +26,13 @@ from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, no_step
+from app.domain.access_tokens import FacebookView
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet
 from app.domain.published import Published, to_publish_at_start
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError, NewerFormatError, UnreachableError
+from app.pipeline.facebook_watch import FacebookWatch
 from app.pipeline.follow import Follower, InForce
 from app.pipeline.topology import Owned
 from app.settings import Settings
@@ -50,8 +52,9 @@ INTERRUPTED = 130
 
 
 def say(text: str) -> None:
-    """A state change, for whoever watches the process."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the worker's output for its supervisor
+    """A state change, for whoever watches the process; where it cannot be written, a full disk say, it is not said."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the worker's output for its supervisor
 
 
 def fail(exc: BaseException) -> None:
@@ -59,13 +62,16 @@ def fail(exc: BaseException) -> None:
 
     Of an unexpected exception only the type and the place are said: its text may hold what an event held.
     """
-    if isinstance(exc, AudienceSyncError):
-        say(f"worker: ended: {exc}")
-    else:
-        frames = traceback.extract_tb(exc.__traceback__)[-3:]
-        place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-        say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
-    os._exit(NewerFormatError.exit_status if isinstance(exc, NewerFormatError) else 1)
+    try:
+        if isinstance(exc, AudienceSyncError):
+            say(f"worker: ended: {exc}")
+        else:
+            frames = traceback.extract_tb(exc.__traceback__)[-3:]
+            place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+            say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
+    finally:
+        # Also when there is no memory left to say why, or nobody reads it.
+        os._exit(NewerFormatError.exit_status if isinstance(exc, NewerFormatError) else 1)
 
 
 class Worker:
@@ -84,7 +90,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._brokers = kafka_connection(settings)
-        self._token = self._required_token()
+        self._require_token()
         self._access = self._required_access()
         require_usable(self._brokers)
         self._own_definitions = definitions
@@ -151,7 +157,7 @@ class Worker:
             self._wiring.faust_options(), self._restore, self._revoked, self._fail
         )
         faust.add_middleware(guard(self._access))
-        async with self._wiring.graph(self._token, faust.may_start_request) as graph:
+        async with self._wiring.graph(faust.may_start_request) as graph:
             await self._work(faust, graph)
 
     async def _kafka_answers(self) -> bool:
@@ -188,14 +194,12 @@ class Worker:
         if said is not None:
             say(f"worker: {said}")
 
-    def _required_token(self) -> SecretStr:
-        token = self._settings.facebook_access_token
-        if token is None:
+    def _require_token(self) -> None:
+        if self._settings.facebook_access_token is None:
             raise InvalidInputError(
                 "FACEBOOK_ACCESS_TOKEN (or FACEBOOK_ACCESS_TOKEN_FILE) is not set; to run without sending "
                 "anything give any token and set AUDIENCE_SYNC_FACEBOOK_MODE=dry_run"
             )
-        return token
 
     def _required_access(self) -> Access:
         settings = self._settings
@@ -223,10 +227,13 @@ class Worker:
         auto_create = wiring.auto_create(follower, pipeline) if self._settings.engage_auto_create else None
         if auto_create is not None:
             pipeline.stages.resolve.want = auto_create.note
+        places = wiring.engage_places(follower, pipeline, auto_create)
+        pipeline.stages.resolve.place = places.note
         await follower.refresh()
         wiring.add_stages(faust, pipeline)
         self._lags = Lags(lambda: pipeline.lags(faust.consumer.position_of), faust.ready.is_set)
-        stats = Stats(self._view())
+        watch = wiring.facebook_watch(graph, lambda text: say(f"worker: {text}"))
+        stats = Stats(self._view(graph, watch))
         faust.add_routes(
             [
                 *routes(stats, faust.ready.is_set, lambda: None),
@@ -234,20 +241,21 @@ class Worker:
                 not_found_route(),
             ]
         )
-        await faust.start()
+        starting = asyncio.create_task(faust.start())
+        await self._unless_stopped(starting)
         commits = self._supervised(pipeline.stages.evaluate.run_commits())
-        others = [
-            self._supervised(work)
-            for work in (
-                pipeline.run_markers(),
-                follower.run(),
-                self._backfill.run(),
-                wiring.removals(pipeline).run(),
-                *([] if auto_create is None else [auto_create.run()]),
-                self._watch(stats, graph),
-                self._announce(),
-            )
-        ]
+        beside = (
+            pipeline.run_markers,
+            follower.run,
+            self._backfill.run,
+            wiring.removals(pipeline).run,
+            *(() if auto_create is None else (auto_create.run,)),
+            places.run,
+            lambda: self._watch(stats, graph),
+            watch.run,
+            self._announce,
+        )
+        others = [self._supervised(run()) for run in beside if not self._stopping.is_set()]
         await self._stopping.wait()
         pipeline.stop()
         for task in others:
@@ -256,6 +264,15 @@ class Worker:
         # Leaving the group waits for the batches under way, and those for their commit.
         await faust.stop()
         commits.cancel()
+        starting.cancel()
+
+    async def _unless_stopped(self, work: asyncio.Task[None]) -> None:
+        """Wait for it, but no longer than for the end of this worker: a recovery may take minutes."""
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if work.done():
+            work.result()
 
     async def _announce(self) -> None:
         await self._faust.ready.wait()
@@ -301,7 +318,11 @@ class Worker:
 
     # -- stats -------------------------------------------------------------------------------------------------
 
-    def _view(self) -> WorkerView:
+    def _view(self, graph: FacebookGraph, watch: FacebookWatch) -> WorkerView:
+        def facebook() -> FacebookView:
+            view, answered = watch.view, graph.version_warning
+            return view if answered is None else replace(view, warnings=(answered, *view.warnings))
+
         return WorkerView(
             counters=self._counters,
             audiences=self._defined,
@@ -310,6 +331,7 @@ class Worker:
             clock=self._pipeline.clock_now,
             backfill=lambda: self._backfill.progress,
             wall=self._clock,
+            facebook=facebook,
         )
 
     def _defined(self) -> list[str]:

@@ -11,6 +11,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from pydantic import SecretStr
+
+from app.domain.access_tokens import TokenFacts
+from app.domain.data_use import NOTHING_SAID, DataUse
 from app.domain.delivery import UsageMeter
 from app.domain.published import Published
 from schemas.control import ControlRecord
@@ -60,7 +64,7 @@ class ListedAudience:
 class AudienceStatus:
     """What Facebook says of one audience; the bounds are its privacy buckets, never an exact size.
 
-    `ad_account` is without act_.
+    `ad_account` is without act_. `operation` and `delivery` are the codes with Facebook's words for them.
     """
 
     id: str
@@ -72,6 +76,8 @@ class AudienceStatus:
     usage: tuple[UsageMeter, ...] = ()
     subtype: str | None = None
     ad_account: str | None = None
+    operation: str | None = None
+    delivery: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,48 @@ class UsersAnswer:
     invalid: dict[str, str]
     trace: str | None = None
     usage: tuple[UsageMeter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AdAccountFacts:
+    """What Facebook says of an ad account, of what was asked for.
+
+    `tasks` of the token's user in it, such as ADVERTISE; `business` None: it belongs to none, or it is not shown.
+    """
+
+    tasks: tuple[str, ...]
+    business: str | None
+    terms_accepted: bool
+    usage: tuple[UsageMeter, ...] = ()
+
+
+class TokenApi(Protocol):
+    """What is asked about the access token that is in use; it raises as `GraphApi` does."""
+
+    @property
+    def can_exchange(self) -> bool:
+        """Whether the app's secret is known."""
+
+    def held_token(self) -> SecretStr: ...
+
+    def use_token(self, token: SecretStr) -> None:
+        """For every call from now on. Raises InvalidInputError for what is no token."""
+
+    async def token_facts(self, token: SecretStr | None = None) -> TokenFacts:
+        """Of `token`, else of the one that is held, which asks."""
+
+    async def exchange_token(self, app_id: str) -> SecretStr:
+        """One that lasts longer than the one that is held; nothing is changed by it yet."""
+
+
+class TokenStore(Protocol):
+    """Where the access token came from and a new one is kept. Both calls block, and never raise."""
+
+    def read(self) -> SecretStr | None:
+        """What it has now; None: it cannot be read."""
+
+    def replace(self, old: SecretStr, new: SecretStr) -> str | None:
+        """Keep `new` in place of `old`, as a whole or not at all; None, or why it was not done, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +175,7 @@ class GraphApi(Protocol):
         schema: Sequence[str],
         data: Sequence[Sequence[Any]],
         beside: Mapping[str, Sequence[Any]] | None = None,
+        use: DataUse = NOTHING_SAID,
     ) -> UsersAnswer: ...
 
     async def remove_users(
@@ -138,7 +187,12 @@ class GraphApi(Protocol):
     ) -> UsersAnswer: ...
 
     async def replace_users(
-        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]], batch: ReplaceBatch
+        self,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        batch: ReplaceBatch,
+        use: DataUse = NOTHING_SAID,
     ) -> UsersAnswer: ...
 
 

@@ -29,6 +29,7 @@ from app.adapters.kafka_options import (
     checked_options,
     option_of_variable,
 )
+from app.domain.normalization_tables import ALPHA_2
 from app.errors import InvalidInputError
 from topics.catalog import Catalog
 
@@ -50,6 +51,7 @@ SECURITY_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 # A chain of certificates is the longest of them.
 _MOST_SECRET_BYTES = 65_536
+_META_IN_THE_CLEAR = re.compile(r"http://([^/:?#]+\.)?facebook\.com(?![^/:?#])", re.IGNORECASE)
 _WEB_TOKEN_FORM = re.compile(r"[\x21-\x7e]{16,1024}")
 
 
@@ -72,7 +74,10 @@ class Settings(BaseSettings):
     web_host: str = "127.0.0.1"
     web_port: int = Field(default=6066, ge=0, le=65_535)
     web_token: SecretStr | None = None
-    default_country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
+    default_country: str | None = None
+    # The second readings of Meta's texts about names; see `app.domain.normalization.NormalizationOptions`.
+    keep_name_blanks: bool = False
+    romanise_initial: bool = False
     max_event_bytes: int = Field(default=32_768, ge=1_024, le=1_048_576)
     # Of steps of journeys that were made before their calls had a boolean.
     legacy_journeys: bool = False
@@ -99,6 +104,19 @@ class Settings(BaseSettings):
     facebook_api_version: str = Field(default="v25.0", pattern=r"^v\d+\.\d+$")
     facebook_ad_account_id: str | None = None
     facebook_timeout_seconds: Seconds = 90.0
+    # Of the app that the token is of; with its secret, tokens that end are exchanged for new ones in time.
+    facebook_app_id: str | None = Field(default=None, pattern=r"^[0-9]{1,40}$")
+    # Whether the proof made of the app's secret ages within minutes, as Meta asks today, or is of the token alone.
+    facebook_proof: str = Field(default="timed", pattern=r"^(timed|plain)$")
+    # How often Facebook is asked about the token, daily at least, and from when before its end it is spoken of.
+    facebook_token_check_seconds: Seconds = 86_400.0
+    facebook_token_warn_days: int = Field(default=14, ge=1, le=59)
+    # Sent with people who are added, where a definition says nothing; None: not sent.
+    facebook_customer_consent: bool | None = None
+    # LDU, LDU with Meta's numbers of a country and a state, or none: not limited.
+    facebook_data_processing_options: str | None = Field(
+        default=None, pattern=r"^(none|LDU(,[0-9]{1,9},[0-9]{1,9})?)$"
+    )
     # How often a destination that waits for a person asks Facebook whether the cause is gone.
     facebook_probe_seconds: Seconds = 300.0
     # The safety brake: an audience is paused when within an hour more than so many percent of its members, and more
@@ -159,6 +177,22 @@ class Settings(BaseSettings):
     @property
     def catalog(self) -> Catalog:
         return Catalog(prefix=self.topic_prefix, source_topic=self.source_topic)
+
+    @field_validator("facebook_api_url")
+    @classmethod
+    def _never_in_the_clear(cls, value: str) -> str:
+        if _META_IN_THE_CLEAR.match(value):
+            raise ValueError("expected https: the access token would travel in the clear")
+        return value
+
+    @field_validator("default_country")
+    @classmethod
+    def _known_country(cls, value: str | None) -> str | None:
+        if value is not None and value.upper() not in ALPHA_2:
+            raise ValueError(
+                "expected a two-letter country code of ISO 3166-1, such as US, GB (not UK) or DE"
+            )
+        return value
 
     @field_validator("facebook_ad_account_id")
     @classmethod
@@ -302,6 +336,12 @@ def load_settings(**overrides: Any) -> Settings:
         raise InvalidInputError("KAFKA_OPTIONS: expected a JSON object of names and values") from None
     except ValueError as exc:
         raise InvalidInputError(f"{SETTINGS_FILE}: {path} is not TOML: {exc}") from None
+
+
+def access_token_file() -> Path | None:
+    """The file that the access token comes from; None: it comes from elsewhere."""
+    path = os.environ.get("FACEBOOK_ACCESS_TOKEN_FILE")
+    return Path(path) if path and not os.environ.get("FACEBOOK_ACCESS_TOKEN") else None
 
 
 def _refuse_unknown() -> None:

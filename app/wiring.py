@@ -8,10 +8,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from faust.types import TP
-from pydantic import SecretStr
 
 from app.adapters.clock import SystemClock
+from app.adapters.facebook_connection import data_use, facebook_access, facebook_graph
 from app.adapters.facebook_graph import FacebookGraph
+from app.adapters.facebook_token_file import TokenFile
 from app.adapters.faust_worker import Batch, BatchStage, FaustOptions, FaustWorker
 from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread
 from app.adapters.kafka_connection import KafkaConnection
@@ -37,13 +38,15 @@ from app.pipeline.auto_create import AutoCreate
 from app.pipeline.backfill import Backfill
 from app.pipeline.deliver import Delivery
 from app.pipeline.delivery_options import DeliveryOptions
+from app.pipeline.engage_places import EngagePlaces, nothing_comes
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from app.pipeline.expire import LaneProgress
+from app.pipeline.facebook_watch import FacebookWatch, WatchOptions
 from app.pipeline.follow import Follower
 from app.pipeline.forgetting import Removals
 from app.pipeline.resolve import ResolveStage
 from app.pipeline.topology import Pipeline, Stages
-from app.settings import Settings
+from app.settings import Settings, access_token_file
 from app.web.profiles import ProfileSource
 from schemas.audience import DeliveryMode
 from topics.catalog import Catalog
@@ -91,17 +94,23 @@ class Wiring:
             poll_records=settings.poll_records,
         )
 
-    def graph(self, token: SecretStr, may_start_request: Callable[[], bool]) -> FacebookGraph:
+    def graph(self, may_start_request: Callable[[], bool]) -> FacebookGraph:
         settings = self.settings
-        return FacebookGraph(
-            settings.facebook_api_url,
-            settings.facebook_api_version,
-            token,
-            self.clock,
-            settings.facebook_app_secret,
-            settings.facebook_timeout_seconds,
-            may_start_request,
+        return facebook_graph(settings, self.clock, settings.facebook_timeout_seconds, may_start_request)
+
+    def facebook_watch(self, graph: FacebookGraph, say: Callable[[str], None]) -> FacebookWatch:
+        """Of the token that `graph` calls with; it may ask whether or not this worker has its place in the group."""
+        settings = self.settings
+        file = access_token_file()
+        access = facebook_access(settings, graph.credentials, self.clock, settings.facebook_timeout_seconds)
+        options = WatchOptions(
+            version=settings.facebook_api_version,
+            check_seconds=settings.facebook_token_check_seconds,
+            warn_days=settings.facebook_token_warn_days,
+            app_id=settings.facebook_app_id,
+            asks=settings.facebook_mode != DeliveryMode.DRY_RUN,
         )
+        return FacebookWatch(access, None if file is None else TokenFile(file), self.clock, options, say)
 
     def transactional(self, stage: str, slot: str) -> TransactionalWriter:
         """`slot` tells this worker from the others, and is the same when it comes back."""
@@ -230,6 +239,7 @@ class Wiring:
             DeliveryOptions(
                 installation=self.catalog.app_id,
                 ad_account_id=settings.facebook_ad_account_id,
+                data_use=data_use(settings),
                 dry_run=settings.facebook_mode == DeliveryMode.DRY_RUN,
                 batch_rows=settings.batch_rows,
                 batch_seconds=settings.batch_seconds,
@@ -319,6 +329,19 @@ class Wiring:
             partitions=self.settings.partitions,
             control_topic=self.catalog.control.name,
             most=self.settings.engage_auto_create_max,
+        )
+
+    def engage_places(
+        self, follower: Follower, pipeline: Pipeline, auto_create: AutoCreate | None
+    ) -> EngagePlaces:
+        return EngagePlaces(
+            follower=follower,
+            lanes=pipeline.stages.lanes,
+            writer=pipeline.writer,
+            clock=self.clock,
+            partitions=self.settings.partitions,
+            control_topic=self.catalog.control.name,
+            is_coming=nothing_comes if auto_create is None else auto_create.has_noted,
         )
 
     # -- what the pages are given ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.base import Message
+from schemas.data_use import DataProcessing
 
 Scalar = str | int | float | bool
 
@@ -306,7 +307,8 @@ class FacebookDestination(Message):
     `ad_account_id` None: the setting decides. `audience_id` connects to an existing Facebook audience. `fields` are
     sent in place of what is found by default, by name (`name.first` for a part); the first source that gives a value
     counts. `value_based`: Facebook hears what each person is worth, the field `value`. `external_id`: whether external
-    ids are sent as they are or hashed.
+    ids are sent as they are or hashed. `customer_consent` and `data_processing_options` are sent with people who are
+    added; None: the settings decide.
     """
 
     id: str
@@ -323,6 +325,8 @@ class FacebookDestination(Message):
     fields: dict[str, list[FieldSource]] = Field(default_factory=dict)
     value_based: bool = False
     external_id: Literal["plain", "sha256"] = "plain"
+    customer_consent: bool | None = None
+    data_processing_options: DataProcessing | None = None
 
     @model_validator(mode="after")
     def _value_is_sent_to_a_list_of_values(self) -> Self:

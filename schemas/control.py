@@ -13,8 +13,16 @@ DEFINITIONS = "definitions"
 RUNNING = "running"
 WANTED = "wanted"
 DESIRED = "desired"
+PLACED = "placed"
 REPARTITION = "repartition"
 SET_ASIDE = "set_aside"
+
+
+class Place(StoredMessage):
+    """Where Facebook has an audience: the ad account as act_ and digits, and the digits of its id; None: not said."""
+
+    ad_account_id: str | None = None
+    audience_id: str | None = None
 
 
 class DefinitionsRecord(StoredMessage):
@@ -25,7 +33,8 @@ class DefinitionsRecord(StoredMessage):
     no members any more and are delivered to all the same. `digest` is that of `definitions`; `earlier` are the
     digests of the versions before, the newest last. `generations` is by audience the version that filled it from the
     history of the source topic, of those for which there was one; where it is this one, that is under way or done.
-    `created` are the keys of audiences that nobody defined and calls of Engage named.
+    `created` are the keys of audiences that nobody defined and calls of Engage named. `placed` is, by audience, where calls
+    of Engage say that it is; of an audience that is placed elsewhere by its definition, that holds.
     """
 
     number: int
@@ -36,6 +45,7 @@ class DefinitionsRecord(StoredMessage):
     earlier: tuple[str, ...] = ()
     published_at: int
     created: tuple[str, ...] = ()
+    placed: dict[str, Place] = Field(default_factory=dict)
     version: int = 1
 
     @property
@@ -52,6 +62,19 @@ class WantedRecord(StoredMessage):
     @property
     def key(self) -> str:
         return f"{WANTED}|{self.audience}"
+
+
+class PlacedRecord(StoredMessage):
+    """The newest place that a call of Engage has named for an audience, of the instant `at`, under `placed|AUDIENCE`."""
+
+    audience: str
+    place: Place
+    at: int
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{PLACED}|{self.audience}"
 
 
 class RunningRecord(StoredMessage):
@@ -76,7 +99,8 @@ class DesiredRecord(StoredMessage):
     `target` is the audience's key or the destination's id; of the two, the greater `number` holds of whether they are
     paused, and `reason` says why. `accepted_at` is when a person last let the shrink through that the safety brake held
     back, or is to hold back, `resync_at` when one last asked for everything to be sent again, in epoch milliseconds;
-    0: never. `replace`: everybody in the Facebook audience is to be replaced then.
+    0: never. `replace`: everybody in the Facebook audience is to be replaced then. `recreate_at` is when a person last
+    asked for a new Facebook audience in place of one that is gone.
     """
 
     target: str
@@ -86,6 +110,7 @@ class DesiredRecord(StoredMessage):
     accepted_at: int = 0
     resync_at: int = 0
     replace: bool = False
+    recreate_at: int = 0
     written_at: int
     version: int = 1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 # Longest text of Meta's that is kept.
 _TEXT_LENGTH = 2_000
@@ -16,6 +16,8 @@ _TEXT_LENGTH = 2_000
 _MOST_SAMPLES = 1_000
 # Of a number that says something; ids, which are larger, are texts.
 _LARGEST = 10**18
+_MOST_WORDS = 200
+_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -60,10 +62,17 @@ def _samples(value: Any) -> Any:
     return {row: why[:_TEXT_LENGTH] if isinstance(why, str) else "" for row, why in pairs[:_MOST_SAMPLES]}
 
 
+def _texts(value: Any) -> Any:
+    """A list of Facebook's short words; whatever else is in it is passed over."""
+    items = value if isinstance(value, list) else []
+    return tuple(item for item in items[:_MOST_WORDS] if isinstance(item, str) and _WORD.fullmatch(item))
+
+
 GraphId = Annotated[str, BeforeValidator(_exact_id), Field(pattern=r"^[0-9]{1,40}$")]
 _Text = Annotated[str | None, BeforeValidator(_text)]
 _Whole = Annotated[int | None, BeforeValidator(_whole)]
 _Flag = Annotated[bool | None, BeforeValidator(_flag)]
+_Words = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 _Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 
 
@@ -87,8 +96,11 @@ class CreatedAnswer(_Answer):
     id: GraphId
 
 
-class _Status(_Answer):
+class _Described(_Answer):
+    """A status in Facebook's own words beside its code."""
+
     code: _Whole = None
+    description: _Text = None
 
 
 class AudienceAnswer(_Answer):
@@ -98,15 +110,8 @@ class AudienceAnswer(_Answer):
     account_id: Annotated[str | None, BeforeValidator(_exact_id)] = None
     approximate_count_lower_bound: _Whole = None
     approximate_count_upper_bound: _Whole = None
-    operation_status: Annotated[_Status, BeforeValidator(_object)] = _Status()
-    delivery_status: Annotated[_Status, BeforeValidator(_object)] = _Status()
-
-
-class _Described(_Answer):
-    """A status in Facebook's own words beside its code."""
-
-    code: _Whole = None
-    description: _Text = None
+    operation_status: Annotated[_Described, BeforeValidator(_object)] = _Described()
+    delivery_status: Annotated[_Described, BeforeValidator(_object)] = _Described()
 
 
 class ListedNode(_Answer):
@@ -155,3 +160,40 @@ class UsersEdgeAnswer(_Answer):
     num_received: _Count
     num_invalid_entries: _Count = 0
     invalid_entry_samples: Annotated[dict[str, str], BeforeValidator(_samples)] = Field(default_factory=dict)
+
+
+class TokenDescription(_Answer):
+    """Of an access token; instants are Unix seconds, 0 or none: never. An invalid one may have nothing but that."""
+
+    is_valid: bool
+    app_id: Annotated[str | None, BeforeValidator(_exact_id)] = None
+    type: _Text = None
+    expires_at: _Whole = None
+    data_access_expires_at: _Whole = None
+    scopes: _Words = ()
+
+
+class TokenDebugAnswer(_Answer):
+    """Answer of `debug_token`."""
+
+    data: TokenDescription
+
+
+class TokenAnswer(_Answer):
+    """Answer of an exchange of access tokens."""
+
+    access_token: SecretStr
+
+
+class _Business(_Answer):
+    id: Annotated[str | None, BeforeValidator(_exact_id)] = None
+    name: _Text = None
+
+
+class AdAccountAnswer(_Answer):
+    """Of an ad account what was asked for: empty fields are left out."""
+
+    id: str
+    user_tasks: _Words = ()
+    business: Annotated[_Business | None, BeforeValidator(lambda value: value or None)] = None
+    tos_accepted: Annotated[dict[str, Any], BeforeValidator(_object)] = Field(default_factory=dict)

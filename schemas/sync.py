@@ -67,6 +67,24 @@ class ReplaceSession(StoredMessage):
     sessions: Whole = 0
 
 
+class StateChange(StoredMessage):
+    """What a destination has been since `at`, in epoch milliseconds, and the Facebook audience that it had then."""
+
+    at: Whole
+    state: DestinationState
+    reason: str | None = None
+    facebook_id: str | None = None
+
+
+class SyncHour(StoredMessage):
+    """Rows of one hour, `hour` hours since 1970: added and removed as Facebook has confirmed, and refused by it."""
+
+    hour: Whole
+    added: Whole = 0
+    removed: Whole = 0
+    rejected: Whole = 0
+
+
 class SyncState(StoredMessage):
     """The newest record of a destination id in audience.syncs.
 
@@ -78,6 +96,12 @@ class SyncState(StoredMessage):
     `resynced_at` is the newest wish for a resync (`DesiredRecord.resync_at`) that was taken up. Until the cursor is at
     `resync_end` again, it goes on below, with the newest change of each profile only; with `resync_left_out` only with those
     members whom a session could not hold.
+    `operation` and `delivery` are Facebook's words for its last operation on the audience and for its use in ads, which it
+    said with the bounds at `status_at`. `next_retry_at` is when a destination that waits is tried again. `history` are the
+    newest changes of state, `hours` the newest hours with rows, both the oldest first.
+    `recreated_at` is the newest wish for a new Facebook audience (`DesiredRecord.recreate_at`) that was taken up.
+    `former` is the id that the destination had while the audience had one ad account, or several: what its deltas have
+    under that is its own.
     """
 
     destination: str
@@ -100,4 +124,12 @@ class SyncState(StoredMessage):
     resync_left_out: bool = False
     replace: ReplaceSession | None = None
     brake: BrakeState | None = None
+    operation: str | None = None
+    delivery: str | None = None
+    status_at: Whole | None = None
+    next_retry_at: Whole | None = None
+    history: tuple[StateChange, ...] = ()
+    hours: tuple[SyncHour, ...] = ()
+    recreated_at: Whole = 0
+    former: str | None = None
     version: Whole = 1

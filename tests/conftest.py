@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from app.adapters.kafka_embedded import EmbeddedKafka, free_port
 
@@ -46,7 +46,7 @@ def _scrub_environment() -> dict[str, str]:
 
 
 # No test depends on how fast the machine is.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 # At import, so that fixtures of every scope and all subprocesses see the clean environment.

@@ -21,6 +21,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _TOKEN_LIKE = re.compile(r"EAA[A-Za-z0-9]{16,}|EAA[A-Za-z0-9]*$")
 # The first signs of a secret that say nothing.
 _FEW_SIGNS = 3
+# A proof of the app's secret, wherever a text quotes the call.
+_PROOF = re.compile(r"(appsecret_proof\W{1,9})[0-9a-fA-F]{64}")
 _PLAIN = re.compile(r"[\x20-\x7e]{1,300}")
 _MOST_METERS = 64
 
@@ -87,7 +89,7 @@ class AnswerReader:
         for secret in self._secrets():
             text = text.replace(secret, "***")
             text = _without_beginning(text, secret)
-        return _TOKEN_LIKE.sub("***", text)
+        return _PROOF.sub(r"\1***", _TOKEN_LIKE.sub("***", text))
 
 
 def _without_beginning(text: str, secret: str) -> str:

@@ -38,6 +38,20 @@ class BatchRecovery(Recovery):
         super().__init__(*args, **kwargs)
         self._owned: set[TP] = set()
         self._owned_generation = -1
+        # Number of the rebalance that gave the present assignment.
+        self._rebalance = 0
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        # No other rebalance begins before this returns.
+        self._rebalance = self.app.rebalancing_count
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    @property
+    def _superseded(self) -> bool:
+        """Whether another rebalance has begun: at its end comes another recovery."""
+        return bool(self.app.rebalancing_count != self._rebalance)
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -62,13 +76,34 @@ class BatchRecovery(Recovery):
             kept = owned & self._owned if generation == self._owned_generation + 1 else set()
             self._owned_generation = -1
             start_offsets = await self.restore(owned, kept)
-            if generation != self.app.consumer_generation_id:
+            if self._superseded:
                 return
             self._owned, self._owned_generation = owned, generation
-            self.app.consumer.start_offsets = start_offsets
-            await self._resume_streams(generation_id=generation)
+            await self._resume(start_offsets)
         except Exception as exc:  # noqa: BLE001 - whatever it is, going on without the state would be worse
             self.on_failure(exc)
+
+    async def _resume(self, start_offsets: dict[TP, int]) -> None:
+        """Let the streams go on, from there, unless another rebalance begins before they do.
+
+        In place of Faust's `_resume_streams`, which takes a rebalance that begins while it looks up offsets for an
+        error, or lets the streams go on in the middle of it, and goes on without offsets when the broker is slow.
+        """
+        app, consumer = self.app, self.app.consumer
+        await app.on_rebalance_complete.send()
+        assignment = consumer.assignment()
+        if assignment:
+            await consumer.seek_to_start(start_offsets)
+        if self._superseded:
+            return
+        consumer.resume_partitions({tp for tp in assignment if not self._is_changelog_tp(tp)})
+        self.completed.set()
+        app.flow_control.resume()
+        consumer.resume_flow()
+        await app._fetcher.maybe_start()
+        self.tables.on_actives_ready()
+        self.tables.on_standbys_ready()
+        app.on_rebalance_end()
 
     @Service.task
     async def _slurp_changelog(self) -> None:

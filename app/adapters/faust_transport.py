@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -123,6 +123,36 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         coordinator = self._consumer._coordinator
         return coordinator.generation, coordinator.member_id
 
+    async def seek_to_start(self, starts: Mapping[TP, int]) -> dict[TP, int] | None:
+        """Move every assigned partition to its offset in `starts`, else to the group's committed one.
+
+        Returns where each then stands, -1 where nothing has been committed; None when the assignment changed before
+        that was done. aiokafka's own way asks the broker for each partition in turn, and raises IllegalStateError for
+        one that a rebalance took away meanwhile.
+        """
+
+        async def seek() -> dict[TP, int] | None:
+            consumer = self._consumer
+            subscription = consumer._subscription.subscription
+            assignment = subscription.assignment
+            committed = await consumer._coordinator.fetch_committed_offsets(list(assignment.tps))
+            # From here on nothing is awaited, and assignments change in this thread alone.
+            if subscription.assignment is not assignment:
+                return None
+            offsets = {}
+            for raw_tp in assignment.tps:
+                tp = TP(*raw_tp)
+                offset = starts.get(tp)
+                if offset is None:
+                    offset = committed[raw_tp].offset if raw_tp in committed else -1
+                if offset >= 0:
+                    consumer.seek(raw_tp, offset)
+                offsets[tp] = offset
+            return offsets
+
+        offsets: dict[TP, int] | None = await self.call_thread(seek)
+        return offsets
+
     async def pause_fetching(self, tps: set[TP]) -> None:
         """Stop aiokafka itself from fetching: Faust's own pause only leaves what was fetched lying."""
 
@@ -141,13 +171,14 @@ class BatchConsumer(Consumer):
         self._durable: dict[TP, int] = {}
         self._delivered: dict[TP, int] = {}
         self._handed_over: dict[TP, int] = {}
-        # Where to start in partitions that are not read from the group's committed offset.
-        self.start_offsets: dict[TP, int] = {}
 
-    async def perform_seek(self) -> None:
-        await super().perform_seek()
-        for tp, offset in self.start_offsets.items():
-            await self.seek(tp, offset)
+    async def seek_to_start(self, starts: Mapping[TP, int]) -> None:
+        """Read on from `starts`, else from what the group has committed; of an assignment that has changed
+        meanwhile nothing is moved.
+        """
+        for tp, offset in (await self._thread.seek_to_start(starts) or {}).items():
+            # Faust drops what lies before.
+            self._read_offset[tp] = offset if offset >= 0 else None
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +84,9 @@ class _App(faust.App):
         super()._crash(reason)
         self.when_crashed(reason)
 
+    def _create_directories(self) -> None:
+        """There is nothing to put into them: a worker needs no disk."""
+
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self, self.loop)
 
@@ -112,13 +114,11 @@ class FaustWorker:
         self._member = (-1, "")
         connection = as_connection(options.bootstrap_servers)
         servers = ";".join(f"kafka://{server.strip()}" for server in connection.bootstrap_servers.split(","))
-        self._data_folder = tempfile.TemporaryDirectory(prefix="audience-sync-")
         session = options.session_timeout_seconds
         self.app = _App(
             options.app_id,
             broker=servers,
             store="memory://",
-            datadir=self._data_folder.name,
             autodiscover=False,
             topic_partitions=options.partitions,
             topic_allow_declare=False,
@@ -249,4 +249,3 @@ class FaustWorker:
     async def stop(self) -> None:
         """Leave the group; takes at most a few seconds."""
         await self.app.stop()
-        self._data_folder.cleanup()

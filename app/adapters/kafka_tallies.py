@@ -1,4 +1,4 @@
-"""What `reconcile` reads of the topics: members by the state's counters, and by audience.memberships."""
+"""What `reconcile` and `audiences show` read of the topics: members by the state's counters, and by audience.memberships."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from app.domain.formats import (
     standing_at,
 )
 from app.domain.reconciling import AudienceTally
+from app.domain.sizes import SizeTally
 from app.domain.state import CLOCK_KEY, PartitionRecord, decode_record
 from app.errors import NewerFormatError
 from schemas.membership import MembershipDelta
@@ -71,6 +72,20 @@ class TallyReader:
         self._reader.read(self._memberships, {p: (0, end) for p, end in before.items()}, take)
         self._reader.read(self._memberships, {p: (before[p], end) for p, end in after.items()}, note)
         return records
+
+    def read_sizes(self, partition: int, audience: str, tallies: Sequence[SizeTally]) -> None:
+        """Fill the tallies of destinations of one audience, from the partition of audience.memberships that it is in."""
+
+        def take(batch: list[Message]) -> None:
+            for message in batch:
+                key = message.key() or b""
+                if _audience(key) == audience:
+                    delta = self._delta(message)
+                    for tally in tallies:
+                        tally.take(key, delta)
+
+        ends = self._reader.settled_ends(self._memberships, (partition,))
+        self._reader.read(self._memberships, {partition: (0, ends[partition])}, take)
 
     def records(self, ends: Mapping[int, int]) -> list[PartitionRecord]:
         """The newest record of each partition of the state table that has one, of what is below these offsets."""

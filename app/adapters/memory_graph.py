@@ -8,11 +8,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.data_use import NOTHING_SAID, DataUse
 from app.domain.delivery import AnswerKind, GraphRefusal, Refusal
 from app.ports import AudienceStatus, ListedAudience, ReplaceBatch, UsersAnswer
 
 # More turns of the event loop than anything here needs between two waits.
 _SETTLE_ROUNDS = 200
+_NORMAL = 200
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class GraphCall:
     audience: str | None = None
     rows: tuple[Mapping[str, Any], ...] = ()
     batch: ReplaceBatch | None = None
+    use: DataUse = NOTHING_SAID
 
 
 @dataclass(slots=True)
@@ -134,7 +137,16 @@ class MemoryGraph:
     async def read_audience(self, audience_id: str) -> AudienceStatus:
         audience = self._audience(audience_id)
         await self._arrive(GraphCall("read", audience.ad_account_id, audience_id))
-        return AudienceStatus(audience.id, audience.name, 1000, 1000, audience.status, 200)
+        return AudienceStatus(
+            audience.id,
+            audience.name,
+            1000,
+            1000,
+            audience.status,
+            200,
+            operation=f"{audience.status} {'Normal' if audience.status == _NORMAL else 'Replace in progress'}",
+            delivery="200 This audience is ready for use.",
+        )
 
     async def add_users(
         self,
@@ -142,6 +154,7 @@ class MemoryGraph:
         schema: Sequence[str],
         data: Sequence[Sequence[Any]],
         beside: Mapping[str, Sequence[Any]] | None = None,
+        use: DataUse = NOTHING_SAID,
     ) -> UsersAnswer:
         del beside  # not of what a row says of a person
         audience = self._audience(audience_id)
@@ -154,7 +167,8 @@ class MemoryGraph:
                 if person is not None:
                     audience.members[person] = row
 
-        return await self._users(GraphCall("add", audience.ad_account_id, audience_id, tuple(rows)), apply)
+        call = GraphCall("add", audience.ad_account_id, audience_id, tuple(rows), use=use)
+        return await self._users(call, apply)
 
     async def remove_users(
         self,
@@ -175,7 +189,12 @@ class MemoryGraph:
         return await self._users(GraphCall("remove", audience.ad_account_id, audience_id, tuple(rows)), apply)
 
     async def replace_users(
-        self, audience_id: str, schema: Sequence[str], data: Sequence[Sequence[Any]], batch: ReplaceBatch
+        self,
+        audience_id: str,
+        schema: Sequence[str],
+        data: Sequence[Sequence[Any]],
+        batch: ReplaceBatch,
+        use: DataUse = NOTHING_SAID,
     ) -> UsersAnswer:
         audience = self._audience(audience_id)
         rows = _rows(schema, data)
@@ -194,7 +213,7 @@ class MemoryGraph:
             if batch.last:
                 self.close(audience_id)
 
-        call = GraphCall("replace", audience.ad_account_id, audience_id, tuple(rows), batch)
+        call = GraphCall("replace", audience.ad_account_id, audience_id, tuple(rows), batch, use)
         return await self._users(call, apply)
 
     def close(self, audience_id: str) -> None:

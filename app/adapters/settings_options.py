@@ -11,6 +11,8 @@ def resolve_options(settings: Settings) -> ResolveOptions:
     """How source records are read."""
     return ResolveOptions(
         default_country=settings.default_country.upper() if settings.default_country else None,
+        keep_name_blanks=settings.keep_name_blanks,
+        romanise_initial=settings.romanise_initial,
         max_event_bytes=settings.max_event_bytes,
         legacy_journeys=settings.legacy_journeys,
         blocked=settings.blocked,

@@ -15,11 +15,13 @@ from typing import Any
 import click
 
 from app.adapters.clock import SystemClock
+from app.adapters.facebook_connection import facebook_graph
 from app.adapters.facebook_graph import FacebookGraph
 from app.commands.audience_states import control_of, known_state, published_now, recorded_states
 from app.domain.connecting import one_destination, to_connect
 from app.domain.delivery import GraphRefusal, classify, reason
 from app.domain.instants import format_instant
+from app.domain.pausing import to_recreate
 from app.domain.published import Published, definitions_of
 from app.domain.sync_start import ad_account_of, marker_of
 from app.domain.users_requests import LOOKALIKE_VALUE
@@ -27,7 +29,7 @@ from app.errors import InvalidInputError
 from app.ports import AudienceStatus, ListedAudience, UsersAnswer
 from app.settings import Settings, load_settings
 from schemas.audience import DeliveryMode
-from schemas.sync import SyncState
+from schemas.sync import DestinationState, SyncState
 
 UNREACHABLE_SECONDS = 30.0
 _CREATED_POLL_SECONDS = 0.5
@@ -139,9 +141,10 @@ def _line(audience: dict[str, Any]) -> str:
 def create(target: str, seconds: float, as_json: bool) -> int:
     """Wait until a worker has made the Facebook audience, and print its id.
 
-    Workers make it by themselves, once, under the name and description of the definition. Status 1 when there is none
-    after the wait, with the state of the destination; 2 for what workers make none for: a destination that is paused,
-    in a dry run, or connected to an audience that exists.
+    Workers make it by themselves, once, under the name and description of the definition. In place of one that is gone,
+    as it was deleted at Facebook, they make a new one, and all members are sent there. Status 1 when there is none after
+    the wait, with the state of the destination; 2 for what workers make none for: a destination that is paused, in a dry
+    run, or connected to an audience that exists.
     """
     settings = load_settings()
     published = published_now(settings)
@@ -153,9 +156,12 @@ def create(target: str, seconds: float, as_json: bool) -> int:
     if DeliveryMode.DRY_RUN in (destination.mode, settings.facebook_mode):
         raise InvalidInputError(f"{destination.id} is in a dry run: nothing is made at Facebook")
     deadline = time.monotonic() + seconds
+    wished_at = _wish_anew(settings, published, audience.key, destination.id)
     while True:
         states = recorded_states(settings)
         known = states.get(destination.id)
+        if known is not None and known.recreated_at < wished_at:
+            known = None  # what is gone
         shown = known_state(published, states, audience.key, destination.id)
         if known is not None and known.facebook_id is not None:
             break
@@ -174,6 +180,16 @@ def create(target: str, seconds: float, as_json: bool) -> int:
         click.echo(f"{destination.id} has no Facebook audience after {seconds:g} s: {why}", err=True)
         return 1
     return 0
+
+
+def _wish_anew(settings: Settings, published: Published, audience: str, destination: str) -> int:
+    """Asks for a new Facebook audience where the one there was is gone; when that was asked for, 0: it was not."""
+    states = recorded_states(settings)
+    if known_state(published, states, audience, destination)["state"] != DestinationState.GONE:
+        return 0
+    now_ms = time.time_ns() // 1_000_000
+    control_of(settings).publish(lambda known: to_recreate(known, destination, now_ms))
+    return now_ms
 
 
 # -- connect ---------------------------------------------------------------------------------------------------
@@ -293,16 +309,7 @@ def _answered(step: str, answer: UsersAnswer) -> dict[str, Any]:
 
 
 def _graph(settings: Settings) -> FacebookGraph:
-    if settings.facebook_access_token is None:
-        raise InvalidInputError("FACEBOOK_ACCESS_TOKEN (or FACEBOOK_ACCESS_TOKEN_FILE) is not set")
-    return FacebookGraph(
-        settings.facebook_api_url,
-        settings.facebook_api_version,
-        settings.facebook_access_token,
-        SystemClock(),
-        settings.facebook_app_secret,
-        UNREACHABLE_SECONDS,
-    )
+    return facebook_graph(settings, SystemClock(), UNREACHABLE_SECONDS)
 
 
 def _why(error: GraphRefusal, account: str | None) -> str:

@@ -23,6 +23,7 @@ from app.commands.audience_states import (
     resume,
     resync,
 )
+from app.commands.audience_view import destination_views, lines
 from app.domain.condition_words import describe_condition
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import DefinitionSet, published_form
@@ -202,21 +203,29 @@ def _listed(
 
 @command.command(name="show")
 @click.argument("key")
+@click.option(
+    "--no-members", "without_members", is_flag=True, help="Do not count members, which reads a topic."
+)
 @_as_json
-def show(key: str, as_json: bool) -> None:
-    """Show one published audience."""
+def show(key: str, without_members: bool, as_json: bool) -> None:
+    """Show one published audience, and where it is delivered to.
+
+    Of each destination: state and reason, the next retry, the last sync, members and by which keys they are sent, what
+    Facebook says of its audience and why that may be less, what it has been before, and rows by the hour.
+    """
     settings = load_settings()
     published = published_now(settings)
     newest = published.newest
-    audiences = () if newest is None else definitions_of(newest).audiences
+    audiences = () if newest is None else (*definitions_of(newest).audiences, *cleared_by(newest))
     audience = next((audience for audience in audiences if audience.key == key), None)
     if audience is None:
         raise InvalidInputError(f"no audience with the key {key} is published")
-    if as_json:
-        click.echo(json.dumps(published_form(audience), ensure_ascii=False))
-        return
     states = recorded_states(settings)
-    for name, text in (*_shown(audience), *_delivered(audience, published, states)):
+    views = destination_views(settings, published, states, audience, count=not without_members)
+    if as_json:
+        click.echo(json.dumps({**published_form(audience), "delivery": views}, ensure_ascii=False))
+        return
+    for name, text in (*_shown(audience), *(line for view in views for line in lines(view))):
         click.echo(f"{name}: {text}")
 
 
@@ -227,15 +236,4 @@ def _shown(audience: AudienceDefinition) -> list[tuple[str, str]]:
     if audience.require is not None:
         lines.append(("require", describe_condition(audience.require)))
     lines.append(("enabled", "yes" if audience.enabled else "no"))
-    return lines
-
-
-def _delivered(
-    audience: AudienceDefinition, published: Published, states: dict[str, SyncState]
-) -> list[tuple[str, str]]:
-    lines = []
-    for destination in audience.destinations:
-        known = known_state(published, states, audience.key, destination.id)
-        why = f": {known['reason']}" if known["reason"] else ""
-        lines.append(("delivered to", f"{destination.id}, {known['state']}{why}"))
     return lines

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import Final
 
 import click
 
 from app.adapters.clock import SystemClock
 from app.adapters.definition_files import read_definitions
+from app.adapters.facebook_connection import facebook_graph
 from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.kafka_client import reachable, require_usable
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_topics import TopicAdmin
+from app.commands.facebook_checks import accounts_of, fix_of, no_account, version_finding
+from app.commands.findings import Finding, as_json, first_line, have_failed, line_of
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import DefinitionSet
-from app.domain.delivery import GraphRefusal, classify
 from app.domain.reverse_etl import refuse_unread_topics
 from app.errors import AudienceSyncError, InvalidInputError
 from app.settings import Settings, load_settings
@@ -29,24 +30,13 @@ UNREACHABLE_SECONDS = 30.0
 FACEBOOK_SECONDS: Final = 20.0
 # Meta takes a call's proof for five minutes; events of a clock that is further ahead would count early.
 MOST_SKEW_MS: Final = 30_000
-# Ad accounts that are asked; more would take long and say the same.
-_MOST_ACCOUNTS: Final = 25
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`status`: ok, failed, or skipped because of another failure; `fix` for failures alone."""
-
-    check: str
-    status: str
-    text: str
-    fix: str | None = None
 
 
 @click.command(name="doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
-def command(as_json: bool) -> int:
-    """Check what a worker needs: definitions, Kafka, topics, the pages' token, the clock, Facebook's token and answer.
+@click.option("--json", "as_json_", is_flag=True, help="Print one JSON object instead of lines.")
+def command(as_json_: bool) -> int:
+    """Check what a worker needs: definitions, Kafka, topics, the pages' token, the clock, Facebook's token and
+    answer, the version of its API.
 
     One line for each check, with the fix where one fails. Nothing is changed or created. Status 1 when a check fails,
     2 when the settings themselves cannot be read.
@@ -54,18 +44,11 @@ def command(as_json: bool) -> int:
     findings = []
     for finding in examine(load_settings()):
         findings.append(finding)
-        if not as_json:
-            click.echo(_line(finding))
-    failed = any(finding.status == "failed" for finding in findings)
-    if as_json:
-        checks = [asdict(finding) for finding in findings]
-        click.echo(json.dumps({"ok": not failed, "checks": checks}, ensure_ascii=False))
-    return int(failed)
-
-
-def _line(finding: Finding) -> str:
-    line = f"{finding.status:<8}{finding.check}: {finding.text}"
-    return line if finding.fix is None else f"{line}; fix: {finding.fix}"
+        if not as_json_:
+            click.echo(line_of(finding))
+    if as_json_:
+        click.echo(json.dumps(as_json(findings), ensure_ascii=False))
+    return int(have_failed(findings))
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -89,7 +72,7 @@ def _definitions(settings: Settings) -> tuple[DefinitionSet | None, Finding]:
         compile_audiences(definitions.audiences, definitions.traits)
     except InvalidInputError as error:
         fix = "`audience-sync validate` shows every problem; AUDIENCE_SYNC_AUDIENCES names the file"
-        return None, Finding("definitions", "failed", _first_line(error), fix)
+        return None, Finding("definitions", "failed", first_line(error), fix)
     text = f"{len(definitions.audiences)} audiences in {settings.audiences}"
     return definitions, Finding("definitions", "ok", text)
 
@@ -114,7 +97,7 @@ def _kafka(settings: Settings) -> Finding:
         reachable(connection, UNREACHABLE_SECONDS)
     except AudienceSyncError as error:
         fix = "KAFKA_BOOTSTRAP_SERVERS and the other KAFKA_ settings; see `audience-sync settings`"
-        return Finding("kafka", "failed", _first_line(error), fix)
+        return Finding("kafka", "failed", first_line(error), fix)
     return Finding("kafka", "ok", f"{connection} answers, {settings.kafka_security_protocol}")
 
 
@@ -126,7 +109,7 @@ def _topics(settings: Settings) -> Iterator[Finding]:
         policies = admin.cleanup_policies([name for name, layout in layouts.items() if layout is not None])
     except AudienceSyncError as error:
         yield Finding(
-            "topics", "failed", _first_line(error), "look at the brokers, and at the rights of the user"
+            "topics", "failed", first_line(error), "look at the brokers, and at the rights of the user"
         )
         return
     for spec in specs:
@@ -160,46 +143,24 @@ def _own_topic(check: str, spec: TopicSpec, partitions: int, policy: str, settin
 
 
 async def _facebook(settings: Settings, definitions: DefinitionSet | None) -> list[Finding]:
-    token = settings.facebook_access_token
-    if token is None:
+    if settings.facebook_access_token is None:
         missing = Finding(
             "token", "failed", "FACEBOOK_ACCESS_TOKEN is not set", "set FACEBOOK_ACCESS_TOKEN_FILE"
         )
-        return [missing, *(Finding(check, "skipped", "needs the token") for check in ("facebook", "clock"))]
+        facebook, clock = (Finding(check, "skipped", "needs the token") for check in ("facebook", "clock"))
+        return [missing, facebook, version_finding(settings), clock]
     findings = [Finding("token", "ok", "FACEBOOK_ACCESS_TOKEN is set")]
-    clock = SystemClock()
     try:
-        graph = FacebookGraph(
-            settings.facebook_api_url,
-            settings.facebook_api_version,
-            token,
-            clock,
-            settings.facebook_app_secret,
-            FACEBOOK_SECONDS,
-        )
+        graph = facebook_graph(settings, SystemClock(), FACEBOOK_SECONDS)
     except InvalidInputError as error:
         return [Finding("token", "failed", str(error), "correct the FACEBOOK_ settings")]
     async with graph:
         findings += [
-            await _account(graph, settings, account) for account in _accounts(settings, definitions)
-        ] or [
-            Finding(
-                "facebook",
-                "skipped",
-                "no ad account is named, by definitions or AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID",
-            )
-        ]
-        skew = graph.clock_skew_ms
-    findings.append(_clock(skew))
+            await _account(graph, settings, account) for account in accounts_of(settings, definitions)
+        ] or [no_account()]
+        skew, answered = graph.clock_skew_ms, graph.version_warning
+    findings += [version_finding(settings, answered), _clock(skew)]
     return findings
-
-
-def _accounts(settings: Settings, definitions: DefinitionSet | None) -> list[str]:
-    audiences = () if definitions is None else definitions.audiences
-    named = [d.ad_account_id for audience in audiences for d in audience.destinations]
-    return sorted({account or settings.facebook_ad_account_id or "" for account in named} - {""})[
-        :_MOST_ACCOUNTS
-    ]
 
 
 async def _account(graph: FacebookGraph, settings: Settings, account: str) -> Finding:
@@ -209,20 +170,10 @@ async def _account(graph: FacebookGraph, settings: Settings, account: str) -> Fi
         async for _ in listed:
             break
     except AudienceSyncError as error:
-        return Finding(check, "failed", _first_line(error), _fix(error, account))
+        return Finding(check, "failed", first_line(error), fix_of(error, account))
     finally:
         await listed.aclose()
     return Finding(check, "ok", f"the token may read its audiences at {settings.facebook_api_url}")
-
-
-def _fix(error: AudienceSyncError, account: str) -> str:
-    """For a refusal what delivery would ask a person for."""
-    if isinstance(error, GraphRefusal):
-        instruction = classify(error.refusal).instruction
-        return (instruction or "see the answer; is the ad account the right one?").replace(
-            "{account}", account
-        )
-    return "is AUDIENCE_SYNC_FACEBOOK_API_URL right, and is there a way to it from here?"
 
 
 def _clock(skew: int | None) -> Finding:
@@ -234,8 +185,3 @@ def _clock(skew: int | None) -> Finding:
             "clock", "failed", text, "keep this machine's clock by NTP (chrony, systemd-timesyncd)"
         )
     return Finding("clock", "ok", text)
-
-
-def _first_line(error: AudienceSyncError) -> str:
-    first, *more = str(error).splitlines()
-    return f"{first} (and {len(more)} more)" if more else first

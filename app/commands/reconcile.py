@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.adapters.clock import SystemClock
-from app.adapters.facebook_graph import FacebookGraph
+from app.adapters.facebook_connection import facebook_graph
 from app.adapters.kafka_client import reachable
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_letters import newest_letters
@@ -189,18 +189,9 @@ async def _bounds(
     ids = [d.id for audience in audiences for d in audience.destinations]
     known = {id_: state for id_ in ids if (state := states.get(id_)) is not None and state.facebook_id}
     found = {id_: Bounds(state.lower_bound, state.upper_bound) for id_, state in known.items()}
-    token = settings.facebook_access_token
-    if token is None or not known:
+    if settings.facebook_access_token is None or not known:
         return found
-    graph = FacebookGraph(
-        settings.facebook_api_url,
-        settings.facebook_api_version,
-        token,
-        SystemClock(),
-        settings.facebook_app_secret,
-        FACEBOOK_SECONDS,
-    )
-    async with graph:
+    async with facebook_graph(settings, SystemClock(), FACEBOOK_SECONDS) as graph:
         for id_, state in known.items():
             try:
                 status = await graph.read_audience(state.facebook_id or "")

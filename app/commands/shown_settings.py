@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from app.adapters.kafka_options import SECRET_OPTIONS, checked_options
-from app.settings import FROM_FILES, SETTINGS_FILE, Settings, variable_of
+from app.settings import FROM_FILES, PREFIX, SETTINGS_FILE, Settings, variable_of
 
 HIDDEN = "(hidden)"
 # A user and password in an address.
@@ -42,13 +42,13 @@ def shown_settings(settings: Settings) -> list[ShownSetting]:
             continue
         variable = variable_of((name,))
         value = getattr(settings, name)
-        source = _source(variable, name in in_file, path)
+        source = _source(variable, name, name in in_file, path)
         rows.append(ShownSetting(variable, _shown(value), source))
     return rows
 
 
-def _source(variable: str, in_file: bool, path: str | None) -> str:
-    if os.environ.get(variable):
+def _source(variable: str, name: str, in_file: bool, path: str | None) -> str:
+    if os.environ.get(variable) or os.environ.get(f"{PREFIX}{name.upper()}"):
         return "environment"
     if variable in FROM_FILES and os.environ.get(f"{variable}_FILE"):
         return f"{variable}_FILE"

@@ -12,9 +12,9 @@ import click
 import orjson
 
 from app.adapters.definition_files import read_definitions
+from app.adapters.settings_options import resolve_options
 from app.domain.conditions import compile_audiences
 from app.domain.instants import format_instant, parse_instant
-from app.domain.resolution import ResolveOptions
 from app.domain.reverse_etl import refuse_unread_topics
 from app.domain.simulation import BadLine, simulate
 from app.errors import InvalidInputError
@@ -49,12 +49,7 @@ def command(audiences: str, events: str, until: str | None) -> None:
     settings = load_settings()
     refuse_unread_topics(definitions.audiences, settings.source_topic)
     plan = compile_audiences(definitions.audiences, definitions.traits, funnel_events=settings.funnel_events)
-    options = ResolveOptions(
-        default_country=settings.default_country.upper() if settings.default_country else None,
-        max_event_bytes=settings.max_event_bytes,
-        legacy_journeys=settings.legacy_journeys,
-        blocked=settings.blocked,
-    )
+    options = resolve_options(settings)
     limit = None if until is None else _instant(until)
     out = click.get_binary_stream("stdout")
     bad_lines = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +13,14 @@ import click
 from app.adapters.definition_files import read_definitions
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.source_survey import SourceTopic
+from app.commands.facebook_checks import examine
+from app.commands.findings import Finding, have_failed, line_of
+from app.commands.findings import as_json as findings_as_json
 from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import published_form
-from app.domain.definitions_on_topic import beyond_retention, never_seen
+from app.domain.definitions_on_topic import beyond_retention, hashed_external_ids, never_seen
 from app.domain.reverse_etl import refuse_unread_topics
-from app.errors import InvalidInputError
 from app.settings import load_settings
 from schemas.audience import AudienceSource, DeliveryMode, Entity, SyncMode
 
@@ -47,17 +51,20 @@ _DECIDED_ELSEWHERE = {
 @click.option(
     "--kafka", is_flag=True, help="Compare with the source topic too: what it keeps, and what its calls have."
 )
-@click.option("--facebook", is_flag=True, hidden=True)
-def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, facebook: bool) -> None:
+@click.option(
+    "--facebook",
+    is_flag=True,
+    help="Ask Facebook too: token, permissions, and of each ad account task, business and terms; the API's version.",
+)
+def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, facebook: bool) -> int:
     """Check audience definitions and read each out in plain words.
 
-    Without --kafka nothing but the files is looked at. With it, warnings also name windows that are longer than the
+    Without --kafka and --facebook nothing but the files is looked at. With it, warnings also name windows that are longer than the
     source topic keeps its records, and events, properties and traits that its newest 10,000 records do not have.
-    Status 2 with every problem found, one a line, when the definitions cannot be used. Warnings go to standard
-    error and leave the status at 0.
+    With --facebook one line follows for each check, with the fix where one is needed. Status 2 with every problem
+    found, one a line, when the definitions cannot be used; 1 when a check of --facebook fails, 3 when Facebook does not
+    answer for 30 s. Warnings go to standard error and leave the status at 0.
     """
-    if facebook:
-        raise InvalidInputError("`validate --facebook` is not supported yet")
     if file is not None and option is not None:
         raise click.UsageError("give the file once, as an argument or with --audiences")
     settings = load_settings()
@@ -68,11 +75,15 @@ def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, 
     warnings = list(definitions.warnings)
     if kafka:
         warnings += _compared_with_topic(definitions, settings)
+    findings: list[Finding] = []
     if as_json:
+        if facebook:
+            findings = asyncio.run(_facebook(settings, definitions, lambda _: None))
         result = {
             "audiences": [_as_json(audience) for audience in definitions.audiences],
             "traits": [_trait_as_json(trait) for trait in definitions.traits],
             "warnings": warnings,
+            **({"facebook": findings_as_json(findings)} if facebook else {}),
         }
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
@@ -82,6 +93,19 @@ def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, 
             click.echo(f"{trait.key}, computed trait: {describe_trait(trait)}")
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
+    if facebook and not as_json:
+        findings = asyncio.run(_facebook(settings, definitions, lambda one: click.echo(line_of(one))))
+    return int(have_failed(findings))
+
+
+async def _facebook(
+    settings: Settings, definitions: DefinitionSet, show: Callable[[Finding], None]
+) -> list[Finding]:
+    findings = []
+    async for finding in examine(settings, definitions):
+        show(finding)
+        findings.append(finding)
+    return findings
 
 
 def _compared_with_topic(definitions: DefinitionSet, settings: Settings) -> list[str]:
@@ -94,7 +118,7 @@ def _compared_with_topic(definitions: DefinitionSet, settings: Settings) -> list
             *warnings,
             f"{settings.source_topic} holds no records: events and properties were not compared",
         ]
-    missing = never_seen(definitions, survey)
+    missing = [*never_seen(definitions, survey), *hashed_external_ids(definitions, survey)]
     return [
         *warnings,
         *(f"{line} (newest {survey.records:,} records of {settings.source_topic})" for line in missing),

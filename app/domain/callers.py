@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.domain.blocked import BlockedIdentifiers
+    from app.domain.left_blank import LeftBlank
     from app.domain.person import Identifiers
     from schemas.segment import SegmentEvent
 
@@ -57,10 +58,17 @@ NOTHING: Final = Beside({}, 0, {})
 class Callers:
     """Remembers in bounded memory what has been forwarded lately."""
 
-    def __init__(self, default_country: str | None, blocked: BlockedIdentifiers | None = None) -> None:
+    def __init__(
+        self,
+        default_country: str | None,
+        blocked: BlockedIdentifiers | None = None,
+        left_blank: LeftBlank | None = None,
+    ) -> None:
         self._blocked = blocked
         # The year matters to birthdays alone, which are no contacts.
-        self._normalization = NormalizationOptions(today_year=9999, default_country=default_country)
+        self._normalization = NormalizationOptions(
+            today_year=9999, default_country=default_country, left_blank=left_blank
+        )
         self._read: dict[bytes, Identifiers] = {}
         self._devices = Sights()
         self._contacts = Sights()

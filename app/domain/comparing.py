@@ -13,6 +13,7 @@ from app.domain.operators import (
     predicate,
     relative_predicate,
 )
+from app.domain.paths import ARRAY_ITEMS
 from app.domain.values import goes_into_items
 from schemas.audience import ParentReference, TraitReference
 
@@ -44,11 +45,24 @@ def bound(operator: Operator, operand: Operand, readers: Readers) -> Bind:
     """Of a constant or of a trait; a missing trait makes every operator false."""
     if isinstance(operand, TraitReference):
         read, several = readers(operand.trait), goes_into_items(operand.trait)
+        if operator in LIST_OPERATORS and not several:
+            return _of_list_or_value(operator, read, readers(f"{operand.trait}.{ARRAY_ITEMS.value}"))
         return lambda state, now: test_of(operator, options_of(read(state), several=several), now)
     if operator in RELATIVE_OPERATORS:
         return lambda _, now: relative_predicate(operator, operand, now)
     test = predicate(operator, operand)
     return lambda _state, _now: test
+
+
+def _of_list_or_value(operator: Operator, read: Read, read_items: Read) -> Bind:
+    """Of a trait that may be a list, as a list operator expects it, or one value."""
+
+    def bind(state: ProfileState, now: int) -> Test:
+        items = read_items(state)
+        options = options_of(read(state), several=False) if items is None else options_of(items, several=True)
+        return test_of(operator, options, now)
+
+    return bind
 
 
 def options_of(referred: Any, *, several: bool) -> list[Any]:

@@ -48,13 +48,19 @@ def to_connect(
                 raise InvalidInputError(
                     f"{one.id} is connected to the Facebook audience {facebook_id} already"
                 )
-    connected = destination.model_copy(update={"audience_id": facebook_id})
-    changed = audience.model_copy(
-        update={
-            "destinations": [connected if one.id == connected.id else one for one in audience.destinations]
-        }
-    )
+    # Places that calls of Engage name are no part of what is defined.
+    defined = definitions_of(newest, placed=False)
     audiences = tuple(
-        changed if one.key == changed.key else one for one in known.audiences if one.key not in newest.created
+        _connected(one, destination.id, facebook_id)
+        for one in defined.audiences
+        if one.key not in newest.created
     )
-    return to_apply(published, replace(known, audiences=audiences), partitions, now_ms, allow_delete=False)
+    return to_apply(published, replace(defined, audiences=audiences), partitions, now_ms, allow_delete=False)
+
+
+def _connected(audience: AudienceDefinition, destination: str, facebook_id: str) -> AudienceDefinition:
+    destinations = [
+        one.model_copy(update={"audience_id": facebook_id}) if one.id == destination else one
+        for one in audience.destinations
+    ]
+    return audience.model_copy(update={"destinations": destinations})

@@ -62,6 +62,8 @@ class Counters:
     forgotten_events: int = 0
     # Identifiers of calls that identify no one, as a setting says.
     blocked_identifiers: int = 0
+    # Fields of calls that say nothing: (column, reason) -> how many, see `app.domain.left_blank`.
+    left_blank: Counter[tuple[str, str]] = field(default_factory=Counter)
     # Engage calls for audiences nobody defined: computation_key -> calls; written by `count_unknown_audience`.
     unknown_audiences: Counter[str] = field(default_factory=Counter)
     # Such calls whose keys found no room there.

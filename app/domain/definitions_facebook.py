@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from app.domain.definitions_fields import read_fields
 from app.domain.definitions_keys import refuse_other_keys
-from app.domain.definitions_values import Value, read_boolean, read_choice, read_line, read_text
+from app.domain.definitions_values import (
+    Value,
+    read_boolean,
+    read_choice,
+    read_line,
+    read_text,
+    read_whole_number,
+)
 from schemas.audience import DeliveryMode, FacebookDestination, OnDelete, SyncMode
+from schemas.data_use import DataProcessing
 
 if TYPE_CHECKING:
     from app.domain.definitions_fields import Fields
@@ -26,7 +34,8 @@ _KEYS: Final = (
     "on_delete",
     "external_id",
 )
-_MAPPED: Final = ("fields", "value_based")
+_MAPPED: Final = ("fields", "value_based", "customer_consent", "data_processing_options")
+_MOST_PLACE: Final = 1_000_000_000
 _MODES: Final = tuple(mode.value for mode in DeliveryMode)
 _SYNC_MODES: Final = tuple(mode.value for mode in SyncMode)
 _ON_DELETE: Final = tuple(choice.value for choice in OnDelete)
@@ -94,11 +103,14 @@ def _read_one(
     fields = _read_fields(own.get("fields"), default.get("fields"))
     value_based = read_boolean(entries["value_based"]) if "value_based" in entries else False
     read: dict[str, Any] = {}
+    if "customer_consent" in entries:
+        read["customer_consent"] = read_boolean(entries["customer_consent"])
+    if "data_processing_options" in entries:
+        read["data_processing_options"] = _read_processing(entries["data_processing_options"])
     for name in _KEYS:
-        text = _read_entry(name, entries[name]) if name in entries else None
-        if text is not None:
-            read[name] = text
-    if len(read) < len([name for name in _KEYS if name in entries]) or fields is None or value_based is None:
+        if name in entries:
+            read[name] = _read_entry(name, entries[name])
+    if None in read.values() or fields is None or value_based is None:
         return None
     if value_based and "value" not in fields:
         entries["value_based"].refuse("what each person is worth is needed: map the field `value`")
@@ -107,6 +119,38 @@ def _read_one(
         written.refuse("the field `value` is sent to value-based audiences alone: set `value_based: true`")
         return None
     return FacebookDestination(id=key, fields=fields, value_based=value_based, **read)
+
+
+def _read_processing(value: Value) -> DataProcessing | None:
+    """`[LDU]`, `[]`, or a mapping of them with Meta's numbers of country and state."""
+    if value.is_list:
+        entries = {"options": value}
+    else:
+        read = value.entries("[LDU], [], or a mapping such as {options: [LDU], country: 1, state: 1000}")
+        if read is None:
+            return None
+        entries = read
+    refuse_other_keys(entries, ("options", "country", "state"))
+    if "options" not in entries:
+        value.refuse("`options` is missing: [LDU], or [] for no limits")
+        return None
+    options = [read_choice(item, ("LDU",)) for item in entries["options"].items("a list, [LDU] or []") or ()]
+    places = {
+        name: read_whole_number(entries[name], _MOST_PLACE)
+        for name in ("country", "state")
+        if name in entries
+    }
+    if not entries["options"].is_list or None in options or None in places.values():
+        return None
+    if len(options) > 1:
+        entries["options"].refuse("LDU is named twice")
+        return None
+    if places and (len(places) == 1 or not options):
+        value.refuse(
+            "`country` and `state` are given together, with the option LDU: leave both out to let Meta look"
+        )
+        return None
+    return DataProcessing.model_validate({"options": options, **places})
 
 
 def _read_fields(own: Value | None, default: Value | None) -> Fields | None:

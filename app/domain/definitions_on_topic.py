@@ -38,6 +38,23 @@ if TYPE_CHECKING:
     )
 
 
+def hashed_external_ids(definitions: DefinitionSet, survey: EventSurvey) -> list[str]:
+    """A line where user ids look like personal data, and some destination is sent them in the clear by its definition."""
+    plain = [
+        one.id
+        for audience in definitions.audiences
+        for one in audience.destinations
+        if one.external_id == "plain" and "external_id" not in one.fields
+    ]
+    if not plain or not survey.personal_user_ids:
+        return []
+    line = (
+        f"{survey.personal_user_ids:,} calls have a user id that is an e-mail address or a phone number: as an external id "
+        f"it is sent hashed, as no clear text ({', '.join(plain)})"
+    )
+    return [line]
+
+
 def beyond_retention(definitions: DefinitionSet, retention_ms: int) -> list[str]:
     """A line for each audience and computed trait that wants to know of more than is kept when it begins."""
     lines: list[str] = []

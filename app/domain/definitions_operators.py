@@ -167,7 +167,7 @@ def _read_reference(value: Value, child: bool) -> TraitReference | ParentReferen
         return None
     if not refuse_other_keys(entries, ("same_as",)):
         return None
-    path = read_path(entries["same_as"], one_value=True)
+    path = read_path(entries["same_as"])
     return None if path is None else ParentReference(same_as=path)
 
 

@@ -15,7 +15,7 @@ from app.domain.definitions_values import (
     read_path,
     read_whole_number,
 )
-from app.domain.definitions_warnings import warn_about_comparisons
+from app.domain.definitions_warnings import warn_about_comparisons, warn_about_kept
 from app.domain.yaml_nodes import shown
 from schemas.audience import ComputedFunction, ComputedTraitDefinition
 
@@ -71,6 +71,7 @@ def read_computed_trait(key: str, value: Value) -> ComputedTraitDefinition | Non
     )
     for comparisons in (where, context):
         warn_about_comparisons(value, comparisons)
+    warn_about_kept(value, path)
     return definition
 
 

@@ -140,6 +140,12 @@ def _warn_about_identifiers(value: Value, comparisons: Iterable[Comparison]) -> 
                 value.warn(f"`{path}` identifies people; what is compared is kept as it is, without hashing")
 
 
+def warn_about_kept(value: Value, path: str | None) -> None:
+    """Warn at `value` of a property whose values a computed trait keeps; None: it keeps none."""
+    if path is not None and identifies_people(path):
+        value.warn(f"`{path}` identifies people; a computed trait keeps it as it is, without hashing")
+
+
 def identifies_people(path: str) -> bool:
     """Whether the name of what a path leads to says that it tells who someone is."""
     names = [part for part in parse_path(path) if part is not ARRAY_ITEMS]

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.access_tokens import RENEW as _RENEW
+
 
 class Reaction(StrEnum):
     """What delivery does about a refusal; one value per thing to do."""
@@ -64,7 +66,6 @@ _BLOCKED = Wait(900, 14_400)
 _TROUBLE = Wait(900, 3600)
 _REPLACING = Wait(60, 600)
 
-_RENEW = "Put a new access token of the system user into FACEBOOK_ACCESS_TOKEN and restart the worker."
 _GRANT = "Give the system user the permission ads_management and assign the ad account to it."
 _ASSIGN = "Give the token's user the role of an administrator of the ad account."
 _TERMS = (

@@ -16,6 +16,7 @@ import msgspec
 from app.domain.calls import TYPES
 from app.domain.feed_hits import NAMED
 from app.domain.paths import MAX_PATH_CHARACTERS
+from app.domain.profile_ids import holds_personal_data
 from app.domain.values import instant_of, number_of
 
 # What is told apart; what comes beyond is counted as `beyond`.
@@ -89,6 +90,8 @@ class EventSurvey:
     events: dict[str, PathsSeen] = field(default_factory=dict)
     traits: PathsSeen = field(default_factory=PathsSeen)
     context: PathsSeen = field(default_factory=PathsSeen)
+    # Calls whose user id looks like an e-mail address or a phone number.
+    personal_user_ids: int = 0
     # Whether there were more event names than are told apart.
     beyond: bool = False
 
@@ -105,6 +108,9 @@ class EventSurvey:
             return
         self.types[kind] += 1
         self.context.add(call.get("context"))
+        user_id = call.get("userId")
+        if isinstance(user_id, str) and holds_personal_data(user_id):
+            self.personal_user_ids += 1
         if kind == "identify":
             self.traits.add(call.get("traits"))
         event, properties = _event_of(kind, call)
@@ -165,6 +171,7 @@ def as_document(survey: EventSurvey) -> dict[str, Any]:
         "unreadable": survey.unreadable,
         "types": dict(survey.types.most_common()),
         "more_events": survey.beyond,
+        "personal_user_ids": survey.personal_user_ids,
         "events": [{"event": name, **_paths(seen, "properties")} for name, seen in by_count],
         "traits": _paths(survey.traits, "properties"),
         "context": _paths(survey.context, "properties"),

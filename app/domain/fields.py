@@ -83,11 +83,16 @@ def normalized(
     """Column -> what is sent of this value of the field `name`; nothing where it cannot be used."""
     if name in SCOPED_FIELDS:
         outcome = normalize_scoped_id(value)
+        if options.left_blank is not None:
+            options.left_blank.unusable({SCOPED_FIELDS[name]: outcome})
         return {SCOPED_FIELDS[name].value: outcome.value} if isinstance(outcome, Normalized) else {}
     whole, _, part = name.partition(".")
     given: dict[str, object] = {"country": country}
     given[whole] = {part: value} if part else value
     outcomes = normalize_fields(given, options)
+    if options.left_blank is not None:
+        own = COLUMNS_OF[name]
+        options.left_blank.unusable({key: one for key, one in outcomes.items() if key in own})
     found: dict[str, str | float] = {}
     for column in COLUMNS_OF[name]:
         one = outcomes.get(column) if isinstance(column, MetaKey) else None
@@ -162,7 +167,8 @@ class Slot:
 
     def take(self, whole: dict[str, Any], options: NormalizationOptions) -> Identifiers:
         """What a call says of the field; None: that there is nothing which can be sent, as an identify call does."""
-        present, value = _first(self.places, whole)
+        columns = [column.value for column in COLUMNS_OF[self.name]]
+        present, value = _first(self.places, whole, columns, options)
         if not present:
             return {}
         country = None
@@ -170,7 +176,6 @@ class Slot:
             country = default_country(whole) if self.country is None else self.country(whole)
         values = value if type(value) is list else [value]
         found: Identifiers = {}
-        columns = [column.value for column in COLUMNS_OF[self.name]]
         if columns[0] in MAPPED_SEVERAL:
             (column,) = columns
             usable = [item for item in values if not is_blank(item)][:MAX_OF_ONE_KIND]
@@ -187,14 +192,21 @@ class Slot:
         return found
 
 
-def _first(places: Sequence[_Place], whole: dict[str, Any]) -> tuple[bool, Any]:
-    """Whether any of the places is there, and the first value that is not blank."""
+def _first(
+    places: Sequence[_Place],
+    whole: dict[str, Any],
+    columns: Sequence[str] = (),
+    options: NormalizationOptions | None = None,
+) -> tuple[bool, Any]:
+    """Whether any of the places is there, and the first value that is not blank; blanks before it are counted."""
     present = False
     for place in places:
         there, value = place.read(whole)
         present = present or there
         if there and not is_blank(value):
             return True, value
+        if there and options is not None and options.left_blank is not None:
+            options.left_blank.blank(columns, value)
     return present, None
 
 

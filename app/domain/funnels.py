@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 # Events kept on either side where each has to find the others that have the same property; where it finds them by
 # one of many items; where every child has to be compared with every parent, as their number is multiplied; and where
-# each of a child's items has to be.
+# each of the items of a child or of a parent has to be.
 MAX_MATCHED: Final = 5_000
 MAX_MATCHED_ITEMS: Final = 1_000
 MAX_PAIRED: Final = 500
@@ -187,7 +187,10 @@ def _split(then: ThenCondition) -> tuple[list[_Relation], list[_Relation]]:
 def _most(then: ThenCondition) -> int:
     """How many events there is room for on either side."""
     indexed, others = _split(then)
-    has_items = any(goes_into_items(item.path) for item, _ in (*indexed, *others))
+    has_items = any(
+        goes_into_items(item.path) or goes_into_items(parent_path)
+        for item, parent_path in (*indexed, *others)
+    )
     if others:
         return MAX_PAIRED_ITEMS if has_items else MAX_PAIRED
     if indexed:
@@ -242,10 +245,10 @@ def _pair_test(
     place: int, item: Comparison, parent_path: str, parents: Feed
 ) -> Callable[[list[Any], int], Callable[[list[Any]], bool]]:
     parent_place = parents.kept.index(Kept(KeptKind.PROPERTY, parent_path))
-    several = goes_into_items(item.path)
+    several, of_several = goes_into_items(item.path), goes_into_items(parent_path)
 
     def bind(parent: list[Any], now: int) -> Callable[[list[Any]], bool]:
-        options = options_of(restored(parent[parent_place]), several=False)
+        options = options_of(restored(parent[parent_place]), several=of_several)
         return entry_test(place, several, test_of(item.operator, options, now))
 
     return bind

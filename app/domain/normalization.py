@@ -16,9 +16,9 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app.domain.normalization_birth import (
     normalize_birth,
@@ -52,6 +52,9 @@ from app.domain.normalization_text import (
     sha256_hex,
     text_of,
 )
+
+if TYPE_CHECKING:
+    from app.domain.left_blank import LeftBlank
 
 __all__ = [
     "ALPHA_2",
@@ -139,6 +142,8 @@ class NormalizationOptions:
     default_country: str | None = None
     keep_name_blanks: bool = False  # "mary ann" instead of "maryann"
     romanise_initial: bool = False  # "e" instead of "é"
+    # Hears of fields of calls that are left blank; None: nobody wants to know.
+    left_blank: LeftBlank | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.default_country is not None and self.default_country not in ALPHA_2:

@@ -32,6 +32,7 @@ class Desired(NamedTuple):
     accepted_at: int = 0
     resync_at: int = 0
     replace: bool = False
+    recreate_at: int = 0
 
 
 def desired_of(desired: Mapping[str, DesiredRecord], audience: str, destination: str) -> Desired:
@@ -43,7 +44,8 @@ def desired_of(desired: Mapping[str, DesiredRecord], audience: str, destination:
     reason = (newest.reason or NO_REASON) if newest.paused else None
     resync = max(found, key=lambda record: record.resync_at)
     accepted_at = max(record.accepted_at for record in found)
-    return Desired(reason, accepted_at, resync.resync_at, resync.replace)
+    recreate_at = max(record.recreate_at for record in found)
+    return Desired(reason, accepted_at, resync.resync_at, resync.replace, recreate_at)
 
 
 def brake_reason(audience: str, trip: BrakeTrip) -> str:
@@ -136,6 +138,16 @@ def to_resync(published: Published, target: str, now_ms: int, *, replace: bool =
     return known.model_copy(update={"resync_at": now_ms, "replace": replace, "written_at": now_ms})
 
 
+def to_recreate(published: Published, target: str, now_ms: int) -> DesiredRecord:
+    """What `create` publishes for a destination whose Facebook audience is gone."""
+    destinations_of(published, target)
+    known = published.desired.get(target)
+    if known is None:
+        # As for a resync: number 0.
+        return DesiredRecord(target=target, number=0, paused=False, recreate_at=now_ms, written_at=now_ms)
+    return known.model_copy(update={"recreate_at": now_ms, "written_at": now_ms})
+
+
 def _refuse_to_replace(published: Published, target: str) -> None:
     for audience, destination in _meant(published, target):
         if keeps_who_left(audience, destination):
@@ -189,5 +201,6 @@ def _next(
         accepted_at=accepted_at or (earlier.accepted_at if earlier else 0),
         resync_at=earlier.resync_at if earlier else 0,
         replace=earlier.replace if earlier else False,
+        recreate_at=earlier.recreate_at if earlier else 0,
         written_at=now_ms,
     )

@@ -28,7 +28,10 @@ from app.domain.normalization import (
 from app.domain.reverse_etl import DELETED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from app.domain.left_blank import LeftBlank
+    from app.domain.normalization_text import Outcome
 
     Identifiers = dict[str, str | float | list[str] | None]
 
@@ -92,7 +95,7 @@ def identifiers_in(sources: Sequence[Any], options: NormalizationOptions) -> Ide
     columns: dict[MetaKey, bool] = {}
     further: list[tuple[_Field, Any]] = []
     for field in _FIELDS:
-        present, value = _read(field, sources)
+        present, value = _read(field, sources, options.left_blank)
         if not present:
             continue
         if field.several and type(value) is list:
@@ -110,6 +113,7 @@ def identifiers_in(sources: Sequence[Any], options: NormalizationOptions) -> Ide
     if not columns:
         return None
     outcomes = normalize_fields(found, options)
+    _note_unusable(outcomes, options)
     identifiers: Identifiers = {
         column.value: _sent(outcomes.get(column))
         for column in MetaKey
@@ -118,7 +122,9 @@ def identifiers_in(sources: Sequence[Any], options: NormalizationOptions) -> Ide
     for field, value in further:
         beside = {field.name: value, "country": found.get("country")}
         column = field.columns[0]
-        _add(identifiers, column.value, _sent(normalize_fields(beside, options).get(column)))
+        outcome = normalize_fields(beside, options).get(column)
+        _note_unusable({column: outcome}, options)
+        _add(identifiers, column.value, _sent(outcome))
     return identifiers
 
 
@@ -126,19 +132,28 @@ def contacts_in(traits: Any, options: NormalizationOptions) -> Identifiers | Non
     """The e-mail addresses and phone numbers of `context.traits`; what is missing or unusable there says nothing."""
     sources = (traits,)
     found: Identifiers = {}
-    for email in _values(_EMAIL, sources):
-        _add(found, MetaKey.EMAIL.value, _sent(normalize_email(email)))
-    phones = _values(_PHONE, sources)
+    for email in _values(_EMAIL, sources, options):
+        outcome = normalize_email(email)
+        _note_unusable({MetaKey.EMAIL: outcome}, options)
+        _add(found, MetaKey.EMAIL.value, _sent(outcome))
+    phones = _values(_PHONE, sources, options)
     if phones:
         guide = guiding_country(normalize_country(_read(_COUNTRY, sources)[1]), options)
         for phone in phones:
-            _add(found, MetaKey.PHONE.value, _sent(normalize_phone(phone, guide)))
+            outcome = normalize_phone(phone, guide)
+            _note_unusable({MetaKey.PHONE: outcome}, options)
+            _add(found, MetaKey.PHONE.value, _sent(outcome))
     return found or None
 
 
-def _values(field: _Field, sources: Sequence[Any]) -> list[Any]:
+def _note_unusable(outcomes: Mapping[MetaKey, Outcome], options: NormalizationOptions) -> None:
+    if options.left_blank is not None:
+        options.left_blank.unusable(outcomes)
+
+
+def _values(field: _Field, sources: Sequence[Any], options: NormalizationOptions) -> list[Any]:
     """Those of a field that may have several; blank ones left out."""
-    value = _read(field, sources)[1]
+    value = _read(field, sources, options.left_blank)[1]
     if type(value) is list:
         return [item for item in value if not is_blank(item)][:MAX_OF_ONE_KIND]
     return [] if value is None else [value]
@@ -196,8 +211,8 @@ def device_identifier(device: Any, *, trusted: bool) -> str | None:
     return str(outcome.value) if isinstance(outcome, Normalized) else None
 
 
-def _read(field: _Field, sources: Sequence[Any]) -> tuple[bool, Any]:
-    """Whether the field is there at all, and its first value that is not blank."""
+def _read(field: _Field, sources: Sequence[Any], left_blank: LeftBlank | None = None) -> tuple[bool, Any]:
+    """Whether the field is there at all, and its first value that is not blank; blanks before it are counted."""
     present = False
     for source in sources:
         if type(source) is not dict:
@@ -207,6 +222,8 @@ def _read(field: _Field, sources: Sequence[Any]) -> tuple[bool, Any]:
                 present = True
                 if not is_blank(source[place]):
                     return True, source[place]
+                if left_blank is not None:
+                    left_blank.blank(field.columns, source[place])
         address = source.get("address") if field.in_address else None
         if type(address) is dict:
             for place in field.in_address:
@@ -214,6 +231,8 @@ def _read(field: _Field, sources: Sequence[Any]) -> tuple[bool, Any]:
                     present = True
                     if not is_blank(address[place]):
                         return True, address[place]
+                    if left_blank is not None:
+                        left_blank.blank(field.columns, address[place])
     return present, None
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from app.domain.definitions import DefinitionSet
     from app.domain.event_conditions import Need
     from app.domain.plan import CompiledAudience
-    from schemas.audience import AudienceDefinition
+    from schemas.audience import AudienceDefinition, FacebookDestination
 
 # Until then at least every worker projects for the new version.
 AHEAD_MS: Final = 60_000
@@ -187,21 +187,41 @@ def _changed_elsewhere(before: DefinitionSet, after: DefinitionSet) -> Iterator[
 
 
 def _destinations_differ(before: AudienceDefinition, after: AudienceDefinition) -> Iterator[str]:
-    ids = {item.id for item in before.destinations}, {item.id for item in after.destinations}
-    if all(ids) and (after.key in ids[0]) != (after.key in ids[1]):
-        # The ids say which audience at Facebook is meant, and are others for one account than for several.
-        yield (
-            f"audience {after.key}: going from one ad account to a list of several, or back, is not supported yet: "
-            "define another audience with another key for the others"
-        )
+    ids = {item.id for item in after.destinations}
+    renamed = _are_renamed(before, after)
+    accounts = {item.ad_account_id for item in after.destinations}
     for item in before.destinations:
-        if item.id not in ids[1] and item.on_delete is OnDelete.CLEAR:
+        if item.on_delete is not OnDelete.CLEAR or item.id in ids:
+            continue
+        if renamed and (None in accounts or item.ad_account_id is None):
+            yield (
+                f"audience {after.key}: with `on_delete: clear`, going from one ad account to a list of several, or back, "
+                "needs `ad_account_id` before and afterwards: which one goes on would be unknown"
+            )
+        elif not renamed or item.ad_account_id not in accounts:
             yield (
                 f"audience {after.key}: {item.id} is left out, and emptying one Facebook audience of an audience that "
                 "stays is not supported yet: set its `on_delete` to keep first"
             )
 
 
+def _are_renamed(before: AudienceDefinition, after: AudienceDefinition) -> bool:
+    """The ids are others for one ad account than for several: then the accounts say which is which."""
+    ids = {item.id for item in before.destinations}, {item.id for item in after.destinations}
+    return all(ids) and (after.key in ids[0]) != (after.key in ids[1])
+
+
 def _differ(before: AudienceDefinition, after: AudienceDefinition, name: str) -> bool:
-    known = {item.id: getattr(item, name) for item in before.destinations}
-    return any(known.get(item.id, getattr(item, name)) != getattr(item, name) for item in after.destinations)
+    renamed = _are_renamed(before, after)
+    return any(
+        getattr(one, name) != getattr(item, name)
+        for item in after.destinations
+        for one in before.destinations
+        if one.id == item.id or (renamed and _may_be_one(one, item))
+    )
+
+
+def _may_be_one(one: FacebookDestination, other: FacebookDestination) -> bool:
+    """An account that is not given is known from the settings alone."""
+    accounts = {one.ad_account_id, other.ad_account_id}
+    return None in accounts or len(accounts) == 1

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from app.domain.definitions import DefinitionSet, published_form, published_forms
 from app.domain.engage_defaults import DEFAULTS, PLAIN, created_audiences
+from app.domain.engage_places import with_place
 from app.domain.formats import read_stored, unreadable
 from app.domain.plan_changes import generations_after
 from app.errors import InvalidInputError, UnreadableRecordError
@@ -22,12 +23,14 @@ from schemas.base import StoredMessage
 from schemas.control import (
     DEFINITIONS,
     DESIRED,
+    PLACED,
     REPARTITION,
     RUNNING,
     SET_ASIDE,
     WANTED,
     DefinitionsRecord,
     DesiredRecord,
+    PlacedRecord,
     RepartitionRecord,
     RunningRecord,
     SetAsideRecord,
@@ -36,6 +39,8 @@ from schemas.control import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from schemas.control import Place
 
     Forms = Mapping[str, dict[str, Any]]
 
@@ -64,6 +69,8 @@ class Published:
     # Keys of audiences that calls of Engage have named.
     wanted: frozenset[str] = frozenset()
     desired: Mapping[str, DesiredRecord] = field(default_factory=dict)
+    # Where calls of Engage say that audiences are, by key.
+    placed: Mapping[str, PlacedRecord] = field(default_factory=dict)
     # Set while the topics are on their way to another number of partitions.
     repartition: RepartitionRecord | None = None
     # Topic, partition and offset of records that are to become dead letters.
@@ -113,7 +120,7 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
 
     Raises NewerFormatError, or UnreadableRecordError for one that no release has written: none can be passed over.
     """
-    versions, running, filling, named, desired = {}, {}, set(), set(), {}
+    versions, running, filling, named, desired, placed = {}, {}, set(), set(), {}, {}
     repartition, set_aside = None, set()
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
@@ -130,10 +137,13 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
         elif kind == DESIRED:
             wanted = _read(DesiredRecord, key, value)
             desired[wanted.target] = wanted
+        elif kind == PLACED:
+            noted = _read(PlacedRecord, key, value)
+            placed[noted.audience] = noted
         elif kind == REPARTITION:
-            repartition = read_stored(RepartitionRecord, value)
+            repartition = _read(RepartitionRecord, key, value)
         elif kind == SET_ASIDE:
-            aside = read_stored(SetAsideRecord, value)
+            aside = _read(SetAsideRecord, key, value)
             set_aside.add((aside.topic, aside.partition, aside.offset))
     return Published(
         versions,
@@ -141,6 +151,7 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
         frozenset(filling),
         frozenset(named),
         desired,
+        placed,
         repartition,
         frozenset(set_aside),
     )
@@ -164,8 +175,10 @@ def content_digest(forms: Forms) -> str:
     return hashlib.sha256(json.dumps(forms, sort_keys=True).encode()).hexdigest()
 
 
-def definitions_of(record: DefinitionsRecord) -> DefinitionSet:
+def definitions_of(record: DefinitionsRecord, *, placed: bool = True) -> DefinitionSet:
     """The definitions of a version, with those that Engage named and without those that are being cleared.
+
+    `placed`: with the places that calls of Engage named, where the definitions leave them open.
 
     Raises UnreadableRecordError.
     """
@@ -178,6 +191,8 @@ def definitions_of(record: DefinitionsRecord) -> DefinitionSet:
         else:
             audiences.append(_definition(AudienceDefinition, record, form))
     audiences += created_audiences(defaults, record.created)
+    if placed and record.placed:
+        audiences = [with_place(audience, record.placed.get(audience.key)) for audience in audiences]
     return DefinitionSet(tuple(audiences), (), tuple(traits), defaults)
 
 
@@ -235,6 +250,7 @@ def next_version(
         definitions=forms,
         cleared=_cleared(before, forms),
         created=_created(before, forms),
+        placed=_placed(before, forms),
         earlier=earlier,
         generations=dict(generations or {}),
         published_at=now_ms,
@@ -251,6 +267,13 @@ def _created(before: DefinitionsRecord | None, forms: Forms) -> tuple[str, ...]:
     return () if before is None else tuple(key for key in before.created if key not in forms)
 
 
+def _placed(before: DefinitionsRecord | None, forms: Forms) -> dict[str, Place]:
+    """They stay as long as the audience does."""
+    if before is None:
+        return {}
+    return {key: place for key, place in before.placed.items() if key in forms or key in before.created}
+
+
 def _cleared(before: DefinitionsRecord | None, forms: Forms) -> dict[str, dict[str, Any]]:
     """Deleted audiences whose Facebook audiences are emptied, until one of the same key is defined again."""
     if before is None:
@@ -258,7 +281,8 @@ def _cleared(before: DefinitionsRecord | None, forms: Forms) -> dict[str, dict[s
     cleared = dict(before.cleared)
     for key in changes(before, forms).removed:
         if not key.startswith(_TRAIT):
-            definition = _emptied(AudienceDefinition.model_validate(before.definitions[key]))
+            known = AudienceDefinition.model_validate(before.definitions[key])
+            definition = _emptied(with_place(known, before.placed.get(key)))
             if definition.destinations:
                 cleared[key] = published_form(definition)
     return {key: form for key, form in cleared.items() if key not in forms}

@@ -37,7 +37,10 @@ LEAST_MATCHED: Final = 10
 _WAITING: Final = {
     DestinationState.PAUSED: ("paused", "audience-sync audiences resume {id}"),
     DestinationState.HELD: ("held", "do what the reason says; it goes on by itself"),
-    DestinationState.GONE: ("gone", "give the token its right to the Facebook audience back"),
+    DestinationState.GONE: (
+        "gone",
+        "give the token its right to the Facebook audience back, or audience-sync audiences create {id} has another made",
+    ),
 }
 
 

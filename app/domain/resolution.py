@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from app.domain.blocked import BlockedIdentifiers
 from app.domain.call_times import received_of_refused, times_of
@@ -29,8 +30,10 @@ from app.domain.calls import (
 )
 from app.domain.engage import claims_membership
 from app.domain.engage_claims import Claim, EngageClaims
+from app.domain.engage_places import place_of
 from app.domain.feed_hits import FeedHits
 from app.domain.group_calls import GroupCalls
+from app.domain.left_blank import LeftBlank
 from app.domain.normalization import NormalizationOptions
 from app.domain.person import identifiers_in, identifiers_of_claim, identifiers_of_row
 from app.domain.profile_ids import ANONYMOUS, account_profile, user_profile
@@ -42,11 +45,13 @@ from schemas.profile import CALL, FORGET, VERSION, FeedHit, Linking, ProfileEven
 from schemas.segment import ABSENT, SegmentEvent
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
 
     from app.domain.callers import Beside
     from app.domain.person import Identifiers
     from app.domain.plan import Plan
+    from schemas.control import Place
 
 _NOT_NEEDED: Final = DropReason.NOT_NEEDED
 
@@ -56,10 +61,12 @@ class ResolveOptions:
     """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country.
 
     `legacy_journeys`: a call of a journey's step that has no boolean says that the profile has entered.
-    `blocked` are identifiers that identify no one.
+    `blocked` are identifiers that identify no one. The switches for names are those of `NormalizationOptions`.
     """
 
     default_country: str | None = None
+    keep_name_blanks: bool = False
+    romanise_initial: bool = False
     max_event_bytes: int = 32_768
     legacy_journeys: bool = False
     blocked: tuple[str, ...] = ()
@@ -70,7 +77,8 @@ class Resolution(msgspec.Struct, gc=False, frozen=True):
     call or a row whose claim is dropped while what else it says is kept.
 
     `received` is the record's received time, also when it is refused; None only without a record time.
-    `unknown_audience` is the key that an Engage call dropped as UNKNOWN_AUDIENCE speaks of.
+    `unknown_audience` is the key that an Engage call dropped as UNKNOWN_AUDIENCE speaks of. `placed` is what an Engage call
+    says of where its audience is: the key, the place, and its timestamp.
     """
 
     received: int | None
@@ -78,6 +86,7 @@ class Resolution(msgspec.Struct, gc=False, frozen=True):
     dropped: DropReason | None = None
     refused: Refusal | None = None
     unknown_audience: str | None = None
+    placed: tuple[str, Place, int] | None = None
 
 
 class _Source(msgspec.Struct, gc=False, frozen=True):
@@ -110,7 +119,8 @@ class Resolver:
         # Whether a track call that no feed needs may say something all the same.
         self._looks_at_all = self._sees or (self._mapped is not None and self._mapped.reads_tracks)
         self._sights = Sights()
-        self._callers = Callers(options.default_country, self._blocked)
+        self._left_blank = LeftBlank()
+        self._callers = Callers(options.default_country, self._blocked, self._left_blank)
         self._groups = None if plan.accounts is None else GroupCalls(plan.accounts)
 
     def take_blocked(self) -> int:
@@ -119,6 +129,10 @@ class Resolver:
             return 0
         seen, self._blocked.seen = self._blocked.seen, 0
         return seen
+
+    def take_left_blank(self) -> Counter[tuple[str, str]]:
+        """How many fields said nothing since this was last asked, by column and reason (app.domain.left_blank)."""
+        return self._left_blank.take()
 
     def resolve(
         self, raw: bytes | None, record_time_ms: int | None, wall_ms: int, lane: str, offset: int
@@ -213,7 +227,7 @@ class Resolver:
         if profile is None:
             raise RefusedError(Reason.NO_IDENTITY, "userId is missing or blank")
         self._sights = Sights()
-        self._callers = Callers(self._options.default_country, self._blocked)
+        self._callers = Callers(self._options.default_country, self._blocked, self._left_blank)
         request = ProfileEvent(VERSION, FORGET, lane, offset, 0, timestamp, received)
         return Resolution(received, ((profile, request),))
 
@@ -261,7 +275,9 @@ class Resolver:
         claim = self._engage.of(call, personas, properties, traits)
         named = self._callers.named(call, identifiers)
         used = self._used_traits(traits, claim.key) if call.type == "identify" else None
-        return self._finish(call, named, source, [], used, identifiers, claim)
+        made = self._finish(call, named, source, [], used, identifiers, claim)
+        place = None if claim.dropped and claim.unknown_audience is None else place_of(personas)
+        return made if place is None else replace(made, placed=(claim.key, place, source.timestamp))
 
     def _resolve_row(self, rows: RowClaims, call: SegmentEvent, source: _Source) -> Resolution | None:
         """A row of a warehouse; None: no audience takes it for one, or its boolean makes it a call of Engage.
@@ -304,8 +320,14 @@ class Resolver:
         return used or None
 
     def _normalization(self, source: _Source) -> NormalizationOptions:
-        year = datetime.fromtimestamp(source.received // 1_000, UTC).year
-        return NormalizationOptions(today_year=year, default_country=self._options.default_country)
+        options = self._options
+        return NormalizationOptions(
+            today_year=datetime.fromtimestamp(source.received // 1_000, UTC).year,
+            default_country=options.default_country,
+            keep_name_blanks=options.keep_name_blanks,
+            romanise_initial=options.romanise_initial,
+            left_blank=self._left_blank,
+        )
 
     # --- forwarding ---
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from schemas.audience import FacebookDestination
 from schemas.sync import DestinationState, SyncState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def marker_of(installation: str, destination: str) -> str:
@@ -15,6 +20,30 @@ def ad_account_of(mapping: FacebookDestination, default: str | None, known: Sync
     """The ad account in Facebook's spelling; without one in definition and settings, the one used so far."""
     given = mapping.ad_account_id or default or (known.ad_account_id if known else None)
     return f"act_{given.removeprefix('act_')}" if given else None
+
+
+def inherited(
+    own: SyncState | None,
+    states: Mapping[str, SyncState],
+    audience: str,
+    destination: str,
+    account: str | None,
+) -> SyncState | None:
+    """What a destination goes on from: its own newest state, or that which the audience's destination in this ad account
+    had under another id, if that is newer. An id is another for one ad account than for one of several.
+    """
+    others = [
+        one
+        for one in states.values()
+        if one.audience == audience
+        and one.destination != destination
+        and account is not None
+        and one.ad_account_id == account
+    ]
+    newest = max(others, key=lambda one: one.updated_at, default=None)
+    if newest is None or (own is not None and own.updated_at >= newest.updated_at):
+        return own
+    return newest.model_copy(update={"destination": destination, "former": newest.destination})
 
 
 def starting_state(

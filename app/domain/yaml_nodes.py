@@ -1,8 +1,8 @@
 r"""YAML text as a tree of nodes that know their lines, safe to build from anything.
 
 A small YAML, so that a value means what it looks like:
-- plain `true`, `false`, `null`, `~` and JSON's numbers are values; every other scalar is text, also `NO`, `on`,
-  `2026-01-31`, `1:30`, `0o17`, `007` and `+49 30`;
+- plain `true` and `false`, in any of the cases of YAML 1.2, `null`, `~` and JSON's numbers are values; every other
+  scalar is text, also `NO`, `on`, `2026-01-31`, `1:30`, `0o17`, `007` and `+49 30`;
 - JSON is read too, with `\ud83d\ude00` as one character and tabs as blanks;
 - no tags, no `<<`, one document per text, keys are scalars taken as written and occur once.
 
@@ -28,7 +28,7 @@ MAX_SHOWN = 60
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>\.[0-9]+)?(?P<exponent>[eE][-+]?[0-9]+)?")
 _NULLS = frozenset({"", "~", "null"})
-_BOOLEANS = {"true": True, "false": False}
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Called with a line, counted from 1, and what is wrong there.

@@ -42,6 +42,10 @@ class AutoCreate:
             record = WantedRecord(audience=key)
             self.writer.produce(self.control_topic, record.model_dump_json().encode(), record.key.encode(), 0)
 
+    def has_noted(self, key: str) -> bool:
+        """Whether this worker has asked for it, and it may not be known yet."""
+        return key in self._noted
+
     async def run(self) -> None:
         """Create whatever is wanted, for ever."""
         while True:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from app.domain.batching import Batcher
+from app.domain.data_use import data_use_of
 from app.domain.pausing import Desired
 from app.domain.replacing import why_ordinary
 from app.pipeline.delivery_options import Shared
@@ -49,7 +50,10 @@ class CatchingUp:
         self._record = record
         self._batcher = batcher
         self._resync = resync
-        self._replace = Replace(shared, mapping.id, audience, partition, outcomes, self._note_session, ready)
+        use = data_use_of(mapping, shared.options.data_use)
+        self._replace = Replace(
+            shared, mapping.id, audience, partition, outcomes, self._note_session, ready, use
+        )
         self._shown = shown
 
     @property
@@ -85,6 +89,39 @@ class CatchingUp:
             await self._record.write(self._shown(), resynced_at=wish.resync_at, replace=session)
             return
         await self._send_again(self._may_have_been_sent, resynced_at=wish.resync_at)
+
+    @property
+    def is_to_start(self) -> bool:
+        """Whether any of these has been asked for and not begun."""
+        return self.is_to_start_over or self.is_to_begin_anew
+
+    @property
+    def is_to_begin_anew(self) -> bool:
+        """Whether somebody asked for another Facebook audience, and nothing has come of it yet."""
+        return self._resync.desired.recreate_at > self._record.state.recreated_at
+
+    async def begin_anew(self, *, gone: bool) -> None:
+        """With another Facebook audience, where this one is `gone`; whoever finds it there still keeps it. No batch may
+        be out.
+        """
+        wished_at = self._resync.desired.recreate_at
+        if not gone:
+            await self._record.write(self._shown(), recreated_at=wished_at)
+            return
+        self.suspend()
+        await self._send_again(
+            self._may_have_been_sent,
+            recreated_at=wished_at,
+            facebook_id=None,
+            # As after a lost answer: one with the marker may be there, should only the right to it have been lost.
+            creating=True,
+            unconfirmed=(),
+            lower_bound=None,
+            upper_bound=None,
+            operation=None,
+            delivery=None,
+            status_at=None,
+        )
 
     @property
     def _may_have_been_sent(self) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.domain.counters import Counters
 from app.domain.pausing import desired_of
+from app.domain.sync_start import ad_account_of, inherited
 from app.pipeline.delivery_options import DeliveryOptions, DestinationView, Shared
 from app.pipeline.destination import Destination
 from app.pipeline.permits import Permits
@@ -94,7 +95,7 @@ class Delivery:
             for definition in self._definitions:
                 if self._partition_of(definition.key) == partition:
                     for mapping in definition.destinations:
-                        self._begin(partition, owned, definition, mapping, states.get(mapping.id))
+                        self._begin(partition, owned, definition, mapping, states)
 
     def _begin(
         self,
@@ -102,8 +103,11 @@ class Delivery:
         owned: _Owned,
         definition: AudienceDefinition,
         mapping: FacebookDestination,
-        state: SyncState | None,
+        states: Mapping[str, SyncState],
     ) -> None:
+        own = states.get(mapping.id)
+        account = ad_account_of(mapping, self._shared.options.ad_account_id, own)
+        state = inherited(own, states, definition.key, mapping.id, account)
         desired = desired_of(self._desired, definition.key, mapping.id)
         destination = Destination(
             self._shared, definition, mapping, partition, state, owned.live_offset, desired
@@ -150,6 +154,7 @@ class Delivery:
             }
             await self._end(ended)
             known = {destination.id: destination.sync_state for destination in ended.values()}
+            newest = {**states, **known}
             for task, destination in ended.items():
                 del owned.tasks[task]
                 owned.destinations[destination.audience].remove(destination)
@@ -157,7 +162,7 @@ class Delivery:
                     del owned.destinations[destination.audience]
             for id_, (definition, mapping) in wanted.items():
                 if id_ not in running or id_ in known:
-                    self._begin(partition, owned, definition, mapping, known.get(id_) or states.get(id_))
+                    self._begin(partition, owned, definition, mapping, newest)
 
     def offer(
         self,

@@ -6,10 +6,12 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from app.domain.batching import BatchPolicy
 from app.domain.brake import BrakePolicy
-from app.domain.counters import Counters
+from app.domain.counters import Counters, DestinationCounters
+from app.domain.data_use import NOTHING_SAID, DataUse
 from app.domain.scope_gates import ScopeGates
 from app.pipeline.permits import Permits
 from app.ports import (
@@ -21,18 +23,19 @@ from app.ports import (
     SyncLedger,
     Timer,
 )
-from schemas.sync import DestinationState
+from schemas.sync import DestinationState, SyncState
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOptions:
     """`installation` names this system in the descriptions of the audiences it creates: two installations on one
-    ad account must differ, and a restart must not change it. `ad_account_id` is for definitions without one.
+    ad account must differ, and a restart must not change it. `ad_account_id` and `data_use` are for definitions without.
     `max_pending_rows` None: three batches. `dry_run` holds for all destinations. All times are seconds.
     """
 
     installation: str
     ad_account_id: str | None = None
+    data_use: DataUse = NOTHING_SAID
     dry_run: bool = False
     batch_rows: int = 10_000
     batch_seconds: float = 30.0
@@ -83,6 +86,40 @@ class DestinationView:
     lower_bound: int | None
     upper_bound: int | None
     last_sync_at: int | None
+    ad_account_id: str | None
+    operation: str | None
+    delivery: str | None
+    next_retry_at: int | None
+
+    @classmethod
+    def of(
+        cls,
+        known: SyncState,
+        counters: DestinationCounters,
+        shown: tuple[DestinationState, str | None],
+        failed_why: str | None,
+        account: str | None,
+        next_retry_at: int | None,
+    ) -> Self:
+        """Of the newest record, but for what has changed since it was written; `shown` are state and reason."""
+        return cls(
+            id=known.destination,
+            audience=known.audience,
+            state=shown[0],
+            reason=shown[1] or failed_why,
+            sent=counters.sent,
+            rejected=counters.rejected,
+            pending=counters.pending,
+            oldest_pending_at=counters.oldest_pending_at,
+            facebook_id=known.facebook_id,
+            lower_bound=known.lower_bound,
+            upper_bound=known.upper_bound,
+            last_sync_at=known.last_sync_at,
+            ad_account_id=account,
+            operation=known.operation,
+            delivery=known.delivery,
+            next_retry_at=next_retry_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.domain.batching import Batch, Batcher
+from app.domain.data_use import data_use_of
 from app.domain.delivery import NO_SUCH_OBJECT, OUT_OF_REACH, GraphRefusal, Refusal, classify, reason
 from app.domain.delivery_errors import Reaction
 from app.domain.pausing import Desired
@@ -29,6 +30,7 @@ from app.pipeline.limits import Limits
 from app.pipeline.pausing import Pausing
 from app.pipeline.provision import Postponed, Provisioner
 from app.pipeline.reach import is_out_of_reach
+from app.pipeline.renamed import all_renamed, with_former
 from app.pipeline.replace import GoOn, Replaced, Wait
 from app.pipeline.resync import Resync
 from app.pipeline.row_outcomes import RowOutcomes
@@ -74,15 +76,24 @@ class Destination:
             self._dry,
             self._clock.now_ms(),
         )
+        self._former = start.former
+        shared = with_former(shared, mapping.id, start.former)
         self._pausing = Pausing(shared, mapping.id, definition.key, partition, start, live_offset, desired)
-        self._record = SyncRecord(shared, start, self._pausing.record)
+        self._outcomes = RowOutcomes(shared, mapping.id, partition)
+        self._record = SyncRecord(shared, start, self._always, self._outcomes.take)
         resync = Resync(shared, mapping.id, definition.key, partition, start, desired)
         self._limits = Limits(shared, mapping.id, self._account)
         self._gate = CallGate(shared, self._limits, self._pausing)
         self._trouble = Trouble(shared, mapping.id, self._account, self._limits)
-        self._outcomes = RowOutcomes(shared, mapping.id, partition)
+        self._retry_at: int | None = None
         self._sending = Sending(
-            shared, mapping.id, self._outcomes, self._limits, self._trouble, self._gate.ready
+            shared,
+            mapping.id,
+            self._outcomes,
+            self._limits,
+            self._trouble,
+            self._gate.ready,
+            data_use_of(mapping, shared.options.data_use),
         )
         unconfirmed_end = self._record.unconfirmed_end
         # Of what is sent again nothing goes out that is superseded below the resync's end.
@@ -146,26 +157,23 @@ class Destination:
         oldest = self._batcher.oldest
         age = None if oldest is None else self._clock.monotonic() - oldest
         counters.oldest_pending_at = None if age is None else self._clock.now_ms() - round(age * 1000)
-        shown, why = self._shown
-        return DestinationView(
-            id=self.id,
-            audience=self._audience,
-            state=shown,
-            reason=why or self._trouble.failed_why,
-            sent=counters.sent,
-            rejected=counters.rejected,
-            pending=counters.pending,
-            oldest_pending_at=counters.oldest_pending_at,
-            facebook_id=self._record.state.facebook_id,
-            lower_bound=self._record.state.lower_bound,
-            upper_bound=self._record.state.upper_bound,
-            last_sync_at=self._record.state.last_sync_at,
-        )
+        failed_why, retry_at = self._trouble.failed_why, self._next_retry_at
+        known = self._record.state
+        return DestinationView.of(known, counters, self._shown, failed_why, self._account, retry_at)
+
+    @property
+    def _next_retry_at(self) -> int | None:
+        """When what went wrong is tried again; of what is paused nothing is tried."""
+        waits = self._trouble.shown is not None or self._trouble.failed_why is not None
+        return self._retry_at if waits and self._pausing.reason is None else None
+
+    def _always(self) -> dict[str, object]:
+        return {**self._pausing.record(), "next_retry_at": self._next_retry_at}
 
     def desire(self, desired: Desired) -> None:
         """What people want of the destination from now on."""
         self._catching_up.desire(desired)
-        if self._pausing.desire(desired) or self._catching_up.is_to_start_over:
+        if self._pausing.desire(desired) or self._catching_up.is_to_start:
             self._gate.wake()
 
     def offer(self, records: Sequence[tuple[int, MembershipDelta]], written: Sequence[int], end: int) -> None:
@@ -173,6 +181,7 @@ class Destination:
 
         Never blocks.
         """
+        records = all_renamed(records, self.id, self._former)
         if self._pausing.offer(records, written, end):
             self._gate.wake()
         due = self._batcher.wake_at()
@@ -202,12 +211,14 @@ class Destination:
             return
         if self._record.state.state is DestinationState.PAUSED:
             await self._record.write(self._shown)
+        if self._catching_up.is_to_begin_anew:
+            await self._begin_anew()
         if self._catching_up.is_to_start_over:
             self._give_back()
             await self._catching_up.start_over(dry=self._dry)
         await self._catching_up.read_log()
         await self._record.progress(self._batcher.cursor, self._shown)
-        if self._pausing.reason is not None or self._catching_up.is_to_start_over:
+        if self._pausing.reason is not None or self._catching_up.is_to_start:
             return  # somebody wants something else since
         now = self._clock.monotonic()
         if self._not_before > now:
@@ -287,16 +298,29 @@ class Destination:
         if isinstance(how, Hold):
             self._give_back()
         self._not_before = self._clock.monotonic() + how.seconds
+        self._retry_at = self._clock.now_ms() + round(how.seconds * 1_000)
         if isinstance(how, Hold):
             self._status_at = min(self._status_at, self._not_before)
-            if self._trouble.show(how):
-                await self._record.write(self._shown)
+            self._trouble.show(how)
+            await self._record.write(self._shown)
 
     async def _rest(self, closed: Closed) -> None:
         if closed.seconds > _SHORT_REST or closed.refused:
+            self._retry_at = self._clock.now_ms() + round(closed.seconds * 1_000)
             self._trouble.shown = (DestinationState.HELD, closed.reason)
             self._give_back()
+            await self._record.write(self._shown)
         await self._gate.pause(closed.seconds)
+
+    async def _begin_anew(self) -> None:
+        shown = self._trouble.shown[0] if self._trouble.shown is not None else self._record.state.state
+        gone = shown is DestinationState.GONE and self._mapping.audience_id is None and not self._dry
+        if gone:
+            self._give_back()
+            self._trouble.clear()
+            self._provisioned = False
+            self._not_before = self._clock.monotonic()
+        await self._catching_up.begin_anew(gone=gone)
 
     # -- provisioning and status -------------------------------------------------------------------------------
 
@@ -331,9 +355,7 @@ class Destination:
             return
         if self._trouble.shown is None or self._batcher.idle:
             self._trouble.answered(status.usage)
-        bounds = {"lower_bound": status.lower_bound, "upper_bound": status.upper_bound}
-        if bounds != {name: getattr(self._record.state, name) for name in bounds}:
-            await self._record.write(self._shown, **bounds)
+        await self._record.said(status, self._shown)
 
     async def _replace_everybody(self) -> None:
         session = self._record.state.replace

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from app.domain.data_use import DataUse
 from app.domain.delivery import GraphRefusal, NotSentError, UsageMeter, classify
 from app.domain.delivery_errors import Reaction
 from app.domain.replacing import LAST_BATCH_MS, Chunk, Members, Next, next_step
@@ -83,6 +84,7 @@ class _Sending:
 
 class Replace:
     """One destination. `write` writes the ledger; `ready` returns when a call may be made now, and raises when not.
+    `use` is sent with the people.
 
     The calls' GraphRefusal and UnreachableError go through `step`, which is to be called again after them; but for
     those that end the session.
@@ -97,6 +99,7 @@ class Replace:
         outcomes: RowOutcomes,
         write: Callable[[ReplaceSession], Awaitable[None]],
         ready: Callable[[], Awaitable[None]],
+        use: DataUse,
     ) -> None:
         self._shared = shared
         self._destination = destination
@@ -105,6 +108,7 @@ class Replace:
         self._outcomes = outcomes
         self._write = write
         self._ready = ready
+        self._use = use
         self._sending: _Sending | None = None
         # What has been sent without an answer may reach Facebook until then (monotonic seconds).
         self._unknown_until = 0.0
@@ -216,7 +220,9 @@ class Replace:
             self._sending = None
         try:
             await self._ready()
-            answer = await self._shared.graph.replace_users(audience_id, request.schema, request.data, batch)
+            answer = await self._shared.graph.replace_users(
+                audience_id, request.schema, request.data, batch, self._use
+            )
         except GraphRefusal as error:
             return await self._refused(session, error)
         except NotSentError:

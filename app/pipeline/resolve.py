@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from app.domain.resolution import Resolver
     from app.pipeline.expire import LaneProgress
     from app.ports import Clock, RawRecord, RecordWriter
+    from schemas.control import Place
     from topics.catalog import Catalog
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -47,6 +48,8 @@ class ResolveStage:
     ) -> None:
         # Is told of each audience that an Engage call names and nobody has defined.
         self.want: Callable[[str], None] | None = None
+        # Is told of each place that an Engage call names for its audience, and of the call's timestamp.
+        self.place: Callable[[str, Place, int], None] | None = None
         self._resolver = resolver
         self._writer = writer
         self._lanes = lanes
@@ -98,8 +101,11 @@ class ResolveStage:
                 self._counters.count_unknown_audience(outcome.unknown_audience)
                 if self.want is not None:
                     self.want(outcome.unknown_audience)
+            if outcome.placed is not None and self.place is not None:
+                self.place(*outcome.placed)
         counters.dropped[DropReason.NOT_NEEDED] += not_needed
         self._counters.blocked_identifiers += self._resolver.take_blocked()
+        self._counters.left_blank += self._resolver.take_left_blank()
         counters.records_in += len(records)
         counters.records_out += forwarded
         self._limits.note(self._source, partition, len(records), _places(buried, records) if buried else ())

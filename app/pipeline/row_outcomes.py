@@ -17,13 +17,20 @@ _LETTERS = 1_000
 
 
 class RowOutcomes:
-    """One destination. Both methods return once the letters are durable."""
+    """One destination. `accepted` and `rejected` return once the letters are durable."""
 
     def __init__(self, shared: Shared, destination: str, partition: int) -> None:
         self._shared = shared
         self._destination = destination
         self._partition = partition
         self.counters = shared.counters.destinations.setdefault(destination, DestinationCounters())
+        self._added = self._removed = self._rejected = 0
+
+    def take(self) -> tuple[int, int, int]:
+        """Rows added, removed and refused since this was last asked."""
+        taken = self._added, self._removed, self._rejected
+        self._added = self._removed = self._rejected = 0
+        return taken
 
     async def accepted(self, request: UsersRequest, answer: UsersAnswer, attempts: int) -> None:
         """The request was taken, but perhaps for rows that the answer names."""
@@ -31,7 +38,12 @@ class RowOutcomes:
         context = self._context(attempts)
         await self._put(rejected_row(context, request, place, why, answer.trace) for place, why in refused)
         # Facebook names at most 100 refused rows; its count tells of the others.
-        self._count(len(request.data), min(len(request.data), max(answer.invalid_count, len(refused))))
+        rejected = min(len(request.data), max(answer.invalid_count, len(refused)))
+        self._count(len(request.data), rejected)
+        if request.remove:
+            self._removed += len(request.data) - rejected
+        else:
+            self._added += len(request.data) - rejected
 
     async def rejected(self, parts: Bisection, attempts: int) -> None:
         """What was refused for good of a request."""
@@ -49,6 +61,7 @@ class RowOutcomes:
     def _count(self, rows: int, rejected: int) -> None:
         self.counters.sent += rows - rejected
         self.counters.rejected += rejected
+        self._rejected += rejected
         stage = self._shared.counters.stages["deliver"]
         stage.records_in += rows
         stage.records_out += rows - rejected

@@ -7,19 +7,22 @@ from collections.abc import Awaitable, Callable
 
 from app.domain.batching import Batch
 from app.domain.bisection import Bisection
-from app.domain.delivery import GraphRefusal, classify
+from app.domain.data_use import DataUse
+from app.domain.delivery import GraphRefusal, classify, words
 from app.domain.delivery_errors import Reaction, Scope
 from app.domain.users_requests import MAX_REQUEST_ROWS, UsersRequest, build_requests
 from app.pipeline.delivery_options import Shared
 from app.pipeline.limits import Limits
 from app.pipeline.row_outcomes import RowOutcomes
 from app.pipeline.trouble import Trouble
+from app.ports import UsersAnswer
 
 log = logging.getLogger(__name__)
 
 
 class Sending:
-    """One destination. `ready` returns when a call may be made now, and raises when it may not.
+    """One destination. `ready` returns when a call may be made now, and raises when it may not. `use` is sent with
+    people who are added.
 
     `batch` is the one that is out, from `begin` to `forget`. What of it has arrived is remembered, so that `send` goes
     on where it was ended by a refusal, a failure or `ready`.
@@ -33,6 +36,7 @@ class Sending:
         limits: Limits,
         trouble: Trouble,
         ready: Callable[[], Awaitable[None]],
+        use: DataUse,
     ) -> None:
         self._graph = shared.graph
         self._rejected_requests = shared.options.rejected_requests
@@ -41,6 +45,7 @@ class Sending:
         self._limits = limits
         self._trouble = trouble
         self._ready = ready
+        self._use = use
         self._rejected_in_a_row = 0
         self.batch: Batch | None = None
         self._done_requests = 0
@@ -101,15 +106,14 @@ class Sending:
             if not parts.accepted:
                 self._rejected_in_a_row += 1
             rows = sum(len(part.data) for part, _ in parts.refused)
-            why = parts.refused[0][1]
+            why = words(parts.refused[0][1])
             log.warning("destination %s: %d rows to dead letters: %s", self._destination, rows, why)
             await self._outcomes.rejected(parts, self._trouble.attempts)
 
     async def _send_request(self, request: UsersRequest, parts: Bisection, audience: str) -> None:
         await self._ready()
-        call = self._graph.remove_users if request.remove else self._graph.add_users
         try:
-            answer = await call(audience, request.schema, request.data, request.beside)
+            answer = await self._call(request, audience)
         except GraphRefusal as error:
             reaction = classify(error.refusal).reaction
             if reaction is Reaction.HOLD and request.remove:
@@ -130,3 +134,9 @@ class Sending:
             self._trouble.answered(answer.usage)
         else:
             self._limits.heed(answer.usage)
+
+    async def _call(self, request: UsersRequest, audience: str) -> UsersAnswer:
+        what = audience, request.schema, request.data, request.beside
+        if request.remove:
+            return await self._graph.remove_users(*what)
+        return await self._graph.add_users(*what, self._use)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.domain.batching import Batch
+from app.domain.sync_history import with_change, with_rows
 from app.pipeline.delivery_options import Shared
+from app.ports import AudienceStatus
 from schemas.sync import DestinationState, OffsetRange, SyncState
 
 Shown = tuple[DestinationState, str | None]
@@ -14,12 +16,20 @@ Shown = tuple[DestinationState, str | None]
 class SyncRecord:
     """`shown`, wherever it is asked for, is the state and reason to write. Every write is durable when it returns.
 
-    `always` gives what every write carries besides.
+    `always` gives what every write carries besides, `rows` how many were added, removed and refused since it was last
+    asked.
     """
 
-    def __init__(self, shared: Shared, state: SyncState, always: Callable[[], dict[str, object]]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        state: SyncState,
+        always: Callable[[], dict[str, object]],
+        rows: Callable[[], tuple[int, int, int]],
+    ) -> None:
         self._shared = shared
         self._always = always
+        self._rows = rows
         self._state = state
         self._written_at = shared.clock.monotonic()
 
@@ -37,6 +47,11 @@ class SyncRecord:
         now = self._shared.clock.now_ms()
         update = {"state": shown[0], "reason": shown[1], "updated_at": now, **self._always(), **changes}
         state = self._state.model_copy(update=update)
+        past = {
+            "history": with_change(state, state.state, state.reason, state.facebook_id, now),
+            "hours": with_rows(state.hours, now, *self._rows()),
+        }
+        state = state.model_copy(update=past)
         await self._shared.ledger.record(state)
         self._state = state
         self._written_at = self._shared.clock.monotonic()
@@ -55,6 +70,17 @@ class SyncRecord:
         )
         last_sync_at = self._shared.clock.now_ms() if sent else self._state.last_sync_at
         await self.write(shown, cursor=batch.end, unconfirmed=unconfirmed, last_sync_at=last_sync_at)
+
+    async def said(self, status: AudienceStatus, shown: Shown) -> None:
+        """What Facebook says of the audience just now."""
+        await self.write(
+            shown,
+            lower_bound=status.lower_bound,
+            upper_bound=status.upper_bound,
+            operation=status.operation,
+            delivery=status.delivery,
+            status_at=self._shared.clock.now_ms(),
+        )
 
     async def progress(self, cursor: int, shown: Shown) -> None:
         """Now and then also without a batch: offsets that held nothing for this destination, and its state."""

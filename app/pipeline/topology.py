@@ -96,6 +96,7 @@ class Pipeline:
     # Offset behind the last offered record of each owned partition of audience.memberships; for the lag.
     offered: dict[int, int] = field(default_factory=dict)
     _owned: Owned = field(default_factory=Owned)
+    _revocations: int = 0
     _flushing: asyncio.Task[None] | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -114,10 +115,9 @@ class Pipeline:
     async def _flush(self, done: Callable[[], None]) -> None:
         try:
             await self.in_thread(self.writer.flush)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the batch is not durable
+            done()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the batch is not durable, or nobody knows it
             self.on_failure(exc)
-            return
-        done()
 
     async def on_profile_events(
         self, partition: int, records: Sequence[RawRecord], done: Callable[[], None]
@@ -174,6 +174,7 @@ class Pipeline:
 
     async def revoked(self) -> None:
         """Everything owned may be another worker's in a moment: commit what is done, stop what is not."""
+        self._revocations += 1
         await self.stages.evaluate.flush()
         await asyncio.gather(*(self.stages.delivery.revoke(p) for p in self._owned.memberships))
         self.stages.lanes.assign("", set())
@@ -184,21 +185,27 @@ class Pipeline:
         """Become the owner: load the state that the last owner committed, however it ended.
 
         Returns where to start reading in each owned partition of audience.memberships: the present end, as what
-        lies before is read through the destinations' own cursors.
+        lies before is read through the destinations' own cursors. When `revoked` runs meanwhile, nothing more is
+        begun, as that would be another worker's; the restore behind it has to load everything.
         """
+        revocations = self._revocations
         # Nobody may resolve a lane by an older version than whoever had it before.
         await self.refresh_definitions()
-        self._owned = owned
         topic_id, source_partitions = await self._source_layout_at_last()
+        if self._revocations != revocations:
+            return {}
+        self._owned = owned
         lanes = [lane_name(topic_id, p) for p in range(source_partitions)]
         evaluate = self.stages.evaluate
         evaluate.keep_only(set(kept.profile_events))
         fresh = {p: evaluate.add(p) for p in sorted(owned.profile_events - kept.profile_events)}
         await self.in_thread(self._load_profiles, fresh)
+        if self._revocations != revocations:
+            return {}
         for partition in evaluate.partitions.values():
             partition.set_expected(lanes)
         self.stages.lanes.assign(topic_id, set(owned.source))
-        return await self._assign_destinations(owned.memberships)
+        return await self._assign_destinations(owned.memberships, revocations)
 
     async def _source_layout_at_last(self) -> tuple[str, int]:
         while True:
@@ -226,7 +233,7 @@ class Pipeline:
         for partition in fresh.values():
             partition.finish_recovery()
 
-    async def _assign_destinations(self, owned: frozenset[int]) -> dict[int, int]:
+    async def _assign_destinations(self, owned: frozenset[int], revocations: int) -> dict[int, int]:
         if not owned:
             return {}
         states = await self._sync_states()
@@ -234,6 +241,8 @@ class Pipeline:
             self.log.settled_ends, self.catalog.memberships.name, sorted(owned), self._stop
         )
         for partition, end in ends.items():
+            if self._revocations != revocations:
+                break
             await self.stages.delivery.assign(partition, states, end)
         return dict(ends)
 

@@ -128,6 +128,14 @@ def expired_token() -> GraphError:
     )
 
 
+def unknown_app() -> GraphError:
+    return GraphError("Error validating application. Cannot get application info.", code=101)
+
+
+def wrong_app_secret() -> GraphError:
+    return GraphError("Error validating client secret.", code=1)
+
+
 def no_permission(permission: str) -> GraphError:
     return GraphError(f"(#200) This call requires the {permission} permission", code=200, http_status=403)
 

@@ -14,7 +14,9 @@ from app.sandbox.doors import check_proof, served_version
 from app.sandbox.nodes import View, account_node, audience_node, check_audience_fields
 from app.sandbox.options import MANAGE, READ, AccessToken, SandboxClock, SandboxOptions
 from app.sandbox.people_edges import PeopleEdges
+from app.sandbox.request_log import EXCHANGE
 from app.sandbox.state import CUSTOM, LOOKALIKE, Audience, SandboxState
+from app.sandbox.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +46,7 @@ class GraphApi:
         self._state = state
         self._options = options
         self._clock = clock
-        self._tokens = {token.value: token for token in options.tokens}
-        self._expired: set[str] = set()
+        self._tokens = Tokens(options, clock)
         state.accounts_without_terms |= options.accounts_without_terms
         state.replacements.use(options.replace)
         people = self._people = PeopleEdges(state, options, clock)
@@ -81,11 +82,13 @@ class GraphApi:
             raise call.problem
         call.served_version = served_version(call.version, self._options)
         self._state.replacements.settle(self._clock.now())
-        token = self._token(call)
+        if call.segments == EXCHANGE and call.action == "GET":
+            return self._tokens.exchange(call.parameters)
+        token = self._tokens.of(call)
         check_proof(call, self._options, self._clock.now())
         self._count(call, token)
         if call.segments == ("debug_token",):
-            return self._debug_token(call)
+            return self._tokens.debug(call.parameters)
         if call.subject is None or len(call.segments) > _OBJECT_AND_EDGE:
             raise errors.unknown_path("/" + "/".join(call.segments))
         if _AD_ACCOUNT(call.subject):
@@ -123,31 +126,13 @@ class GraphApi:
             change(self._state.accounts_without_terms, account)
         if happens.token_expired is not None and call.token:
             change = set.add if happens.token_expired else set.discard
-            change(self._expired, call.token)
+            change(self._tokens.ended, call.token)
         if audience is not None and happens.flagged is not None:
             audience.details.flagged = list(happens.flagged)
         if audience is not None and happens.audience_deleted:
             self._state.delete(audience.details.id)
 
     # Rights
-
-    def _token(self, call: Call) -> AccessToken:
-        if not call.token:
-            raise errors.no_token()
-        token = self._known_token(call.token)
-        if token is None:
-            raise errors.unknown_token()
-        if self._is_expired(token) or call.token in self._expired:
-            raise errors.expired_token()
-        return token
-
-    def _known_token(self, value: str) -> AccessToken | None:
-        if not self._tokens:
-            return AccessToken(value)
-        return self._tokens.get(value)
-
-    def _is_expired(self, token: AccessToken) -> bool:
-        return token.expires_at is not None and self._clock.now() >= token.expires_at
 
     def _check_permission(self, call: Call, token: AccessToken) -> None:
         if MANAGE in token.permissions or (call.action == "GET" and READ in token.permissions):
@@ -157,25 +142,6 @@ class GraphApi:
     def _check_terms(self, ad_account_id: str) -> None:
         if ad_account_id in self._state.accounts_without_terms:
             raise errors.terms_not_accepted(ad_account_id)
-
-    def _debug_token(self, call: Call) -> Answer:
-        wanted = values.text(call.parameters, "input_token")
-        if not wanted:
-            raise errors.invalid_parameter("The parameter input_token is required", blame="input_token")
-        token = self._known_token(wanted)
-        if token is None:
-            return {"data": {"is_valid": False, "scopes": []}}
-        return {
-            "data": {
-                "app_id": "1",
-                "type": "SYSTEM_USER",
-                "application": "Sandbox",
-                "expires_at": int(token.expires_at or 0),
-                "is_valid": not self._is_expired(token),
-                "scopes": sorted(token.permissions),
-                "user_id": "1",
-            }
-        }
 
     # Ad accounts
 
@@ -189,10 +155,9 @@ class GraphApi:
         return handler(call, token, ad_account_id)
 
     def _read_account(self, call: Call, token: AccessToken, ad_account_id: str) -> Answer:
-        del token
         accepted = ad_account_id not in self._state.accounts_without_terms
         fields = values.texts(call.parameters, "fields") or []
-        return account_node(ad_account_id, fields, terms_accepted=accepted)
+        return account_node(ad_account_id, fields, self._options, token.tasks, terms_accepted=accepted)
 
     def _remove_everywhere(self, call: Call, token: AccessToken, ad_account_id: str) -> Answer:
         del token

@@ -145,16 +145,32 @@ def audience_node(view: View, fields: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in node.items() if value is not None}
 
 
-def account_node(ad_account_id: str, fields: Sequence[str], *, terms_accepted: bool) -> dict[str, Any]:
+def account_node(
+    ad_account_id: str,
+    fields: Sequence[str],
+    options: SandboxOptions,
+    tasks: frozenset[str],
+    *,
+    terms_accepted: bool,
+) -> dict[str, Any]:
+    """As it is shown to who has these `tasks` in it; empty fields are left out."""
     number = ad_account_id.removeprefix("act_")
     known: dict[str, Any] = {
         "account_id": number,
         "account_status": 1,
         "name": f"Sandbox ad account {number}",
         "tos_accepted": {"custom_audience_tos": 1} if terms_accepted else {},
+        "user_tasks": sorted(tasks) or None,
+        "business": _business(ad_account_id, options),
         "id": ad_account_id,
     }
     for name in fields:
         if name not in known:
             raise unknown_field(name, "AdAccount")
-    return {name: known[name] for name in (*fields, "id")}
+    node = {name: known[name] for name in (*fields, "id")}
+    return {name: value for name, value in node.items() if value is not None}
+
+
+def _business(ad_account_id: str, options: SandboxOptions) -> dict[str, str] | None:
+    linked = ad_account_id not in options.accounts_without_business
+    return {"id": "1001", "name": "Sandbox business"} if linked else None

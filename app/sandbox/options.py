@@ -14,20 +14,26 @@ if TYPE_CHECKING:
 
 MANAGE = "ads_management"
 READ = "ads_read"
+TASKS = frozenset({"ADVERTISE", "ANALYZE", "MANAGE"})
+TOKEN_LIFE_SECONDS = 60 * 86_400
+"""Of a token that another one was exchanged for."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
     """A token the sandbox knows, and what it may do.
 
-    `ad_accounts` are ids such as `act_1`; None means every account. `expires_at` is in unix seconds of the
-    sandbox's clock; None means never.
+    `ad_accounts` are ids such as `act_1`; None means every account. `tasks` are what its user may do in them.
+    `expires_at` and the like are in unix seconds of the sandbox's clock; None means never.
     """
 
     value: str = field(repr=False)
     permissions: frozenset[str] = frozenset({MANAGE, READ})
     ad_accounts: frozenset[str] | None = None
     expires_at: float | None = None
+    data_access_expires_at: float | None = None
+    issued_at: float | None = None
+    tasks: frozenset[str] = TASKS
 
     def reaches(self, ad_account_id: str) -> bool:
         return self.ad_accounts is None or ad_account_id in self.ad_accounts
@@ -50,8 +56,11 @@ class SandboxOptions:
     ended_version: Literal["upgrade", "refuse"] = "upgrade"
     """Whether the next of `versions` stands in for one that has ended; where there is none it is refused."""
 
+    app_id: str = "1"
+    """Of the app that all tokens are of."""
+
     app_secret: str | None = field(default=None, repr=False)
-    """A proof made of it is checked wherever one is sent, and asked for with `require_proof`."""
+    """A proof made of it is checked wherever one is sent, and asked for with `require_proof`; tokens are exchanged for it alone."""
 
     require_proof: bool = False
 
@@ -60,6 +69,9 @@ class SandboxOptions:
 
     accounts_without_terms: frozenset[str] = frozenset()
     """Ad accounts whose Custom Audience terms nobody has accepted."""
+
+    accounts_without_business: frozenset[str] = frozenset()
+    """Ad accounts that belong to no business."""
 
     max_custom_audiences: int = 500
     """Customer lists in one ad account."""

@@ -100,6 +100,7 @@ class PeopleEdges:
     def _read_users(self, call: Call, audience: Audience) -> Upload:
         details = audience.details
         self._check_terms(details.ad_account_id)
+        values.boolean(call.parameters, "customer_consent")
         if details.subtype != CUSTOM:
             raise errors.not_a_customer_list(details.subtype)
         if details.flagged:

@@ -128,6 +128,30 @@ class MetricName(Enum):
         _DESTINATION,
         "At most so many people are in the Facebook audience, as Facebook tells; missing while unknown.",
     )
+    TOKEN_VALID = Definition(
+        "audience_sync_facebook_token_valid",
+        "gauge",
+        (),
+        "1 while Facebook says that the access token is valid, else 0; missing before it was asked.",
+    )
+    TOKEN_EXPIRY = Definition(
+        "audience_sync_facebook_token_expiry_timestamp_seconds",
+        "gauge",
+        (),
+        "When the access token ends, as Unix time; missing for one that does not end, and while unknown.",
+    )
+    TOKEN_CHECKED = Definition(
+        "audience_sync_facebook_token_check_timestamp_seconds",
+        "gauge",
+        (),
+        "When Facebook was last asked about the access token, as Unix time.",
+    )
+    FACEBOOK_WARNINGS = Definition(
+        "audience_sync_facebook_warnings",
+        "gauge",
+        (),
+        "How many things about the access token and the API's version need a person; /stats says which.",
+    )
     UNKNOWN_AUDIENCES = Definition(
         "audience_sync_unknown_audiences",
         "gauge",

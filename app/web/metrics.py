@@ -37,6 +37,7 @@ class WorkerMetrics(Collector):
         yield from self._stages()
         yield from self._audiences()
         yield from self._destinations()
+        yield from self._facebook()
         yield from self._process()
 
     def _stages(self) -> Iterator[Metric]:
@@ -93,6 +94,16 @@ class WorkerMetrics(Collector):
         yield each(MetricName.DESTINATION_LAST_SYNC, lambda view: _unix_seconds(view.last_sync_at))
         yield each(MetricName.DESTINATION_LOWER_BOUND, lambda view: view.lower_bound)
         yield each(MetricName.DESTINATION_UPPER_BOUND, lambda view: view.upper_bound)
+
+    def _facebook(self) -> Iterator[Metric]:
+        view = self._worker.facebook()
+        token = view.token
+        yield _family(MetricName.TOKEN_VALID, [] if token is None else [((), float(token.valid))])
+        ends = None if token is None else _unix_seconds(token.expires_at)
+        yield _family(MetricName.TOKEN_EXPIRY, [] if ends is None else [((), ends)])
+        checked = _unix_seconds(view.checked_at)
+        yield _family(MetricName.TOKEN_CHECKED, [] if checked is None else [((), checked)])
+        yield _family(MetricName.FACEBOOK_WARNINGS, [((), len(view.warnings))])
 
     def _process(self) -> Iterator[Metric]:
         behind = self._worker.seconds_since(self._worker.clock())

@@ -3,9 +3,14 @@
 Beside the fields that every version has, there are:
     clock_lag_seconds   how far the slowest clock of profile.events is behind the wall; null: unknown
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
+    left_blank          fields of calls that say nothing that could be sent: by column, by reason
     unknown_errors      answers of Facebook with an error that nobody has described, by code/subcode
     forgotten           message ids and events given up because a profile outgrew its bounds
+    destinations        also ad_account_id, operation and delivery (Facebook's status of the audience, in its words), and
+                        next_retry_at: when what went wrong is tried again, null where nothing did
     backfill            by source partition that is read again for new audiences: offsets, all below `read` of `end`
+    facebook            the API's version, what Facebook said of the access token at `checked_at` (null: not asked
+                        yet, and `expires_at` null in a valid one: never ends), and warnings for a person
     worker              ready, version, clock (the slowest one, as text), memory_bytes (null where unknown)
 Instants are ISO 8601 in UTC with Z, milliseconds only when they are not zero, as everywhere else.
 """
@@ -18,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from app.domain.access_tokens import FacebookView
 from app.domain.counters import MAX_UNKNOWN_AUDIENCE_LENGTH, STAGES, AudienceCounters
 from app.domain.instants import format_instant
 from app.web.worker_view import DestinationView, WorkerView, displayable, installed_version
@@ -81,6 +87,7 @@ class Stats:
             "unknown_audiences": self._unknown_audiences(),
             "unknown_errors": dict(worker.counters.unknown_errors),
             "blocked_identifiers": worker.counters.blocked_identifiers,
+            "left_blank": self._left_blank(),
             "forgotten": {
                 "message_ids": worker.counters.forgotten_ids,
                 "events": worker.counters.forgotten_events,
@@ -89,6 +96,7 @@ class Stats:
                 str(partition): {"read": progress.read, "end": progress.end}
                 for partition, progress in sorted(worker.backfill().items())
             },
+            "facebook": _facebook(worker.facebook()),
             "worker": {
                 "ready": ready,
                 "version": self._version,
@@ -121,7 +129,7 @@ class Stats:
         return {
             "id": identifier,
             "state": str(view.state),
-            "reason": None if view.reason is None else displayable(view.reason),
+            "reason": _text(view.reason),
             "sent": view.sent,
             "rejected": view.rejected,
             "pending": view.pending,
@@ -130,7 +138,17 @@ class Stats:
             "lower_bound": view.lower_bound,
             "upper_bound": view.upper_bound,
             "last_sync_at": _instant(view.last_sync_at),
+            "ad_account_id": view.ad_account_id,
+            "operation": _text(view.operation),
+            "delivery": _text(view.delivery),
+            "next_retry_at": _instant(view.next_retry_at),
         }
+
+    def _left_blank(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for (column, why), number in sorted(self.worker.counters.left_blank.items()):
+            found.setdefault(column, {})[why] = number
+        return found
 
     def _unknown_audiences(self) -> dict[str, Any]:
         """Calls by computation key, the most frequent ones and no more than can be read; the others' sum."""
@@ -143,9 +161,33 @@ class Stats:
         return {"calls": shown, "other_calls": all_calls - sum(shown.values())}
 
 
+def _facebook(view: FacebookView) -> dict[str, Any]:
+    token = view.token
+    return {
+        "version": view.version,
+        "token": None
+        if token is None
+        else {
+            "valid": token.valid,
+            "kind": None if token.kind is None else displayable(token.kind),
+            "app_id": token.app_id,
+            "scopes": list(token.scopes),
+            "expires_at": _instant(token.expires_at),
+            "data_access_expires_at": _instant(token.data_access_expires_at),
+            "checked_at": _instant(view.checked_at),
+            "refreshed_at": _instant(view.refreshed_at),
+        },
+        "warnings": [displayable(text) for text in view.warnings],
+    }
+
+
 def _by_name(counted: Mapping[str, int]) -> dict[str, int]:
     # Reasons are raised as members of an enumeration, which JSON does not take as keys.
     return {str(name): number for name, number in counted.items()}
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else displayable(text)
 
 
 def _instant(instant: int | None) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
+from app.domain.access_tokens import FacebookView
 from app.domain.counters import Counters
 from app.ports import Clock
 
@@ -14,7 +15,8 @@ from app.ports import Clock
 class DestinationView(Protocol):
     """One destination that this worker owns; instants are epoch milliseconds.
 
-    `oldest_pending_at` None: nothing waits. The bounds are Facebook's privacy buckets, never an exact size.
+    `oldest_pending_at` None: nothing waits. The bounds are Facebook's privacy buckets, never an exact size; `operation` and
+    `delivery` its words for the last operation and the use in ads. `next_retry_at` None: nothing went wrong.
     """
 
     @property
@@ -50,6 +52,18 @@ class DestinationView(Protocol):
     @property
     def last_sync_at(self) -> int | None: ...
 
+    @property
+    def ad_account_id(self) -> str | None: ...
+
+    @property
+    def operation(self) -> str | None: ...
+
+    @property
+    def delivery(self) -> str | None: ...
+
+    @property
+    def next_retry_at(self) -> int | None: ...
+
 
 class Progress(Protocol):
     """Of reading a source partition again: all below offset `read` of what ends at `end`."""
@@ -67,7 +81,8 @@ class WorkerView:
 
     `audiences` gives the keys of all defined audiences, `destinations` the owned ones by id. `lags` are records
     by stage; a missing stage or None is unknown. `clock` is the least clock of the owned partitions of
-    profile.events; None: none is owned, or none is known yet. `backfill` is by source partition, while one is made.
+    profile.events; None: none is owned, or none is known yet. `facebook` is about the access token and the version of
+    the API. `backfill` is by source partition, while one is made.
     """
 
     counters: Counters
@@ -76,6 +91,7 @@ class WorkerView:
     lags: Mapping[str, int | None]
     clock: Callable[[], int | None]
     wall: Clock
+    facebook: Callable[[], FacebookView]
     backfill: Callable[[], Mapping[int, Progress]] = dict
 
     def destinations_by_audience(self) -> dict[str, dict[str, DestinationView]]:

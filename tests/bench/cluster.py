@@ -107,14 +107,21 @@ class Cluster:
             size += len(event)
             producer.produce(topic, event, user.encode())
         producer.flush()
-        ends = self.log.end_offsets(topic, range(SOURCE_PARTITIONS))
         return Backlog(
             topic,
             events,
             size / events,
             expectation.transitions,
-            {(topic, partition): end for partition, end in ends.items()},
+            self.ends(topic, SOURCE_PARTITIONS),
         )
+
+    def add(self, topic: str, events: int, users: int) -> Offsets:
+        """More of the same calls, that happen now; the topic's ends behind them."""
+        producer = DurableProducer(self.bootstrap)
+        for user, event in calls(events, users, time.time_ns() // 1_000_000, Expectation()):
+            producer.produce(topic, event, user.encode())
+        producer.flush()
+        return self.ends(topic, SOURCE_PARTITIONS)
 
     @contextmanager
     def committed(self, group: str) -> Iterator[Callable[[Sequence[tuple[str, int]]], Offsets]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -28,12 +30,17 @@ _EMPTY_PREFIX = "empty."
 # A few more than the throughput has, so that over 50,000 of them have an event that some audience needs.
 _USERS = 60_000
 _EVENTS = 400_000
+# From the death of a worker until another one serves its partitions.
+TARGET_TAKEOVER_SECONDS = 15.0
+# Of a takeover: enough to be in all partitions.
+_CALLS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """Seconds from starting the process until it says `ready`, with this state and with nothing to load; and of
-    the loading alone, done with the worker's own reader and partitions in this process.
+    the loading alone, done with the worker's own reader and partitions in this process. Of a takeover: from the
+    SIGKILL of one of two workers until the other one has evaluated every call that came in since, of all partitions.
     """
 
     profiles: int
@@ -41,6 +48,7 @@ class Recovery:
     ready_seconds: list[float]
     empty_seconds: list[float]
     load_seconds: list[float]
+    takeover_seconds: list[float]
 
     @property
     def records_per_second(self) -> float:
@@ -60,16 +68,20 @@ def measure_recovery(
         follow(cluster, process, catalog.app_id, backlog.ends, catalog.profile_events.name)
     cluster.create(f"{_EMPTY_PREFIX}events", SOURCE_PARTITIONS)
     cluster.create_all(Catalog(prefix=_EMPTY_PREFIX), PARTITIONS)
-    ready, empty, loads = [], [], []
+    ready, empty, loads, takeovers = [], [], [], []
     for number in range(rounds):
         empty.append(_time_start(cluster, folder, _EMPTY_PREFIX))
         ready.append(_time_start(cluster, folder, _PREFIX))
         seconds, profiles, records = _time_load(cluster, catalog)
         loads.append(seconds)
-        say(f"recovery, round {number + 1} of {rounds}: ready after {ready[-1]:.2f} s")
+        takeovers.append(_time_takeover(cluster, folder, catalog))
+        say(
+            f"recovery, round {number + 1} of {rounds}: ready after {ready[-1]:.2f} s, "
+            f"a dead worker's partitions served again after {takeovers[-1]:.2f} s"
+        )
     for prefix in (_PREFIX, _EMPTY_PREFIX):
         cluster.delete(prefix)
-    return Recovery(profiles, records, ready, empty, loads)
+    return Recovery(profiles, records, ready, empty, loads, takeovers)
 
 
 def _time_start(cluster: Cluster, folder: Path, prefix: str) -> float:
@@ -77,6 +89,34 @@ def _time_start(cluster: Cluster, folder: Path, prefix: str) -> float:
     with worker(folder, cluster.bootstrap, prefix, f"{prefix}events", f"{prefix}start") as process:
         process.wait_for_line("ready")
         return time.perf_counter() - started
+
+
+def _time_takeover(cluster: Cluster, folder: Path, catalog: Catalog) -> float:
+    """With the session that is the default, and the state to be loaded."""
+    with (
+        worker(folder, cluster.bootstrap, _PREFIX, _SOURCE, "survivor") as survivor,
+        worker(folder, cluster.bootstrap, _PREFIX, _SOURCE, "doomed") as doomed,
+    ):
+        for process in (survivor, doomed):
+            process.wait_for_line("ready")
+        # Both are in one group now, and have come to the end of what there was.
+        follow(
+            cluster,
+            survivor,
+            catalog.app_id,
+            cluster.add(_SOURCE, _CALLS, _USERS),
+            catalog.profile_events.name,
+        )
+        os.kill(doomed.watched.pid, signal.SIGKILL)
+        killed = time.perf_counter()
+        follow(
+            cluster,
+            survivor,
+            catalog.app_id,
+            cluster.add(_SOURCE, _CALLS, _USERS),
+            catalog.profile_events.name,
+        )
+        return time.perf_counter() - killed
 
 
 def _time_load(cluster: Cluster, catalog: Catalog) -> tuple[float, int, int]:

@@ -11,6 +11,7 @@ from rich.table import Table
 from tests.bench.audiences import FEW, MANY, TARGET_RATIO
 from tests.bench.due import TARGET_MS
 from tests.bench.latency import TARGET_P50_MS
+from tests.bench.recovery import TARGET_TAKEOVER_SECONDS
 from tests.bench.throughput import FAUST, LOOP, TARGET_OF_FAUST, TARGET_OF_LOOP, WORKER
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ def recovery_json(result: Recovery) -> dict[str, Any]:
         "ready_seconds_without_state": [round(seconds, 3) for seconds in result.empty_seconds],
         "load_seconds": [round(seconds, 3) for seconds in result.load_seconds],
         "records_per_second": round(result.records_per_second),
+        "takeover_seconds": {
+            "values": [round(seconds, 3) for seconds in result.takeover_seconds],
+            "target": TARGET_TAKEOVER_SECONDS,
+            "met": max(result.takeover_seconds) <= TARGET_TAKEOVER_SECONDS,
+        },
     }
 
 
@@ -160,7 +166,10 @@ def print_recovery(console: Console, result: Recovery) -> None:
         f"\nRecovery of {result.profiles:,} profiles from {result.records:,} changelog records: "
         f"ready {median(result.ready_seconds):.2f} s after the start of the process, "
         f"{median(result.empty_seconds):.2f} s with nothing to load; "
-        f"loading alone {result.records_per_second:,.0f} records/s"
+        f"loading alone {result.records_per_second:,.0f} records/s; "
+        f"the partitions of a killed worker served again after at most {max(result.takeover_seconds):.2f} s "
+        f"(target: at most {TARGET_TAKEOVER_SECONDS:g} s): "
+        f"{verdict(met=max(result.takeover_seconds) <= TARGET_TAKEOVER_SECONDS)}"
     )
 
 

@@ -53,6 +53,8 @@ class Nemesis:
         self._kafka = kafka
         self._say = say
         self._workers: dict[str, WorkerProcess] = {}
+        # One more that comes, and leaves or dies, at any time; it has no instance id.
+        self._guest: WorkerProcess | None = None
         self._frozen: dict[str, float] = {}
         # Those that are to end or freeze behind a step of a commit; what they say when they do.
         self._armed: dict[str, str] = {}
@@ -71,7 +73,7 @@ class Nemesis:
 
     @property
     def workers(self) -> list[WorkerProcess]:
-        return list(self._workers.values())
+        return [*self._workers.values(), *([] if self._guest is None else [self._guest])]
 
     def tend(self) -> None:
         """As a supervisor would: starts again whoever has ended; wakes whoever has been frozen long enough."""
@@ -90,6 +92,10 @@ class Nemesis:
                 lines = worker.said.strip().splitlines()
                 self.own_exits.append(lines[-1] if lines else f"status {worker.process.returncode}")
                 self._start(slot)
+        if self._guest is not None and self._guest.process.poll() is not None:
+            lines = self._guest.said.strip().splitlines()
+            self.own_exits.append(lines[-1] if lines else f"status {self._guest.process.returncode}")
+            self._guest = None
 
     def _look_at_armed(self, slot: str, said: str) -> None:
         """Whether it has come to its step: who is killed is started again without a word, who is frozen wakes later."""
@@ -120,6 +126,8 @@ class Nemesis:
                 ("worker to be killed within a commit", self._arm_to_die),
                 ("worker to freeze within a commit", self._arm_to_freeze),
                 ("worker to freeze within a commit", self._arm_to_freeze),
+                ("worker joined, or left, or died", self._change_guest),
+                ("worker joined, or left, or died", self._change_guest),
                 ("broker killed", self._kill_broker),
                 ("sandbox restarted", self._restart_sandbox),
                 *[("Graph API", self._fault)] * 6,
@@ -152,6 +160,17 @@ class Nemesis:
             if worker.process.poll() is None:
                 worker.stop()
             self._start(slot)
+
+    def _change_guest(self) -> None:
+        if self._guest is None:
+            self._guest = self._installation.start_worker()
+        else:
+            self._dismiss(self._chance.choice((signal.SIGTERM, signal.SIGKILL)))
+
+    def _dismiss(self, number: signal.Signals) -> None:
+        guest, self._guest = self._guest, None
+        if guest is not None and guest.process.poll() is None:
+            guest.stop(number)
 
     def _freeze(self) -> None:
         if (slot := self._slot()) is not None:
@@ -232,6 +251,7 @@ class Nemesis:
             self._workers[slot].process.kill()
             self._workers[slot].process.wait()
             self._start(slot)
+        self._dismiss(signal.SIGTERM)
         self.tend()
         self._resume()
         self._installation.clear_faults()

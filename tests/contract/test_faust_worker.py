@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import pytest
@@ -254,6 +256,15 @@ async def test_requests_may_start_only_while_the_group_answers(bench: Bench) -> 
         await until(worker.may_start_request)
 
 
+async def rejoin(worker: FaustWorker) -> None:
+    """Let the worker join its group once more."""
+
+    async def request() -> None:
+        worker.consumer._thread._consumer._coordinator.request_rejoin()
+
+    await worker.consumer._thread.call_thread(request)
+
+
 async def acknowledge(worker: FaustWorker, batch: Batch) -> None:
     batch.ack()
 
@@ -279,10 +290,7 @@ async def test_who_is_in_no_group_any_longer_is_told_of(bench: Bench) -> None:
     async with bench.worker(acknowledge) as worker:
         worker.app.assignor.on_assignment = broken
 
-        async def rejoin() -> None:
-            worker.consumer._thread._consumer._coordinator.request_rejoin()
-
-        await worker.consumer._thread.call_thread(rejoin)
+        await rejoin(worker)
         await asyncio.wait_for(bench.failed.wait(), 30)
     assert "broken on purpose" in str(bench.failures[0])
 
@@ -296,3 +304,95 @@ async def test_the_end_of_any_part_of_faust_is_told_of(
         await asyncio.wait_for(bench.failed.wait(), 30)
     assert "broken on purpose" in str(bench.failures[0])
     assert "broken on purpose" not in capsys.readouterr().err
+
+
+class HeldSeek:
+    """Holds back the answer to where the group has come to, until told to give it."""
+
+    def __init__(self, worker: FaustWorker) -> None:
+        coordinator = worker.consumer._thread._consumer._coordinator
+        self._ask = coordinator.fetch_committed_offsets
+        coordinator.fetch_committed_offsets = self
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    async def __call__(self, partitions: list[Any]) -> Any:
+        answer = await self._ask(partitions)
+        self.asked.set()
+        while not self.go.is_set():
+            await asyncio.sleep(0.01)
+        return answer
+
+
+async def commit_some(bench: Bench) -> None:
+    """So that there are positions to go to in all partitions of the source."""
+
+    async def stage(worker: FaustWorker, batch: Batch) -> None:
+        worker.consumer.mark_durable(TP(batch.topic, batch.partition), batch.records[-1].offset + 1)
+        batch.ack()
+
+    for partition in range(PARTITIONS):
+        bench.produce([b"old"], partition)
+    async with bench.worker(stage):
+        await until(lambda: all(bench.committed(partition) == 1 for partition in range(PARTITIONS)))
+
+
+async def test_a_rebalance_while_offsets_are_looked_up_is_no_failure(bench: Bench) -> None:
+    await commit_some(bench)
+    seen: list[bytes] = []
+
+    async def stage(worker: FaustWorker, batch: Batch) -> None:
+        seen.extend(record.value for record in batch.records)
+        batch.ack()
+
+    other = Bench(bench.bootstrap_servers, bench.catalog)
+    async with bench.worker(stage) as worker:
+        await until(lambda: worker.consumer.flow_active)
+        held = HeldSeek(worker)
+        coordinator = worker.consumer._thread._consumer._coordinator
+        await rejoin(worker)
+        await until(held.asked.is_set)
+        between = coordinator._stop_commit_offsets_refresh_task
+
+        async def answer_between() -> None:
+            # The assignment has changed, and Faust does not know yet.
+            held.go.set()
+            await asyncio.sleep(0.5)
+            await between()
+
+        coordinator._stop_commit_offsets_refresh_task = answer_between
+        async with other.worker(stage):
+            for partition in range(PARTITIONS):
+                bench.produce([b"new-%d" % partition], partition)
+            await until(lambda: len(seen) == PARTITIONS or bool(bench.failures))
+    assert bench.failures == other.failures == []
+    assert sorted(seen) == [b"new-0", b"new-1"]
+
+
+async def test_nothing_is_processed_in_the_middle_of_a_rebalance(bench: Bench) -> None:
+    await commit_some(bench)
+    async with bench.worker(acknowledge) as worker:
+        await until(lambda: worker.consumer.flow_active)
+        held = HeldSeek(worker)
+        coordinator = worker.consumer._thread._consumer._coordinator
+        join, may_join = coordinator._do_rejoin_group, threading.Event()
+        await rejoin(worker)
+        await until(held.asked.is_set)
+
+        async def join_when_told(subscription: Any) -> Any:
+            while not may_join.is_set():
+                await asyncio.sleep(0.01)
+            return await join(subscription)
+
+        coordinator._do_rejoin_group = join_when_told
+        rebalances = worker.app.rebalancing_count
+        try:
+            await rejoin(worker)
+            await until(lambda: worker.app.rebalancing_count > rebalances and not worker.ready.is_set())
+            held.go.set()
+            # As long as it takes to let the streams go on.
+            await asyncio.sleep(1)
+            assert not worker.consumer.flow_active
+        finally:
+            may_join.set()
+        await until(lambda: worker.consumer.flow_active)
+    assert bench.failures == []

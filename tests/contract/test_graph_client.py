@@ -24,10 +24,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from app.adapters import facebook_graph
+from app.adapters import facebook_transport
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_answers import AnswerReader, RawAnswer, read_usage
-from app.adapters.facebook_graph import TRANSPORT_ERRORS, FacebookGraph, translated
+from app.adapters.facebook_graph import FacebookGraph
+from app.adapters.facebook_transport import TRANSPORT_ERRORS, translated
 from app.adapters.memory_graph import MemoryGraph
 from app.domain.delivery import AnswerKind, GraphRefusal, NotSentError, Refusal, UsageMeter, classify, words
 from app.domain.delivery_errors import Reaction, Scope
@@ -111,7 +112,9 @@ async def test_people_are_added_and_removed(graph: GraphApi) -> None:
     assert (await graph.add_users(audience, schema, rows)).invalid == {}
     assert (await graph.remove_users(audience, ["EXTERN_ID"], [["u1"]])).received == 1
     assert (await graph.remove_users(audience, ["EXTERN_ID"], [["nobody"]])).received == 1
-    assert (await graph.read_audience(audience)).id == audience
+    found = await graph.read_audience(audience)
+    assert (found.id, found.operation) == (audience, "200 Normal")
+    assert (found.delivery or "")[:4] in ("200 ", "300 ")
 
 
 @pytest.mark.parametrize("remove", [False, True])
@@ -409,7 +412,7 @@ async def test_ids_that_cannot_be_believed_are_refused(body: str) -> None:
 
 
 async def test_an_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facebook_graph, "MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr(facebook_transport, "MAX_ANSWER_BYTES", 100_000)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

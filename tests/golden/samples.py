@@ -41,6 +41,8 @@ from schemas.base import StoredMessage
 from schemas.control import (
     DefinitionsRecord,
     DesiredRecord,
+    Place,
+    PlacedRecord,
     RepartitionRecord,
     RepartitionStep,
     RunningRecord,
@@ -74,7 +76,16 @@ from schemas.profile import (
     Repeat,
     Standing,
 )
-from schemas.sync import BrakeState, BrakeTrip, DestinationState, OffsetRange, ReplaceSession, SyncState
+from schemas.sync import (
+    BrakeState,
+    BrakeTrip,
+    DestinationState,
+    OffsetRange,
+    ReplaceSession,
+    StateChange,
+    SyncHour,
+    SyncState,
+)
 
 AT = 1_767_225_600_000
 EMAIL = hashlib.sha256(b"somebody").hexdigest()
@@ -115,6 +126,7 @@ FORMATS = {
     "SyncState": _stored(SyncState),
     "DefinitionsRecord": _stored(DefinitionsRecord),
     "WantedRecord": _stored(WantedRecord),
+    "PlacedRecord": _stored(PlacedRecord),
     "RunningRecord": _stored(RunningRecord),
     "DesiredRecord": _stored(DesiredRecord),
     "RepartitionRecord": _stored(RepartitionRecord),
@@ -328,11 +340,21 @@ def _sync() -> SyncState:
             accepted_at=AT - 1,
             trip=BrakeTrip(at=AT, removed=1_200, members=2_000),
         ),
+        operation="200 Normal",
+        delivery="300 too small",
+        status_at=AT - 7,
+        next_retry_at=AT + 60_000,
+        history=(StateChange(at=AT - 3, state=DestinationState.HELD, reason="why", facebook_id="12021"),),
+        hours=(SyncHour(hour=490_896, added=5, removed=3, rejected=1),),
+        recreated_at=AT - 8,
+        former="vips",
     )
 
 
 def _definitions() -> DefinitionsRecord:
     form: dict[str, Any] = {"key": "vips", "name": "VIPs", "when": {"trait": "vip", "equals": True}}
+    limits = {"options": ["LDU"], "country": 1, "state": 1000}
+    form["destinations"] = [{"id": "vips", "customer_consent": True, "data_processing_options": limits}]
     return DefinitionsRecord(
         number=4,
         digest="digest-4",
@@ -342,6 +364,7 @@ def _definitions() -> DefinitionsRecord:
         earlier=("digest-2", "digest-3"),
         published_at=AT,
         created=("named",),
+        placed={"named": Place(ad_account_id="act_1", audience_id="120210000000000001")},
     )
 
 
@@ -355,6 +378,7 @@ def samples() -> dict[str, dict[str, Any]]:
         accepted_at=AT,
         resync_at=AT + 1,
         replace=True,
+        recreate_at=AT + 3,
         written_at=AT + 2,
     )
     repartition = RepartitionRecord(
@@ -391,6 +415,11 @@ def samples() -> dict[str, dict[str, Any]]:
         "SyncState": {"full": _sync()},
         "DefinitionsRecord": {"full": _definitions()},
         "WantedRecord": {"full": WantedRecord(audience="named")},
+        "PlacedRecord": {
+            "full": PlacedRecord(
+                audience="named", place=Place(ad_account_id="act_1", audience_id="12021"), at=AT - 4
+            )
+        },
         "RunningRecord": {"full": RunningRecord(partition=3, number=4, filling=True)},
         "DesiredRecord": {"full": desired},
         "RepartitionRecord": {"full": repartition},

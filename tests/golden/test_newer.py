@@ -100,6 +100,7 @@ CATALOG = SimpleNamespace(
 KINDS = {
     "DefinitionsRecord": "definitions",
     "WantedRecord": "wanted",
+    "PlacedRecord": "placed",
     "RunningRecord": "running",
     "DesiredRecord": "desired",
     "RepartitionRecord": "repartition",

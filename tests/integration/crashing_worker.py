@@ -1,6 +1,6 @@
-"""A worker that sends itself a signal behind a given step of a commit.
+"""A worker that sends itself a signal behind a given step of a commit, or finds that memory has run out.
 
-python crashing_worker.py STEP COUNT SIGNAL     e.g. evaluate.offsets 3 SIGKILL
+python crashing_worker.py STEP COUNT SIGNAL|MemoryError     e.g. evaluate.offsets 3 SIGKILL
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from app.adapters.definition_files import read_definitions
 from app.main import Worker
 from app.settings import load_settings
 
+OUT_OF_MEMORY = MemoryError.__name__
 
-def main(step: str, count: int, number: signal.Signals) -> None:
+
+def main(step: str, count: int, what: str) -> None:
     settings = load_settings()
     seen = 0
 
@@ -24,8 +26,10 @@ def main(step: str, count: int, number: signal.Signals) -> None:
         if done == step:
             seen += 1
             if seen == count:
-                print(f"{number.name} behind {step}", file=sys.stderr, flush=True)
-                os.kill(os.getpid(), number)
+                print(f"{what} behind {step}", file=sys.stderr, flush=True)
+                if what == OUT_OF_MEMORY:
+                    raise MemoryError
+                os.kill(os.getpid(), signal.Signals[what])
 
     async def run() -> None:
         await Worker(settings, read_definitions(settings.audiences), after_step).run()
@@ -34,4 +38,4 @@ def main(step: str, count: int, number: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), signal.Signals[sys.argv[3]])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

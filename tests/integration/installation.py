@@ -224,17 +224,18 @@ class Installation:
         self,
         *,
         instance: str | None = None,
-        at: tuple[str, int, signal.Signals] | None = None,
+        at: tuple[str, int, signal.Signals | str] | None = None,
         settings: dict[str, str] | None = None,
     ) -> WorkerProcess:
-        """`at`: send the signal to itself behind the n-th time of that step (see crashing_worker).
+        """`at`: send the signal to itself, or raise, behind the n-th time of that step (see crashing_worker).
 
         `settings` are this worker's own.
         """
         if at is None:
             command = [*AUDIENCE_SYNC, "worker"]
         else:
-            command = [sys.executable, str(HERE / "crashing_worker.py"), at[0], str(at[1]), at[2].name]
+            what = at[2].name if isinstance(at[2], signal.Signals) else at[2]
+            command = [sys.executable, str(HERE / "crashing_worker.py"), at[0], str(at[1]), what]
         port = free_port()
         log = Path(self.folder.name, f"worker-{len(self.workers)}.log")
         environment = {**self.environment(port, instance), **(settings or {})}

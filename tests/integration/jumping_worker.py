@@ -1,6 +1,6 @@
-"""A worker whose wall jumps ahead by 40 days at SIGUSR1.
+"""A worker whose wall is set by signals: SIGUSR1 puts it ahead of what it should be, SIGUSR2 behind, SIGHUP right.
 
-python jumping_worker.py
+python jumping_worker.py [AHEAD_SECONDS BEHIND_SECONDS]     without: 40 days ahead
 """
 
 from __future__ import annotations
@@ -14,23 +14,29 @@ from app.adapters.clock import SystemClock
 from app.adapters.definition_files import read_definitions
 from app.settings import load_settings
 
-AHEAD_MS = 40 * 86_400_000
+AHEAD_SECONDS = 40 * 86_400
 
 
 class JumpingClock(SystemClock):
-    ahead_ms = 0
+    off_ms = 0
 
     def now_ms(self) -> int:
-        return super().now_ms() + self.ahead_ms
+        return super().now_ms() + self.off_ms
 
 
-def jump(*_: object) -> None:
-    JumpingClock.ahead_ms = AHEAD_MS
-    print("the wall has jumped", file=sys.stderr, flush=True)
+def jump_at(number: signal.Signals, seconds: int) -> None:
+    def jump(*_: object) -> None:
+        JumpingClock.off_ms = seconds * 1_000
+        print(f"the wall has jumped: {seconds:+} s", file=sys.stderr, flush=True)
+
+    signal.signal(number, jump)
 
 
 if __name__ == "__main__":
     vars(app.main)["SystemClock"] = JumpingClock
-    signal.signal(signal.SIGUSR1, jump)
+    ahead, behind = (int(argument) for argument in sys.argv[1:] or (AHEAD_SECONDS, 0))
+    jump_at(signal.SIGUSR1, ahead)
+    jump_at(signal.SIGUSR2, -behind)
+    jump_at(signal.SIGHUP, 0)
     settings = load_settings()
     asyncio.run(app.main.Worker(settings, read_definitions(settings.audiences)).run())

@@ -74,6 +74,19 @@ def test_killed_behind_each_step_in_turn(
     assert_as_if_nothing_had_happened(installation, orders)
 
 
+def test_out_of_memory_in_each_stage_in_turn(installation: Installation, orders: list[Order]) -> None:
+    """A MemoryError is an exception like any other: the process says so and ends, and nothing is half done."""
+    for step in ("resolve.flush", "evaluate.offsets", "deliver.flush"):
+        worker = installation.start_worker(instance="slot-1", at=(step, 2, MemoryError.__name__))
+        assert worker.ended() == 1, worker.said
+        assert worker.said.splitlines()[-1].startswith("worker: ended: unexpected MemoryError at"), (
+            worker.said
+        )
+    survivor = installation.start_worker(instance="slot-1")
+    installation.wait_until_idle(survivor)
+    assert_as_if_nothing_had_happened(installation, orders)
+
+
 def stopped(worker: WorkerProcess) -> bool:
     stat = Path(f"/proc/{worker.process.pid}/stat").read_text(encoding="ascii")
     return stat.rpartition(")")[2].split()[0] == "T"

@@ -111,8 +111,8 @@ def test_refuses_unusable_definitions(
 
 
 OTHER = {
-    "audience recent: going from one ad account to a list of several": AUDIENCES.replace(
-        "{name: Recent,", "{name: Recent, facebook: [{ad_account_id: act_1}, {ad_account_id: act_2}],"
+    "audience recent: changing `facebook.value_based`": AUDIENCES.replace(
+        "{name: Recent,", "{name: Recent, facebook: {value_based: true, fields: {value: $.traits.worth}},"
     ),
 }
 """What is refused of definitions that are not the published ones."""

@@ -156,6 +156,7 @@ def test_settings_are_shown_with_their_source_and_without_secrets(
         "AUDIENCE_SYNC_FACEBOOK_API_URL": f"https://user:{SECRET}@proxy.example.com",
         "KAFKA_SSL_KEY_PEM_FILE": str(key),
         "KAFKA_SOCKET_TIMEOUT_MS": "7",
+        "AUDIENCE_SYNC_FACEBOOK_ACCESS_TOKEN": SECRET,  # with the prefix it is read, too
     }
     given(monkeypatch, settings)
     shown = {row.variable: (row.value, row.source) for row in shown_settings(load_settings())}
@@ -167,6 +168,7 @@ def test_settings_are_shown_with_their_source_and_without_secrets(
     assert shown["KAFKA_SASL_USERNAME"] == ("ann", "environment")
     assert shown["KAFKA_SSL_KEY_PASSWORD"] == (None, "default")
     assert shown["FACEBOOK_APP_SECRET"] == ("(hidden)", str(file))
+    assert shown["FACEBOOK_ACCESS_TOKEN"] == ("(hidden)", "environment")
     assert shown["AUDIENCE_SYNC_FACEBOOK_API_URL"] == ("https://(hidden)@proxy.example.com", "environment")
     assert shown["KAFKA_OPTIONS client.rack"] == ("r", str(file))
     assert shown["KAFKA_OPTIONS ssl.key.pem"] == ("(hidden)", "KAFKA_SSL_KEY_PEM_FILE")

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from app.adapters.facebook_connection import data_use
+from app.adapters.settings_options import resolve_options
+from app.domain.data_use import NOTHING_SAID, DataUse
 from app.errors import InvalidInputError
-from app.settings import load_settings
+from app.settings import access_token_file, load_settings
+from schemas.data_use import DataProcessing
 
 TOKEN = "EAAtoken-that-nobody-may-see"
 
@@ -24,6 +28,14 @@ def test_the_environment_beats_the_file_and_the_file_the_default(
     assert settings.kafka_bootstrap_servers == "kafka:9092"
 
 
+def test_the_readings_of_names_reach_what_reads_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, blanks, initial in (("KEEP_NAME_BLANKS", True, False), ("ROMANISE_INITIAL", False, True)):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"AUDIENCE_SYNC_{name}", "true")
+            options = resolve_options(load_settings())
+        assert (options.keep_name_blanks, options.romanise_initial) == (blanks, initial)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -31,9 +43,19 @@ def test_the_environment_beats_the_file_and_the_file_the_default(
         ("AUDIENCE_SYNC_PARTITIONS", "many", "AUDIENCE_SYNC_PARTITIONS: "),
         ("AUDIENCE_SYNC_BATCH_ROWS", "10001", "AUDIENCE_SYNC_BATCH_ROWS: "),
         ("AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID", "act_x", "expected act_ and digits"),
+        ("AUDIENCE_SYNC_DEFAULT_COUNTRY", "UK", "AUDIENCE_SYNC_DEFAULT_COUNTRY: Value error, expected a two-letter country code of ISO 3166-1"),
+        ("AUDIENCE_SYNC_DEFAULT_COUNTRY", "Germany", "AUDIENCE_SYNC_DEFAULT_COUNTRY: "),
         ("AUDIENCE_SYNC_FACEBOOK_API_VERSION", "25", "AUDIENCE_SYNC_FACEBOOK_API_VERSION: "),
         ("AUDIENCE_SYNC_SETTINGS", "/nowhere.toml", "AUDIENCE_SYNC_SETTINGS: there is no file"),
         ("AUDIENCE_SYNC_PARTITION", "4", "AUDIENCE_SYNC_PARTITION: there is no such setting; did you mean AUDIENCE_SYNC_PARTITIONS?"),
+        ("AUDIENCE_SYNC_FACEBOOK_API_URL", "http://graph.facebook.com", "AUDIENCE_SYNC_FACEBOOK_API_URL: "),
+        ("AUDIENCE_SYNC_FACEBOOK_API_URL", "HTTP://Facebook.com:80/x", "AUDIENCE_SYNC_FACEBOOK_API_URL: "),
+        ("AUDIENCE_SYNC_FACEBOOK_APP_ID", "my app", "AUDIENCE_SYNC_FACEBOOK_APP_ID: "),
+        ("AUDIENCE_SYNC_FACEBOOK_PROOF", "none", "AUDIENCE_SYNC_FACEBOOK_PROOF: "),
+        ("AUDIENCE_SYNC_FACEBOOK_TOKEN_CHECK_SECONDS", "86401", "AUDIENCE_SYNC_FACEBOOK_TOKEN_CHECK_SECONDS: "),
+        ("AUDIENCE_SYNC_FACEBOOK_TOKEN_WARN_DAYS", "60", "AUDIENCE_SYNC_FACEBOOK_TOKEN_WARN_DAYS: "),
+        ("AUDIENCE_SYNC_FACEBOOK_CUSTOMER_CONSENT", "perhaps", "AUDIENCE_SYNC_FACEBOOK_CUSTOMER_CONSENT: "),
+        ("AUDIENCE_SYNC_FACEBOOK_DATA_PROCESSING_OPTIONS", "LDU,1", "AUDIENCE_SYNC_FACEBOOK_DATA_PROCESSING_OPTIONS: "),
         ("FACEBOOK_ACCESS_TOKEN_FILE", "/nowhere", "FACEBOOK_ACCESS_TOKEN_FILE: /nowhere cannot be read"),
     ],
 )  # fmt: skip
@@ -97,3 +119,39 @@ def test_engage_creates_audiences_only_where_that_is_asked_for(monkeypatch: pyte
     monkeypatch.setenv("AUDIENCE_SYNC_ENGAGE_AUTO_CREATE_MAX", "7")
     settings = load_settings()
     assert (settings.engage_auto_create, settings.engage_auto_create_max) == (True, 7)
+
+
+@pytest.mark.parametrize("url", ["https://graph.facebook.com", "http://127.0.0.1:9", "http://facebook.community", "http://sandbox:8080/facebook.com"])  # fmt: skip
+def test_only_facebook_itself_has_to_be_asked_with_tls(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("AUDIENCE_SYNC_FACEBOOK_API_URL", url)
+    assert load_settings().facebook_api_url == url
+
+
+@pytest.mark.parametrize(
+    ("consent", "options", "use"),
+    [
+        ("", "", NOTHING_SAID),
+        ("true", "", DataUse(True)),
+        ("false", "none", DataUse(False, DataProcessing(options=[]))),
+        ("", "LDU", DataUse(None, DataProcessing(options=["LDU"]))),
+        ("", "LDU,1,1000", DataUse(None, DataProcessing(options=["LDU"], country=1, state=1000))),
+    ],
+)
+def test_what_is_said_of_people_where_a_definition_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, consent: str, options: str, use: DataUse
+) -> None:
+    monkeypatch.setenv("AUDIENCE_SYNC_FACEBOOK_CUSTOMER_CONSENT", consent)
+    monkeypatch.setenv("AUDIENCE_SYNC_FACEBOOK_DATA_PROCESSING_OPTIONS", options)
+    assert data_use(load_settings()) == use
+
+
+def test_the_token_s_file_is_known_only_where_the_token_comes_from_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert access_token_file() is None
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    monkeypatch.setenv("FACEBOOK_ACCESS_TOKEN_FILE", str(file))
+    assert access_token_file() == file
+    monkeypatch.setenv("FACEBOOK_ACCESS_TOKEN", "EAAother")
+    assert access_token_file() is None

@@ -118,12 +118,6 @@ def test_file_of_the_setting_then_of_the_folder(good: Path, tmp_path: Path) -> N
     assert validate(cwd=tmp_path).returncode == 0
 
 
-def test_facebook_is_refused_by_name(good: Path, tmp_path: Path) -> None:
-    result = validate(good, "--facebook", cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "error: `validate --facebook` is not supported yet\n"
-
-
 def test_the_file_is_given_once(good: Path, tmp_path: Path) -> None:
     result = validate(good, "--audiences", good, cwd=tmp_path)
     assert result.returncode == 2

@@ -204,7 +204,8 @@ class Truth:
         else:
             referred = self.trait(operand["trait"])
         options = referred if isinstance(referred, list) else [referred]
-        if not str(operand.get("trait")).endswith("$") and isinstance(referred, list):
+        takes_lists = operator in ("any_of", "none_of") and "trait" in operand
+        if not takes_lists and not str(operand.get("trait")).endswith("$") and isinstance(referred, list):
             options = []
         options = [option for option in options if option is not None]
         if operator in ("any_of", "none_of"):

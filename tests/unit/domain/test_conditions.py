@@ -130,6 +130,7 @@ def test_a_funnel_keeps_what_is_younger_than_its_parents_and_few_where_all_are_c
     assert needs(at_least={"same_as": "a"}) == few(MAX_PAIRED)
     assert needs(path="a.$", same_as="a") == few(MAX_MATCHED_ITEMS)
     assert needs(path="a.$", not_equals={"same_as": "a"}) == few(MAX_PAIRED_ITEMS)
+    assert needs(same_as="a.$") == needs(any_of={"same_as": "a.$"}) == few(MAX_PAIRED_ITEMS)
 
 
 def test_a_setting_says_how_many_events_funnels_keep() -> None:

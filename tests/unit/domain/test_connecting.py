@@ -10,6 +10,7 @@ from app.domain.definitions import Document, parse_definitions
 from app.domain.pausing import desired_of, sent_again, to_pause, to_resync
 from app.domain.published import Published, definitions_of, next_version
 from app.errors import InvalidInputError
+from schemas.control import Place
 
 SET = """
 audiences:
@@ -98,3 +99,21 @@ def test_nobody_is_replaced_where_people_stay_who_are_no_members() -> None:
 def test_value_based_audiences_are_sent_the_ordinary_way() -> None:
     assert sent_again(control().published, "worth") == {"worth": "it is value-based"}
     assert sent_again(control().published, "two") == {}
+
+
+def test_what_calls_of_engage_say_is_not_connected_for_good() -> None:
+    made = control()
+    newest = made.published.newest
+    assert newest is not None
+    placed = newest.model_copy(
+        update={"number": 2, "placed": {"engaged": Place(ad_account_id="act_9", audience_id="900")}}
+    )
+    made.publish(lambda _: placed)
+    assert ids(made.published)["engaged"] == "900"
+    made.publish(lambda known: to_connect(known, "one", "12345", 8, 1))
+    newest = made.published.newest
+    assert newest is not None
+    assert newest.definitions["engaged"] == placed.definitions["engaged"]
+    assert ids(made.published) == ids(Published({2: placed})) | {"one": "12345"}
+    made.publish(lambda known: to_connect(known, "engaged", "901", 8, 1))
+    assert ids(made.published)["engaged"] == "901", "the definition goes before"

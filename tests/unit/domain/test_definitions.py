@@ -482,6 +482,27 @@ def test_warnings(text: str, said: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("function", "path"),
+    [
+        ("last: email", "email"),
+        ("first: billing.last_name", "billing.last_name"),
+        ("unique_list: contacts.$.phone", "contacts.$.phone"),
+        ("min: phone", "phone"),  # digits alone are a number
+        ("last: email_campaign", None),
+        ("count: true", None),
+    ],
+)
+def test_identifiers_that_a_computed_trait_keeps_are_warned_about(function: str, path: str | None) -> None:
+    found = parse(
+        f"traits: {{t: {{event: E, {function}}}}}\naudiences: [{{name: A, when: {{event: E}}}}]"
+    ).warnings
+    said = (
+        f"0.yaml:1: traits.t: `{path}` identifies people; a computed trait keeps it as it is, without hashing"
+    )
+    assert found == (() if path is None else (said,))
+
+
+@pytest.mark.parametrize(
     ("text", "warned"),
     [
         ("when: {not: {any: [{event: E, between: [9d, 7d]}, {event: E}]}}, lookback: 7d", True),

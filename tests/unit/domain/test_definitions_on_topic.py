@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.domain.definitions import DefinitionSet, Document, parse_definitions
-from app.domain.definitions_on_topic import beyond_retention, never_seen
-from app.domain.event_survey import EventSurvey
+from app.domain.definitions_on_topic import beyond_retention, hashed_external_ids, never_seen
+from app.domain.event_survey import EventSurvey, as_document
 
 DAY = 86_400_000
 
@@ -113,3 +113,32 @@ def test_computed_traits_ask_for_events_too() -> None:
     traits = {"total": {"event": "Order Completed", "sum": "totl"}}
     found = never_seen(parsed({"event": "Order Completed"}, traits=traits), SURVEY)
     assert found == ["trait total: `totl` was not seen in `Order Completed`"]
+
+
+@pytest.mark.parametrize(
+    ("user_id", "facebook", "warned"),
+    [
+        ("ann@example.com", {}, True),
+        ("+14155550100", {}, True),
+        ("user_1", {}, False),
+        (7, {}, False),
+        ("ann@example.com", {"external_id": "sha256"}, False),
+        ("ann@example.com", {"fields": {"external_id": "$.traits.crm_id"}}, False),
+        ("ann@example.com", [], False),
+    ],
+)
+def test_user_ids_that_look_like_addresses_are_warned_of_where_they_would_go_out_in_the_clear(
+    user_id: Any, facebook: Any, warned: bool
+) -> None:
+    survey = EventSurvey()
+    for _ in range(2):
+        survey.add(json.dumps({"type": "track", "event": "E", "userId": user_id}).encode())
+    found = hashed_external_ids(parsed({"event": "E"}, {"facebook": facebook}), survey)
+    line = (
+        "2 calls have a user id that is an e-mail address or a phone number: as an external id it is sent hashed, as no "
+        "clear text (a)"
+    )
+    assert found == ([line] if warned else [])
+    assert as_document(survey)["personal_user_ids"] == (
+        2 if "@" in str(user_id) or "+" in str(user_id) else 0
+    )

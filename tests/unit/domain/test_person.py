@@ -49,6 +49,20 @@ class One:
         return event.identifiers
 
 
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [({}, "maryann"), ({"keep_name_blanks": True}, "mary ann"), ({"romanise_initial": True}, "maryann")],
+)
+def test_names_of_calls_are_read_by_the_switches(options: dict[str, Any], sent: str) -> None:
+    mapped = {"fields": {"name": {"first": "$.traits.given", "first_initial": "$.traits.initial"}}}
+    audience = {"when": {"event": "E"}, "facebook": mapped}
+    traits = {"first_name": "Mary  Ann", "given": "Mary Ann", "initial": "É"}
+    found = One(audience, **options).identifiers(type="identify", traits=traits)
+    names = {column.partition("@")[0]: value for column, value in found.items() if "@" in column}
+    assert found["FN"] == names["FN"] == sha(sent)
+    assert names["FI"] == sha("e" if options.get("romanise_initial") else "é")
+
+
 # --- names ---
 
 NAMES = [

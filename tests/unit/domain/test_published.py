@@ -148,12 +148,24 @@ BASE = of(
     "{name: Later, key: a_later, when: {event: L}, include_history: false}",
     "{name: Mode, when: {event: A, within: 9d}, facebook: {sync_mode: upsert}}",
     "{name: Emptied, when: {event: A, within: 9d}, facebook: {on_delete: clear}}",
+    "{name: Several, when: {event: A, within: 9d}, facebook: [{ad_account_id: act_1}, {ad_account_id: act_2, on_delete: clear}]}",
 )
 KEPT = "{name: A, when: {event: A, within: 30d}}"
 REFUSED = {
-    "several ad accounts in place of one": (
-        "{name: A, when: {event: A, within: 9d}, facebook: [{ad_account_id: act_1}, {ad_account_id: act_2}]}",
-        "audience a: going from one ad account to a list of several",
+    "one of several that is to be emptied, and nobody knows which": (
+        "{name: Emptied, when: {event: A, within: 9d}, facebook: [{ad_account_id: act_1}, {ad_account_id: act_2}]}",
+        "audience emptied: with `on_delete: clear`, going from one ad account to a list of several",
+    ),
+    "one ad account in place of several, of which one is to be emptied": (
+        "{name: Several, when: {event: A, within: 9d}, facebook: {ad_account_id: act_1, on_delete: clear}}",
+        "audience several: several@act_2 is left out",
+    ),
+    "what people are worth, in one of several": (
+        (
+            "{name: A, when: {event: A, within: 9d}, facebook: [{ad_account_id: act_1, value_based: true, "
+            "fields: {value: $.a}}, {ad_account_id: act_2}]}"
+        ),
+        "audience a: changing `facebook.value_based`",
     ),
     "a Facebook audience that is to be emptied": (
         "{name: Emptied, when: {event: A, within: 9d}, facebook: []}",
@@ -182,6 +194,30 @@ def test_refuses_by_name_what_cannot_be_had(audience: str, words: str) -> None:
     merged |= {definition.key: definition for definition in of(audience).audiences}
     with pytest.raises(InvalidInputError, match=words):
         to_publish_at_start(before, DefinitionSet(tuple(merged.values()), ()), "f.yaml", 1, START)
+
+
+ACCOUNTS = {
+    "several in place of one": (
+        "{ad_account_id: act_1, on_delete: clear}",
+        "[{ad_account_id: act_2}, {ad_account_id: act_1}]",
+    ),
+    "one in place of several": ("[{ad_account_id: act_2}, {ad_account_id: act_1}]", "{ad_account_id: act_1}"),
+    "of the settings": ("{}", "[{ad_account_id: act_2}, {ad_account_id: act_1}]"),
+    "worth in the other": (
+        "{ad_account_id: act_1}",
+        "[{ad_account_id: act_1}, {ad_account_id: act_2, value_based: true, fields: {value: $.a}}]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), ACCOUNTS.values(), ids=ACCOUNTS.keys())
+def test_one_ad_account_may_become_several_and_several_one(before: str, after: str) -> None:
+    known = published(of(f"{{name: A, when: {{event: A}}, facebook: {before}}}"))
+    record = to_apply(
+        known, of(f"{{name: A, when: {{event: A}}, facebook: {after}}}"), 1, START, allow_delete=False
+    )
+    assert record is not None
+    assert record.generations == {}, "nothing is read again for it"
 
 
 BOUGHT = "{bought: {event: B, count: true, within: 30d}}"

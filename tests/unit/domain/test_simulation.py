@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from app.domain.plan import Plan
 from app.domain.simulation import BadLine, Transition, simulate
 from schemas.dead_letter import Reason
@@ -133,3 +135,53 @@ def test_many_profiles_at_one_instant() -> None:
     found = transitions(ORDERED, lines, START + 40 * DAY)
     assert len(found) == 2 * len(lines)
     assert found == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("operator", "of_tags"),
+    [("any_of", [True, False]), ("none_of", [False, True]), ("contains_any_of", [True, True])],
+)
+def test_a_trait_that_is_a_list_is_one_for_the_operators_that_take_one(
+    operator: str, of_tags: list[bool]
+) -> None:
+    """As `tags.$` is, which no other operator does without; a list without items is a missing value."""
+    plan = plan_of({"when": {"event": "Order Completed", "where": {"coupon": {operator: {"trait": "tags"}}}}})
+
+    def entered(tags: Any, coupons: list[str]) -> list[bool]:
+        profiles = [f"user_{number}" for number in range(len(coupons))]
+        lines = [order(START, userId=name, type="identify", traits={"tags": tags}) for name in profiles]
+        lines += [
+            order(START, userId=name, properties={"coupon": coupon})
+            for name, coupon in zip(profiles, coupons, strict=True)
+        ]
+        members = {profile for _, _, profile, _ in transitions(plan, lines)}
+        return [name in members for name in profiles]
+
+    assert entered(["a", "b"], ["b", "xa"]) == of_tags
+    assert entered("b", ["b", "xb"]) == of_tags  # one value is a list of one
+    assert entered([], ["b", ""]) == [False, False]
+    assert entered(None, ["b"]) == [False]
+
+
+@pytest.mark.parametrize(
+    ("comparison", "expected"),
+    [
+        ({"same_as": "items.$.sku"}, {"both": True, "other": False}),
+        ({"not_equals": {"same_as": "items.$.sku"}}, {"both": True, "other": True}),  # some other one
+        ({"none_of": {"same_as": "items.$.sku"}}, {"both": False, "other": True}),
+    ],
+)
+def test_what_follows_is_compared_with_the_items_of_what_it_follows(
+    comparison: dict[str, Any], expected: dict[str, bool]
+) -> None:
+    then = {"event": "Order Completed", "where": {"sku": comparison}}
+    plan = plan_of({"when": {"event": "Cart Viewed", "then": then}})
+    cart = {"items": [{"sku": "a"}, {"sku": "b"}, {}]}
+    lines = [order(START, userId=name, event="Cart Viewed", properties=cart) for name in ("both", "other")]
+    lines += [order(START, userId="empty", event="Cart Viewed", properties={"items": []})]
+    lines += [
+        order(START + 1, userId=name, properties={"sku": sku})
+        for name, sku in (("both", "b"), ("other", "c"), ("empty", "c"))
+    ]
+    members = {profile for _, _, profile, _ in transitions(plan, lines)}
+    assert members == {name for name, member in expected.items() if member}

@@ -40,8 +40,9 @@ def plain(node: Node | None) -> object:
     ("text", "value"),
     [
         ("NO", "NO"),  # Norway, which YAML 1.1 takes for false
-        ("[yes, Off, on, y, True, FALSE]", ["yes", "Off", "on", "y", "True", "FALSE"]),
-        ("[true, false]", [True, False]),
+        ("[yes, Off, on, y, tRUE]", ["yes", "Off", "on", "y", "tRUE"]),
+        ("[true, True, TRUE]", [True, True, True]),  # the cases of YAML 1.2
+        ("[false, False, FALSE]", [False, False, False]),
         ('["true", "null", "1"]', ["true", "null", "1"]),  # quotes make text
         ("[null, ~, ]", [None, None]),
         ("{a: }", {"a": None}),

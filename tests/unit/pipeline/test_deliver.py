@@ -20,16 +20,21 @@ from app.adapters.memory import (
 )
 from app.adapters.memory_graph import MemoryGraph
 from app.domain.counters import Counters
+from app.domain.data_use import NOTHING_SAID, DataUse
 from app.domain.delivery import AnswerKind, GraphRefusal, NotSentError, Refusal, UsageMeter
 from app.domain.delivery_errors import Scope
 from app.errors import FatalError, UnreachableError
 from app.pipeline.deliver import Delivery, DeliveryOptions, DestinationView
 from app.ports import UsersAnswer
 from schemas.audience import AudienceDefinition, AudienceSource, DeliveryMode, FacebookDestination, SyncMode
+from schemas.control import DesiredRecord
+from schemas.data_use import DataProcessing
 from schemas.dead_letter import Reason
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.sync import DestinationState, OffsetRange, SyncState
 
+LIMITED = DataProcessing(options=["LDU"])
+SETTINGS = DataUse(True, LIMITED)
 ENTER, EXIT, UPDATE = Change.ENTERED, Change.EXITED, Change.UPDATED
 TIMEOUT = 90.0
 PERIOD = 30.0
@@ -209,6 +214,22 @@ async def test_removals_and_additions_go_one_after_the_other_removals_first(worl
     assert [call.kind for call in world.graph.calls_of("add", "remove")] == ["add", "remove", "add"]
     assert world.graph.most_under_way == 1
     assert world.members() == {"ann"}
+
+
+@pytest.mark.parametrize(
+    ("own", "sent"), [({}, SETTINGS), ({"customer_consent": False}, DataUse(False, LIMITED))]
+)
+async def test_what_may_be_done_with_people_goes_with_those_who_are_added(
+    worlds: Worlds, own: dict[str, Any], sent: DataUse
+) -> None:
+    world = worlds(audience("vips", **own), data_use=SETTINGS)
+    await world.start()
+    await world.live("ann")
+    await world.pass_period()
+    await world.live("ann", change=EXIT)
+    await world.pass_period()
+    calls = world.graph.calls_of("add", "remove")
+    assert [(call.kind, call.use) for call in calls] == [("add", sent), ("remove", NOTHING_SAID)]
 
 
 async def test_an_exit_is_sent_although_its_enter_never_left(worlds: Worlds) -> None:
@@ -863,7 +884,9 @@ async def test_a_request_refused_for_good_becomes_one_letter_per_row_and_deliver
     assert (world.view().sent, world.view().rejected, world.view().state) == (1, 2, DestinationState.LIVE)
 
 
-async def test_rows_for_which_a_request_is_refused_are_found_and_the_others_arrive(worlds: Worlds) -> None:
+async def test_rows_for_which_a_request_is_refused_are_found_and_the_others_arrive(
+    worlds: Worlds, caplog: pytest.LogCaptureFixture
+) -> None:
     world = worlds()
     await world.start()
     names = [f"p{number}" for number in range(9)]
@@ -895,6 +918,8 @@ async def test_rows_for_which_a_request_is_refused_are_found_and_the_others_arri
         assert (letter.facebook.code, letter.facebook.subcode) == (100, 2_654)
         assert letter.record == {"change": "entered", "row": {"EXTERN_ID": letter.profile}}
     assert (world.view().sent, world.view().rejected, world.view().state) == (7, 2, DestinationState.LIVE)
+    (said,) = [record.getMessage() for record in caplog.records if "dead letters" in record.getMessage()]
+    assert said.startswith("destination vips: 2 rows to dead letters: Facebook refused (100/2654")
 
 
 async def test_halves_of_a_refused_request_are_sent_on_after_an_outage(worlds: Worlds) -> None:
@@ -1304,3 +1329,215 @@ async def test_what_is_not_changed_goes_on_with_what_it_holds(worlds: Worlds) ->
     await world.delivery.update((*world.definitions, audience("buyers")), world.ledger.states)
     assert world.delivery._owned[0].destinations["vips"] == [before]
     assert world.view().pending == 1
+
+
+# -- what people look at ---------------------------------------------------------------------------------------
+
+
+async def test_the_next_retry_is_recorded_and_shown_until_it_succeeds(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    script = world.graph.script("add", refused(190), times=None)
+    await world.live("ann")
+    await world.pass_period()
+    probe = world.options.person_probe_seconds
+    due = world.clock.now_ms() + round(probe * 1_000)
+    assert world.view().next_retry_at == world.ledger.states["vips"].next_retry_at == due
+    await world.clock.advance(probe)
+    assert (
+        world.view().next_retry_at == world.ledger.states["vips"].next_retry_at == due + round(probe * 1_000)
+    )
+    script.times = 0
+    await world.clock.advance(probe + PERIOD)
+    assert world.members() == {"ann"}
+    assert world.ledger.states["vips"].next_retry_at is None
+    assert world.view().next_retry_at is None
+
+
+async def test_a_retry_within_seconds_is_shown_too_and_a_paused_destination_has_none(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    world.graph.script("add", cut(), times=None)
+    await world.live("ann")
+    await world.pass_period()
+    due = world.view().next_retry_at
+    assert (due or 0) > world.clock.now_ms()
+    world.delivery.desire({"vips": DesiredRecord(target="vips", number=1, paused=True, written_at=0)})
+    await world.clock.settle()
+    assert world.view().next_retry_at is None
+
+
+async def test_states_and_rows_are_remembered_and_survive_a_restart(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    world.graph.answers = [UsersAnswer(3, 1, {'["cat"]': "bad"})]
+    await world.live("ann", "bob", "cat")
+    await world.pass_period()
+    await world.restart()
+    script = world.graph.script("remove", refused(190), times=None)
+    await world.live("ann", change=EXIT)
+    await world.pass_period()
+    script.times = 0
+    await world.clock.advance(world.options.person_probe_seconds + PERIOD)
+    known = world.ledger.states["vips"]
+    live = DestinationState.LIVE
+    assert [(one.state, one.facebook_id) for one in known.history] == [
+        (DestinationState.NEW, None),
+        (live, world.facebook_id()),
+        (DestinationState.HELD, world.facebook_id()),
+        (live, world.facebook_id()),
+    ]
+    assert (known.history[2].reason or "").startswith("Facebook refused (190")
+    assert [(one.added, one.removed, one.rejected) for one in known.hours] == [(2, 1, 1)]
+
+
+async def test_facebook_s_words_for_the_audience_are_recorded(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann")
+    await world.pass_period()
+    await world.clock.advance(60)
+    known, view = world.ledger.states["vips"], world.view()
+    assert (known.operation, view.operation) == ("200 Normal", "200 Normal")
+    assert view.delivery == known.delivery == "200 This audience is ready for use."
+    assert known.status_at is not None
+    assert view.ad_account_id == "act_1"
+
+
+def anew(world: World) -> dict[str, DesiredRecord]:
+    at = world.clock.now_ms()
+    return {"vips": DesiredRecord(target="vips", number=0, paused=False, recreate_at=at, written_at=at)}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_audience_that_was_deleted_is_made_anew_on_demand_and_has_all_members(
+    worlds: Worlds, restarted: bool
+) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann", "bob")
+    await world.pass_period()
+    first = world.facebook_id()
+    del world.graph.audiences[first]
+    await world.live("ann", change=EXIT)
+    await world.live("cat")
+    await world.pass_period()
+    assert world.view().state is DestinationState.GONE
+    assert len(world.graph.audiences) == 0, "nobody has asked for another one"
+    if restarted:
+        await world.restart()
+    wish = anew(world)
+    world.delivery.desire(wish)
+    await world.clock.settle()
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert world.facebook_id() != first
+    assert list(world.graph.audiences) == [world.facebook_id()]
+    assert world.members() == {"bob", "cat"}
+    assert world.view().state is DestinationState.LIVE
+    assert world.ledger.states["vips"].recreated_at == wish["vips"].recreate_at
+    await world.restart()
+    world.delivery.desire(wish)
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert len(world.graph.calls_of("create")) == 2, "once for each wish"
+
+
+async def test_one_that_was_only_out_of_sight_is_found_again_in_place_of_a_second_one(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann")
+    await world.pass_period()
+    world.graph.script("add", refused(100, 33), times=1)
+    await world.live("bob")
+    await world.pass_period()
+    assert world.view().state is DestinationState.GONE
+    first = world.facebook_id()
+    world.delivery.desire(anew(world))
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert world.facebook_id() == first
+    assert (world.members(), len(world.graph.audiences)) == ({"ann", "bob"}, 1)
+
+
+async def test_nobody_gets_another_audience_while_there_is_one(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.live("ann")
+    await world.pass_period()
+    first, calls = world.facebook_id(), len(world.graph.calls_of("add"))
+    world.delivery.desire(anew(world))
+    await world.clock.advance(PERIOD)
+    assert (world.facebook_id(), len(world.graph.calls_of("add"))) == (first, calls)
+    assert world.ledger.states["vips"].recreated_at > 0
+    connected = worlds(audience("vips", audience_id="123"))
+    await connected.start()
+    assert connected.view().state is DestinationState.GONE
+    connected.delivery.desire(anew(connected))
+    await connected.clock.advance(PERIOD)
+    assert connected.graph.audiences == {}
+
+
+# -- one ad account and several of them ------------------------------------------------------------------------
+
+
+def in_accounts(*accounts: str) -> AudienceDefinition:
+    """The audience vips as definitions of one ad account, or of several, read it."""
+    ids = [("vips" if len(accounts) == 1 else f"vips@{account}", account) for account in accounts]
+    destinations = [FacebookDestination(id=id_, ad_account_id=account) for id_, account in ids]
+    return audience("vips").model_copy(update={"destinations": destinations})
+
+
+async def go_over_to(world: World, *accounts: str) -> None:
+    world.definitions = (in_accounts(*accounts),)
+    await world.delivery.update(world.definitions, world.ledger.states)
+    await world.clock.settle()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_ad_account_keeps_its_audience_as_others_come_and_go(
+    worlds: Worlds, restarted: bool
+) -> None:
+    world = worlds(in_accounts("act_1"))
+    await world.start()
+    await world.live("ann", "bob")
+    await world.pass_period()
+    first = world.facebook_id()
+    # Of the old id, and not sent before there are two.
+    await world.live("ann", change=EXIT)
+    await world.live("cat")
+    await go_over_to(world, "act_1", "act_2")
+    if restarted:
+        await world.restart()
+    await world.live("dan")
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert world.facebook_id("vips@act_1") == first
+    assert world.members("vips@act_1") == {"bob", "cat", "dan"}
+    assert len(world.graph.calls_of("create")) == 2
+    calls = [people(call) for call in world.graph.calls_of("add", "remove") if call.audience == first]
+    assert calls == [["ann", "bob"], ["ann"], ["cat", "dan"]], "nothing that had arrived is sent again"
+    second = world.facebook_id("vips@act_2")
+    assert second != first
+
+    await go_over_to(world, "act_2")
+    if restarted:
+        await world.restart()
+    delta = world.change("eve")
+    log_end = world.log.end(0)
+    world.delivery.offer(0, [(log_end - 1, delta)], log_end)
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert world.facebook_id("vips") == second
+    assert "eve" in world.members("vips")
+    assert world.graph.members(first) == {"bob", "cat", "dan"}, "what is left out stays as it is"
+    await go_over_to(world, "act_1", "act_2")
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert (world.facebook_id("vips@act_1"), world.facebook_id("vips@act_2")) == (first, second)
+    assert len(world.graph.calls_of("create")) == 2
+
+
+async def test_a_lost_create_call_of_one_account_is_found_as_one_of_several(worlds: Worlds) -> None:
+    world = worlds(in_accounts("act_1"))
+    world.graph.script("create", cut(), applied=True)
+    await world.start()
+    await go_over_to(world, "act_1", "act_2")
+    await world.restart()
+    await world.clock.advance(TIMEOUT * 2)
+    accounts = sorted(one.ad_account_id for one in world.graph.audiences.values())
+    assert accounts == ["act_1", "act_2"]

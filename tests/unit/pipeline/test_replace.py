@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.adapters.memory_graph import GraphCall
+from app.domain.data_use import DataUse
 from app.ports import UsersAnswer
 from schemas.audience import DeliveryMode, FieldSource
 from schemas.control import DesiredRecord
@@ -114,6 +115,16 @@ async def test_strangers_are_gone_and_members_are_there(worlds: Worlds) -> None:
     await world.restart()
     await world.clock.advance(HOUR)
     assert len(world.replacing) == 3, "once"
+
+
+async def test_what_may_be_done_with_people_goes_with_those_who_are_put_in_the_place_of_all(
+    worlds: Worlds,
+) -> None:
+    world = worlds(batch_rows=2, data_use=DataUse(True))
+    await full(world, "a", "b", "c")
+    await world.want(replace=True)
+    await world.clock.advance(PERIOD)
+    assert [call.use for call in world.replacing] == [DataUse(True), DataUse(True)]
 
 
 async def test_whoever_comes_and_goes_meanwhile_does_so_afterwards(worlds: Worlds) -> None:

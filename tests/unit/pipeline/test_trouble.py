@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.adapters.memory_graph import MemoryGraph
+from app.domain.data_use import NOTHING_SAID, DataUse
 from app.ports import UsersAnswer
 from schemas.dead_letter import Reason
 from schemas.sync import DestinationState
@@ -150,10 +151,11 @@ class SmallGraph(MemoryGraph):
         schema: Sequence[str],
         data: Sequence[Sequence[Any]],
         beside: Mapping[str, Sequence[Any]] | None = None,
+        use: DataUse = NOTHING_SAID,
     ) -> UsersAnswer:
         if len(data) > self.most:
             self.script("add", refused(1, http_status=500))
-        return await super().add_users(audience_id, schema, data, beside)
+        return await super().add_users(audience_id, schema, data, beside, use)
 
 
 async def test_what_fails_again_and_again_goes_out_in_smaller_requests(worlds: Worlds) -> None:

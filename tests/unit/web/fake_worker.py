@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.domain.access_tokens import FacebookView
 from app.domain.counters import Counters
 from app.web.worker_view import DestinationView, WorkerView
 from schemas.sync import DestinationState
@@ -36,6 +37,10 @@ class Destination:
     lower_bound: int | None = None
     upper_bound: int | None = None
     last_sync_at: int | None = None
+    ad_account_id: str | None = None
+    operation: str | None = None
+    delivery: str | None = None
+    next_retry_at: int | None = None
 
 
 @dataclass
@@ -47,6 +52,7 @@ class FakeWorker:
     destinations: dict[str, DestinationView] = field(default_factory=dict)
     lags: dict[str, int | None] = field(default_factory=dict)
     clock: int | None = None
+    facebook: FacebookView = field(default_factory=lambda: FacebookView("v25.0"))
     wall: FixedClock = field(default_factory=FixedClock)
     ready: bool = True
 
@@ -58,4 +64,5 @@ class FakeWorker:
             lags=self.lags,
             clock=lambda: self.clock,
             wall=self.wall,
+            facebook=lambda: self.facebook,
         )

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import Metric, ProcessCollector, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.domain.access_tokens import FacebookView, TokenFacts
 from app.domain.counters import AudienceCounters, StageCounters
 from app.web.metric_names import PROCESS_METRICS, MetricName, page
 from app.web.metrics import WorkerMetrics, metrics_registry
@@ -132,6 +133,24 @@ def test_the_process(busy: FakeWorker) -> None:
     busy.ready, busy.clock = False, None
     assert samples(scraped(busy), MetricName.READY) == {(): 0}
     assert samples(scraped(busy), MetricName.CLOCK_LAG) == {}
+
+
+def test_the_access_token() -> None:
+    worker = FakeWorker()
+    families = scraped(worker)
+    for metric in (MetricName.TOKEN_VALID, MetricName.TOKEN_EXPIRY, MetricName.TOKEN_CHECKED):
+        assert samples(families, metric) == {}  # nobody has asked
+    assert samples(families, MetricName.FACEBOOK_WARNINGS) == {(): 0}
+    worker.facebook = FacebookView("v25.0", TokenFacts(True, (), NOW + 1_500), NOW, None, ("a", "b"))
+    families = scraped(worker)
+    assert samples(families, MetricName.TOKEN_VALID) == {(): 1}
+    assert samples(families, MetricName.TOKEN_EXPIRY) == {(): (NOW + 1_500) / 1_000}
+    assert samples(families, MetricName.TOKEN_CHECKED) == {(): NOW / 1_000}
+    assert samples(families, MetricName.FACEBOOK_WARNINGS) == {(): 2}
+    worker.facebook = FacebookView("v25.0", TokenFacts(False), NOW)
+    families = scraped(worker)
+    assert samples(families, MetricName.TOKEN_VALID) == {(): 0}
+    assert samples(families, MetricName.TOKEN_EXPIRY) == {}
 
 
 def test_the_names_are_a_closed_set_and_all_are_shown(busy: FakeWorker) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 import orjson
 import pytest
 
+from app.domain.access_tokens import FacebookView, TokenFacts
 from app.domain.counters import (
     MAX_UNKNOWN_AUDIENCE_LENGTH,
     MAX_UNKNOWN_AUDIENCES,
@@ -31,11 +32,22 @@ def test_a_worker_that_has_done_nothing() -> None:
         "dead_letters": {},
         "clock_lag_seconds": None,
         "backfill": {},
+        "facebook": {"version": "v25.0", "token": None, "warnings": []},
         "unknown_audiences": {"calls": {}, "other_calls": 0},
         "unknown_errors": {},
         "blocked_identifiers": 0,
+        "left_blank": {},
         "forgotten": {"message_ids": 0, "events": 0},
     }
+
+
+def test_fields_that_were_left_blank() -> None:
+    worker = FakeWorker()
+    worker.counters.left_blank.update(
+        {("PHONE", "placeholder"): 2, ("EMAIL", "unusable"): 1, ("PHONE", "unusable"): 3}
+    )
+    document = orjson.loads(orjson.dumps(Stats(worker.view()).document(ready=True)))
+    assert document["left_blank"] == {"EMAIL": {"unusable": 1}, "PHONE": {"placeholder": 2, "unusable": 3}}
 
 
 def test_a_stage() -> None:
@@ -57,6 +69,26 @@ def test_a_stage() -> None:
     assert document["dead_letters"] == {"invalid_json": 3}
 
 
+def test_what_the_calls_to_facebook_rest_on() -> None:
+    facts = TokenFacts(True, ("ads_management",), NOW + 500, None, "42", "SYSTEM_USER")
+    worker = FakeWorker(facebook=FacebookView("v25.0", facts, NOW, None, ("it ends",)))
+    document = orjson.loads(orjson.dumps(Stats(worker.view()).document(ready=True)))
+    assert document["facebook"] == {
+        "version": "v25.0",
+        "token": {
+            "valid": True,
+            "kind": "SYSTEM_USER",
+            "app_id": "42",
+            "scopes": ["ads_management"],
+            "expires_at": "2026-03-01T12:00:00.500Z",
+            "data_access_expires_at": None,
+            "checked_at": "2026-03-01T12:00:00Z",
+            "refreshed_at": None,
+        },
+        "warnings": ["it ends"],
+    }
+
+
 def test_a_destination() -> None:
     worker = FakeWorker(audiences=["vips", "churned"])
     worker.counters.audiences["vips"] = AudienceCounters(members=5, entered=8, exited=3)
@@ -72,6 +104,10 @@ def test_a_destination() -> None:
         lower_bound=1_000,
         upper_bound=1_200,
         last_sync_at=NOW - 500,
+        ad_account_id="act_1",
+        operation="200 Normal",
+        delivery="300 too small",
+        next_retry_at=NOW + 60_000,
     )
     audiences = orjson.loads(orjson.dumps(Stats(worker.view()).document(ready=True)))["audiences"]
     assert list(audiences) == ["vips", "churned"]
@@ -94,6 +130,10 @@ def test_a_destination() -> None:
             "lower_bound": 1_000,
             "upper_bound": 1_200,
             "last_sync_at": "2026-03-01T11:59:59.500Z",
+            "ad_account_id": "act_1",
+            "operation": "200 Normal",
+            "delivery": "300 too small",
+            "next_retry_at": "2026-03-01T12:01:00Z",
         },
         {
             "id": "vips@act_2",
@@ -107,6 +147,10 @@ def test_a_destination() -> None:
             "lower_bound": None,
             "upper_bound": None,
             "last_sync_at": None,
+            "ad_account_id": None,
+            "operation": None,
+            "delivery": None,
+            "next_retry_at": None,
         },
     ]
 

@@ -1,0 +1,159 @@
+"""A rebalance in the middle of a restore: nothing is begun that is another worker's by then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from app.adapters.memory import (
+    ManualClock,
+    MemoryDeadLetters,
+    MemoryLiveness,
+    MemoryMembershipLog,
+    MemorySyncLedger,
+)
+from app.adapters.memory_graph import MemoryGraph
+from app.domain.counters import Counters
+from app.pipeline.deliver import Delivery, DeliveryOptions
+from app.pipeline.evaluate import EvaluateStage, GroupCommit
+from app.pipeline.expire import LaneProgress
+from app.pipeline.topology import Owned, Pipeline, Stages
+from schemas.audience import AudienceDefinition, AudienceSource, FacebookDestination
+from topics.catalog import Catalog
+
+OWNED = Owned(source=frozenset({0}), memberships=frozenset({0, 1}))
+ENDS = {0: 7, 1: 9}
+
+
+async def no_commit(content: GroupCommit) -> None:
+    raise AssertionError("there is nothing to commit")
+
+
+class World:
+    """A pipeline of which every step that waits may be one in which the partitions are revoked."""
+
+    def __init__(self, revoked_at: str) -> None:
+        self.steps: list[str] = []
+        clock, counters, catalog = ManualClock(), Counters(), Catalog()
+
+        def definition(key: str) -> AudienceDefinition:
+            destination = FacebookDestination(id=key, ad_account_id="act_1")
+            return AudienceDefinition(
+                key=key, name=key, description="", source=AudienceSource.ENGAGE, destinations=[destination]
+            )
+
+        self.delivery = Delivery(
+            definitions=[definition("zero"), definition("one")],
+            graph=MemoryGraph(),
+            ledger=MemorySyncLedger(),
+            letters=MemoryDeadLetters(),
+            log=MemoryMembershipLog(),
+            clock=clock,
+            liveness=MemoryLiveness(),
+            counters=counters,
+            options=DeliveryOptions(installation="test", revoke_grace_seconds=0.01),
+            partition_of={"zero": 0, "one": 1}.__getitem__,
+            memberships_topic=catalog.memberships.name,
+            on_failure=self._fail,
+        )
+
+        async def step(name: str) -> None:
+            self.steps.append(name)
+            if name == revoked_at:
+                await self.pipeline.revoked()
+
+        def in_thread_at(name: str, answer: Any) -> Callable[..., Awaitable[Any]]:
+            async def answers(*_: Any) -> Any:
+                await step(name)
+                return answer
+
+            return answers
+
+        answers = {
+            "layout": in_thread_at("layout", ("topic", 1)),
+            "states": in_thread_at("states", {}),
+            "ends": in_thread_at("ends", ENDS),
+        }
+
+        async def in_thread(call: Any, *arguments: Any) -> Any:
+            if call in answers:
+                return await answers[call](*arguments)
+            await step("profiles")
+            return call(*arguments)
+
+        async def refresh() -> None:
+            await step("definitions")
+
+        self.lanes = LaneProgress()
+        log: Any = SimpleNamespace(latest_values="states", settled_ends="ends")
+        source_layout: Any = "layout"
+        unused: Any = None
+        self.pipeline = Pipeline(
+            stages=Stages(
+                resolve=unused,
+                evaluate=EvaluateStage(unused, no_commit, clock, counters, catalog, 2),
+                delivery=self.delivery,
+                lanes=self.lanes,
+            ),
+            writer=unused,
+            log=log,
+            clock=clock,
+            catalog=catalog,
+            partitions=2,
+            source_layout=source_layout,
+            caught_up=unused,
+            in_thread=in_thread,
+            letters=unused,
+            counters=counters,
+            on_failure=self._fail,
+            refresh_definitions=refresh,
+        )
+
+    @staticmethod
+    def _fail(error: BaseException) -> None:
+        raise error
+
+
+STEPS = ["definitions", "layout", "profiles", "states", "ends"]
+
+
+async def test_without_a_rebalance_everything_owned_begins() -> None:
+    world = World(revoked_at="never")
+    assert await world.pipeline.restore(OWNED, Owned()) == ENDS
+    assert world.steps == STEPS
+    assert set(world.delivery.destinations()) == {"zero", "one"}
+    assert world.lanes.partitions == (0,)
+    await world.delivery.stop()
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_what_was_revoked_meanwhile_is_not_begun(step: str) -> None:
+    world = World(revoked_at=step)
+    await world.pipeline.restore(OWNED, Owned())
+    assert not world.delivery.destinations()
+    assert world.lanes.partitions == ()
+
+
+@pytest.mark.parametrize("broken", ["flush", "done"])
+async def test_whatever_fails_behind_the_last_batch_ends_the_process(broken: str) -> None:
+    """No batch comes behind it that could bring the failure to light."""
+    world, failures = World(revoked_at="never"), list[BaseException]()
+
+    def out_of_memory(name: str) -> Callable[[], None]:
+        def call() -> None:
+            if name == broken:
+                raise MemoryError
+
+        return call
+
+    world.pipeline.on_failure = failures.append
+    world.pipeline.stages.resolve = cast("Any", SimpleNamespace(process=lambda *_: None))
+    world.pipeline.writer = cast("Any", SimpleNamespace(flush=out_of_memory("flush")))
+    await world.pipeline.on_source(0, [], out_of_memory("done"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [type(failure) for failure in failures] == [MemoryError]
