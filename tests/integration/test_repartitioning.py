@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,11 +46,8 @@ STEPS = {
 @pytest.fixture
 def installation(bootstrap_servers: str, topic_prefix: str) -> Iterator[Installation]:
     settings = {"AUDIENCE_SYNC_BRAKE_MEMBERS": "1000000"}
-    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES + MORE, settings=settings)
-    try:
+    with closing(Installation(bootstrap_servers, topic_prefix, AUDIENCES + MORE, settings=settings)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def repartition(installation: Installation, partitions: int) -> dict[str, Any]:
