@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.integration.audiences_of_traits import AUDIENCES, wait_for, wait_until_paused
 from tests.integration.installation import Installation, WorkerProcess
-from tests.integration.test_pausing import AUDIENCES, wait_for, wait_until_paused
 from topics.spec import TopicSpec
 
 USER = "canary-user-5c1d"
