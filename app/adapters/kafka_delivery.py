@@ -13,6 +13,7 @@ import orjson
 from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_transactions import TransactionalWriter
+from app.domain.formats import UNDECODABLE
 from app.ports import GroupOffset, Record
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
@@ -101,7 +102,7 @@ class KafkaMembershipLog:
                 offset = message.offset()
                 try:
                     delta = _decode_delta(value)
-                except msgspec.DecodeError:
+                except UNDECODABLE:
                     await self._bury(partition, offset, value)
                 else:
                     yield offset, delta, message.timestamp()[1]

@@ -20,7 +20,7 @@ from app.adapters.kafka_connection import Brokers
 from app.adapters.kafka_log import LogReader
 from app.domain.clock import PartitionClock
 from app.domain.forgetting import FORGOTTEN_KEY, ForgottenRecord
-from app.domain.formats import is_packed, read_stored, refuse_newer_packed
+from app.domain.formats import UNDECODABLE, is_packed, read_stored, refuse_newer_packed
 from app.domain.repartitioning import (
     Members,
     Offsets,
@@ -210,7 +210,7 @@ class Moving:
         key, value = message.key() or b"", message.value()
         try:
             event = waiting.take(_decode_event(value or b""), clock)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             if is_packed(value or b""):
                 refuse_newer_packed(ProfileEvent.__name__, value or b"")
             # It becomes a dead letter, as it would have.

@@ -23,6 +23,9 @@ _MOST: Final = 127
 _SHORT: Final = tuple(bytes([0x90 + items]) for items in range(2, 16))
 _LONG: Final = b"\xdc"
 
+# What msgspec raises for bytes that are no record: its own, and those of bad UTF-8 and of endless nesting.
+UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _Record = TypeVar("_Record", bound=StoredMessage)
 
 
@@ -52,7 +55,7 @@ def is_packed(encoded: bytes) -> bool:
     """Whether all of it is one MessagePack array, as every release writes: not bytes that only begin like one."""
     try:
         _decode_array(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         return False
     return True
 
@@ -79,7 +82,7 @@ def refuse_newer_json(what: str, encoded: bytes, known: int = KNOWN) -> None:
     """Raises NewerFormatError for a JSON object that says a version greater than `known`."""
     try:
         version = _decode_json(encoded).version
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return
     if version > known:
         raise _newer(what, version, known)

@@ -16,7 +16,13 @@ import msgspec
 import orjson
 
 from app.domain.dead_letters import shape_of
-from app.domain.formats import is_packed, may_be_set_aside, nothing_set_aside, refuse_newer_packed
+from app.domain.formats import (
+    UNDECODABLE,
+    is_packed,
+    may_be_set_aside,
+    nothing_set_aside,
+    refuse_newer_packed,
+)
 from app.domain.identity import holds_a_profile
 from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.errors import NewerFormatError
@@ -160,7 +166,7 @@ class EvaluateStage:
             try:
                 event = _decode(record.value or b"")
                 profile = (record.key or b"").decode()
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNDECODABLE:
                 event = None
             # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
             if event is None or not fits(event, feeds):

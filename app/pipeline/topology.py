@@ -20,6 +20,7 @@ import msgspec
 
 from app.domain.clock import lane_name
 from app.domain.formats import (
+    UNDECODABLE,
     may_be_set_aside,
     nothing_set_aside,
     read_stored,
@@ -134,7 +135,7 @@ class Pipeline:
             try:
                 deltas.append((record.offset, _decode_delta(record.value or b"")))
                 written.append(record.timestamp)
-            except msgspec.DecodeError:
+            except UNDECODABLE:
                 # A tombstone is a forgotten person's; anything else was not written by evaluate.
                 if record.value is not None:
                     await self.bury_delta(partition, record.offset, record.value)

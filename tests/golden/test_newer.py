@@ -148,9 +148,14 @@ async def test_it_says_where_the_record_stands(name: str, place: str) -> None:
         await met(name.partition(".")[0], newer(HERE / this_release() / name, changed=False))
 
 
-async def test_bytes_that_only_begin_like_a_newer_record_end_nobody() -> None:
+@pytest.mark.parametrize(
+    "value",
+    [b"\x93\x63 garbage", b"\x93\x63" + b"\x91" * 100_000, b"\x93\x63\x01\xa1\xff"],
+    ids=["cut", "nested without end", "no UTF-8"],
+)
+async def test_bytes_that_only_begin_like_a_newer_record_end_nobody(value: bytes) -> None:
     bench = Bench()
-    await bench.stage.process(0, [Arrived(0, b"\x93\x63 garbage", b"user_1")], lambda: None)
+    await bench.stage.process(0, [Arrived(0, value, b"user_1")], lambda: None)
     assert bench.counters.dead_letters["invalid_field"] == 1
 
 
