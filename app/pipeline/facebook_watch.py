@@ -19,19 +19,22 @@ from pydantic import SecretStr
 
 from app.domain.access_tokens import RENEW, FacebookView, TokenFacts, concern, is_near_its_end, lifetime
 from app.domain.api_versions import version_state
-from app.domain.delivery import GraphRefusal, words
+from app.domain.delivery import GraphRefusal, classify, words
+from app.domain.delivery_errors import Reaction
 from app.domain.instants import format_instant
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
 from app.ports import Timer, TokenApi, TokenStore
 
 # A new token in the file is taken up this soon.
 FILE_SECONDS = 60.0
-# Facebook gave no answer,
+# Facebook gave no answer, or one that says to come again,
 AGAIN_SECONDS = 300.0
 # or no new token for one that is near its end.
 EXCHANGE_SECONDS = 21_600.0
 # Of refusals: the token itself is not accepted.
 _NO_TOKEN = (102, 104, 190)
+# Of refusals: they say nothing of the token.
+_PASSES = (Reaction.RETRY, Reaction.THROTTLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class FacebookWatch:
         except UnreachableError:
             return AGAIN_SECONDS
         except GraphRefusal as error:
+            if classify(error.refusal).reaction in _PASSES:
+                return AGAIN_SECONDS
             self._refused(error)
             return self._options.check_seconds
         self._note(facts)

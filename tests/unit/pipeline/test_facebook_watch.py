@@ -288,15 +288,16 @@ async def test_a_token_that_facebook_takes_no_more_is_named_with_its_words() -> 
 async def test_a_refusal_that_is_not_about_the_token_leaves_what_is_known() -> None:
     watched = Watched()
     async with watched.running():
-        watched.api.errors = [refusal(4)]
+        watched.api.errors = [refusal(10)]
         await watched.pass_days(1.1)
         assert watched.watch.view.token == GOOD
-        assert "Facebook refused (4)" in watched.warnings
+        assert "Facebook refused (10)" in watched.warnings
 
 
-async def test_no_answer_is_no_news_and_asked_for_again_soon() -> None:
+@pytest.mark.parametrize("error", [UnreachableError("no connection"), refusal(4), refusal(2)])
+async def test_no_answer_is_no_news_and_asked_for_again_soon(error: Exception) -> None:
     watched = Watched()
-    watched.api.errors = [UnreachableError("no connection"), UnreachableError("no connection")]
+    watched.api.errors = [error, error]
     async with watched.running():
         assert watched.watch.view.token is None
         await watched.clock.advance(299)
