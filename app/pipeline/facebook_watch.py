@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from app.domain.access_tokens import RENEW, FacebookView, TokenFacts, concern, is_near_its_end, lifetime
 from app.domain.api_versions import version_state
-from app.domain.delivery import GraphRefusal, classify, words
+from app.domain.delivery import AnswerKind, GraphRefusal, Refusal, classify, words
 from app.domain.delivery_errors import Reaction
 from app.domain.instants import format_instant
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
@@ -33,8 +33,6 @@ AGAIN_SECONDS = 300.0
 EXCHANGE_SECONDS = 21_600.0
 # Of refusals: the token itself is not accepted.
 _NO_TOKEN = (102, 104, 190)
-# Of refusals: they say nothing of the token.
-_PASSES = (Reaction.RETRY, Reaction.THROTTLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ class FacebookWatch:
         except UnreachableError:
             return AGAIN_SECONDS
         except GraphRefusal as error:
-            if classify(error.refusal).reaction in _PASSES:
+            if _passes(error.refusal):
                 return AGAIN_SECONDS
             self._refused(error)
             return self._options.check_seconds
@@ -193,6 +191,12 @@ class FacebookWatch:
         about_version = version_state(options.version, today).said
         found = (about_version, about_token, self._trouble, self._unsaved)
         return tuple(text for text in found if text is not None)
+
+
+def _passes(refusal: Refusal) -> bool:
+    """Whether it says nothing of the token; an answer in an unknown form stays what it is."""
+    reaction = classify(refusal).reaction
+    return refusal.kind is not AnswerKind.MALFORMED and reaction in (Reaction.RETRY, Reaction.THROTTLE)
 
 
 def _lasts_longer(new: TokenFacts, old: TokenFacts) -> bool:

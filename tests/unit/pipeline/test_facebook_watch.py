@@ -288,10 +288,14 @@ async def test_a_token_that_facebook_takes_no_more_is_named_with_its_words() -> 
 async def test_a_refusal_that_is_not_about_the_token_leaves_what_is_known() -> None:
     watched = Watched()
     async with watched.running():
-        watched.api.errors = [refusal(10)]
-        await watched.pass_days(1.1)
-        assert watched.watch.view.token == GOOD
-        assert "Facebook refused (10)" in watched.warnings
+        for error, said in (
+            (refusal(10), "Facebook refused (10)"),
+            (GraphRefusal(Refusal(AnswerKind.MALFORMED, 200, message="data: missing")), "data: missing"),
+        ):
+            watched.api.errors = [error]
+            await watched.pass_days(1.1)
+            assert watched.watch.view.token == GOOD
+            assert said in watched.warnings
 
 
 @pytest.mark.parametrize("error", [UnreachableError("no connection"), refusal(4), refusal(2)])
