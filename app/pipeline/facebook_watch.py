@@ -157,6 +157,9 @@ class FacebookWatch:
             if not _lasts_longer(found, facts):
                 raise InvalidInputError("Facebook gave none that lasts longer")
             problem = await self._keep(old, new)
+            if problem is not None and await self._take_up():
+                # Somebody, perhaps another worker, was faster.
+                return await self._ask()
             self._api.use_token(new)
         except AudienceSyncError as error:
             self._trouble = f"the access token could not be exchanged for a new one: {error}"

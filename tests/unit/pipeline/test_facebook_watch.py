@@ -311,6 +311,28 @@ async def test_no_answer_is_no_news_and_asked_for_again_soon(error: Exception) -
     assert watched.said == []
 
 
+async def test_of_two_workers_that_exchange_at_once_the_slower_one_takes_what_is_in_the_file() -> None:
+    store = Store()
+    watched = Watched(store)
+    watched.api.ends_in(10)
+    exchange = watched.api.exchange_token
+
+    async def slower(app_id: str) -> SecretStr:
+        new = await exchange(app_id)
+        store.content, store.problem = "EAAfaster", "the file holds another token by now"
+        watched.api.ends_in(60, "EAAfaster")
+        return new
+
+    watched.api.exchange_token = slower  # type: ignore[method-assign]
+    async with watched.running():
+        assert (watched.api.held, store.content) == ("EAAfaster", "EAAfaster")
+        assert watched.watch.view.token == watched.api.known["EAAfaster"]
+        assert watched.watch.view.warnings == ()
+        await watched.pass_days(2)
+    assert watched.said == ["the access token's file holds another one, which is used from now on"]
+    assert watched.api.exchanged == [OLD]
+
+
 @pytest.mark.parametrize("error", [UnreachableError("no connection"), refusal(1), refusal(101)])
 async def test_an_exchange_that_fails_leaves_the_token_and_is_tried_again(error: Exception) -> None:
     store = Store()
