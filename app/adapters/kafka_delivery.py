@@ -63,9 +63,7 @@ class KafkaDeadLetters:
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
-            self._producer.produce(
-                self._topic, orjson.dumps(letter.model_dump(mode="json")), letter.id.encode()
-            )
+            self._producer.produce(self._topic, letter.model_dump_json().encode(), letter.id.encode())
         await in_thread(None, self._producer.flush)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import msgspec
 import orjson
 from confluent_kafka import Message
-from pydantic import ValidationError
 
 from app.adapters.kafka_client import DurableProducer
 from app.adapters.kafka_connection import Brokers
@@ -43,7 +42,7 @@ from app.domain.state import (
     encode_record,
     owner_in,
 )
-from app.errors import FatalError, NewerFormatError
+from app.errors import FatalError, NewerFormatError, UnreadableRecordError
 from schemas.dead_letter import DeadLetter
 from schemas.profile import ProfileEvent
 from schemas.sync import SyncState
@@ -330,7 +329,7 @@ def _letter(value: bytes | None) -> DeadLetter | None:
     """None: somebody else has written it."""
     try:
         return None if value is None else read_stored(DeadLetter, value)
-    except ValidationError:
+    except UnreadableRecordError:
         return None
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final, TypeVar
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from app.errors import NewerFormatError
+from app.errors import NewerFormatError, UnreadableRecordError
 from schemas.base import StoredMessage
 
 # Of every format, today. A format that gets a version of its own says so where it is defined.
@@ -23,8 +23,10 @@ _MOST: Final = 127
 _SHORT: Final = tuple(bytes([0x90 + items]) for items in range(2, 16))
 _LONG: Final = b"\xdc"
 
-# What msgspec raises for bytes that are no record: its own, and those of bad UTF-8 and of endless nesting.
+# What msgspec raises for bytes that are no such record: also for text that is not UTF-8, or too many lists in lists.
 UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_TAG_INVALID: Final = "union_tag_invalid"
 
 _Record = TypeVar("_Record", bound=StoredMessage)
 
@@ -89,17 +91,35 @@ def refuse_newer_json(what: str, encoded: bytes, known: int = KNOWN) -> None:
 
 
 def read_stored(model: type[_Record], encoded: bytes) -> _Record:
-    """The record; raises NewerFormatError, or pydantic's ValidationError for what is no such record."""
+    """The record; raises NewerFormatError, or UnreadableRecordError for what is no such record."""
     try:
         record = model.model_validate_json(encoded)
-    except ValidationError:
+    except ValidationError as exc:
         # What has been changed is likely to be refused for that: the version says more.
         refuse_newer_json(model.__name__, encoded)
-        raise
+        raise unreadable(model, exc) from None
     version = getattr(record, "version", KNOWN)
     if version > KNOWN:
         raise _newer(model.__name__, version, KNOWN)
     return record
+
+
+def unreadable(model: type[BaseModel], problems: ValidationError) -> UnreadableRecordError:
+    """What is wrong with a record, by the first problem; the text holds nothing of the record."""
+    problem = problems.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = problem["loc"][0] if problem["loc"] else None
+    where = f"{field}: " if field in model.model_fields else ""
+    # The one text of pydantic's that quotes the value.
+    why = "of no known kind" if problem["type"] == _TAG_INVALID else problem["msg"]
+    return UnreadableRecordError(f"a record is no {model.__name__}: {where}{why}")
+
+
+def not_ours(what: str) -> UnreadableRecordError:
+    """Of a record of the changelog that cannot be decoded."""
+    return UnreadableRecordError(
+        f"a record of the changelog is no {what}: something else has written to that topic, so what is known of its people"
+        " cannot be trusted; have the topic restored"
+    )
 
 
 def _newer(what: str, version: int, known: int) -> NewerFormatError:

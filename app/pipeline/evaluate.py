@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-import orjson
 
 from app.domain.dead_letters import shape_of
 from app.domain.formats import (
@@ -286,7 +285,7 @@ class EvaluateStage:
             records += self._running_record(number)
         for letter in self._letters:
             key = letter.id.encode()
-            value = orjson.dumps(letter.model_dump(mode="json"))
+            value = letter.model_dump_json().encode()
             records.append(
                 Record(self._catalog.dead_letters.name, partition_for(key, self._partition_count), key, value)
             )

@@ -18,7 +18,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import orjson
 from msgspec.structs import replace
 
 from app.domain.dead_letters import as_resolved, failed_again, in_order, is_record_of, raw_of
@@ -286,8 +285,7 @@ class Replay:
             for index, (key, event) in enumerate(chunk.events)
         ]
         records += [
-            Record(topic, -1, letter.id.encode(), orjson.dumps(letter.model_dump(mode="json")))
-            for letter in letters
+            Record(topic, -1, letter.id.encode(), letter.model_dump_json().encode()) for letter in letters
         ]
         self._log.commit(records)
 

@@ -19,7 +19,7 @@ from app.domain.forgetting import forgotten_key
 from app.domain.formats import nothing_set_aside
 from app.domain.published import read_published
 from app.domain.state import AUDIENCES_KEY, CLOCK_KEY
-from app.errors import NewerFormatError
+from app.errors import NewerFormatError, UnreadableRecordError
 from app.pipeline.topology import Pipeline
 from schemas.profile import MERGE
 from tests.golden.files import HERE, record_files, this_release
@@ -181,5 +181,6 @@ def test_a_worker_that_meets_one_ends_with_status_2(monkeypatch: pytest.MonkeyPa
     statuses: list[int] = []
     monkeypatch.setattr("app.main.os._exit", statuses.append)
     main.fail(NewerFormatError("there is a SyncState of format 2"))
+    main.fail(UnreadableRecordError("a record of the changelog is no state of a profile"))
     main.fail(RuntimeError("anything else"))
-    assert statuses == [2, 1]
+    assert statuses == [2, 2, 1]
