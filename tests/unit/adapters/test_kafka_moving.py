@@ -22,6 +22,7 @@ ANYTHING = {
     "nested without end": b'{"id": ' + b"[" * 100_000,
     "packed without end": b"\x93\x63" + b"\x91" * 100_000,
     "packed with bad UTF-8": b"\x93\x63\x01\xa1\xff",
+    "an event with bad UTF-8": b"\x97\x01\x00\xa1\xff\x00\x00\x00\x00",
 }
 
 
