@@ -301,9 +301,13 @@ class Destination:
     async def _rest(self, closed: Closed) -> None:
         if closed.seconds > _SHORT_REST or closed.refused:
             self._retry_at = self._clock.now_ms() + round(closed.seconds * 1_000)
-            self._trouble.shown = (DestinationState.HELD, closed.reason)
+            held = (DestinationState.HELD, closed.reason)
+            is_news = self._trouble.shown != held
+            self._trouble.shown = held
             self._give_back()
-            await self._record.write(self._shown)
+            # Who only asks each second whether another one's try is over has nothing new to write.
+            if is_news or closed.seconds > _SHORT_REST:
+                await self._record.write(self._shown)
         await self._gate.pause(closed.seconds)
 
     async def _begin_anew(self) -> None:
