@@ -74,6 +74,7 @@ def take_past(state: ProfileState) -> bool:
         if name.partition(SEPARATOR)[0] not in MAPPED_SEVERAL:
             fold_identifiers(state, {name: known.value}, known.timestamp)
             continue
-        fold_identifiers(state, {name: [str(known.value)]}, known.timestamp)
+        newest = [] if known.value is None else [str(known.value)]
+        fold_identifiers(state, {name: newest}, known.timestamp)
         fold_identifiers(state, {name: [str(value) for value in further]}, _OLDER)
     return bool(waiting)
