@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app.adapters.memory import ManualClock
 from app.adapters.memory_replay import MemoryReplayLog, MemoryTopics
+from app.domain.clock import SourcePartition
 from app.domain.counters import Counters
 from app.domain.definitions import Document, parse_definitions
 from app.domain.delivery_letters import LetterContext, rejected_row
@@ -34,6 +35,7 @@ from schemas.control import DefinitionsRecord
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
 from schemas.membership import MembershipDelta
 from schemas.profile import ASK, CALL, MARKER, PAST_END, REPEAT, VERSION, FeedHit, Linking, ProfileEvent
+from tests.unit.pipeline.source_lanes import SOURCE, of_source, own
 from topics.catalog import Catalog
 from topics.partitioning import membership_key, partition_for
 
@@ -41,6 +43,7 @@ SMALL = ResolveOptions(max_event_bytes=1_024)
 LARGE = ResolveOptions()
 ONE = "{name: One, when: {event: A, count: {exactly: 1}}, facebook: {ad_account_id: act_1}}"
 NEW = "{name: New, when: {event: A, count: {exactly: 1}}, facebook: {ad_account_id: act_1}}"
+WAREHOUSE = "{name: Leads, source: reverse_etl, rows: {topic: warehouse}}"
 NUMBERS = (0, 1)
 _decode = msgspec.msgpack.Decoder(ProfileEvent).decode
 
@@ -58,6 +61,10 @@ def call(user: str, message: str, size: int = 0) -> bytes:
     return json.dumps({**said, **instant, "properties": {"note": "x" * size}}).encode()
 
 
+def row(user: str, message: str, size: int) -> bytes:
+    return call(user, message, size).replace(b'"event": "A"', b'"event": "new"')
+
+
 class World:
     """Two partitions of everything, and the parts of a worker that matter here."""
 
@@ -70,8 +77,8 @@ class World:
         self.counters = Counters()
         self.versions = PlanVersions()
         self.versions.take(1, self.projection().plan)
-        self.lanes = LaneProgress()
-        self.lanes.assign("topic", set(NUMBERS))
+        self.lanes = LaneProgress(SOURCE)
+        own(self.lanes, *NUMBERS)
         self.partitions = {number: self._partition(number) for number in NUMBERS}
         self.deltas: list[MembershipDelta] = []
         self._read = dict.fromkeys(NUMBERS, 0)
@@ -82,7 +89,7 @@ class World:
         partition = AudiencePartition(plan, 0, self.counters, 0, place, self.versions)
         partition.finish_recovery()
         partition.set_wall(2**50)
-        partition.set_expected([self.lanes.lane(number) for number in NUMBERS])
+        partition.set_expected([self.lanes.lane(of_source(number)) for number in NUMBERS])
         return partition
 
     def projection(self) -> Projection:
@@ -101,21 +108,23 @@ class World:
     def arrive(self, partition: int, value: bytes, key: bytes = b"k") -> int:
         return self.topics.write(self.catalog.source.name, partition, key, value, self.clock.now_ms())
 
-    def resolve(self, options: ResolveOptions, **how: Any) -> None:
-        """All that has arrived and is not done yet."""
-        resolver, source = Resolver(self.projection().plan, options), self.catalog.source.name
-        stage = ResolveStage(resolver, self, self.lanes, self.clock, self.counters, self.catalog, **how)
-        for number in NUMBERS:
+    def resolve(self, options: ResolveOptions, topic: str = SOURCE, **how: Any) -> None:
+        """All that has arrived in the topic and is not done yet."""
+        resolver, source = Resolver(self.projection().plan, options, topic), topic
+        stage = ResolveStage(
+            lambda _: resolver, self, self.lanes, self.clock, self.counters, self.catalog, **how
+        )
+        for number in [one.number for one in self.lanes.partitions if one.topic == topic]:
             done = self.topics.done.get((source, number), 0)
             records = [one for one in self.topics.read(source, number) if one.offset >= done]
             if records:
-                stage.process(number, records)
+                stage.process(SourcePartition(topic, number), records)
                 self.topics.done[source, number] = records[-1].offset + 1
         self.mark()
 
     def mark(self, number: int = 1) -> None:
         now = self.clock.now_ms()
-        progress = {self.lanes.lane(one): now for one in NUMBERS}
+        progress = {self.lanes.lane(one): now for one in self.lanes.partitions}
         marker = ProfileEvent(VERSION, MARKER, "", 0, 0, now, now, progress=progress, definitions=number)
         for partition in NUMBERS:
             self.produce(self.catalog.profile_events.name, msgspec.msgpack.encode(marker), b"", partition)
@@ -312,6 +321,42 @@ def test_what_the_worker_may_read_again_waits() -> None:
     assert outcomes(world.replay()) == ["replayed"]
 
 
+def test_a_record_of_a_topic_of_rows_is_read_again_there_and_is_a_row() -> None:
+    world = World()
+    first = version(None, world.clock.now_ms(), WAREHOUSE)
+    world.published = Published({1: first}, dict.fromkeys(NUMBERS, 1))
+    world.topics.write("warehouse", 0, b"k", call("bob", "m1", 2_000), world.clock.now_ms())
+    place = world.topics.write("warehouse", 0, b"k", row("ann", "m2", 2_000), world.clock.now_ms())
+    world.lanes.assign({SOURCE: "topic", "warehouse": "rows"}, [SourcePartition("warehouse", 0)])
+    world.resolve(SMALL, topic="warehouse")
+    letters = world.letters()
+    assert {(letter.origin.topic, letter.reason) for letter in letters} == {("warehouse", Reason.TOO_LARGE)}
+    world.topics.done["warehouse", 0] = place
+    assert sorted(outcomes(world.replay())) == ["failed", "waiting"], (
+        "one is none, one may be read by the worker"
+    )
+    world.topics.done["warehouse", 0] = place + 1
+    (of_row,) = [letter for letter in letters if letter.origin.offset == place]
+    assert outcomes(world.replay(letters=[of_row])) == ["replayed"]
+    assert [event.claims for event in world.events()] == [{"leads": True}]
+
+
+def test_nobody_knows_what_a_record_of_a_topic_is_that_is_not_read_any_more() -> None:
+    """Of a topic of rows whose audience has been deleted, it may read like an event, and is none."""
+    world = World()
+    world.topics.write("warehouse", 0, b"k", call("ann", "m1", 2_000), world.clock.now_ms())
+    world.lanes.assign({"warehouse": "rows"}, [SourcePartition("warehouse", 0)])
+    first = version(None, world.clock.now_ms(), WAREHOUSE)
+    before, world.published = world.published, Published({1: first}, dict.fromkeys(NUMBERS, 1))
+    world.resolve(SMALL, topic="warehouse")
+    world.published = before
+    (result,) = world.replay()
+    assert result.outcome is Outcome.WAITING
+    assert "neither the source topic" in (result.why or "")
+    assert world.events() == []
+    assert len(world.letters()) == 1
+
+
 def test_a_record_that_is_gone_is_expired() -> None:
     world = World()
     world.arrive(0, call("ann", "m1", 2_000))
@@ -412,7 +457,7 @@ def test_an_audience_filled_from_history_meanwhile_counts_the_call_once(
     options = SMALL if read_before_the_mend else LARGE
     past = Resolver(of_the_past(plan.plan, held, 2), options)
     for number in NUMBERS:
-        lane = past_lane(2, world.lanes.lane(number))
+        lane = past_lane(2, world.lanes.lane(of_source(number)))
         for record in world.topics.read(world.catalog.source.name, number):
             outcome = past.resolve(record.value, record.timestamp, world.clock.now_ms(), lane, record.offset)
             for profile, event in outcome.records:
