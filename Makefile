@@ -12,7 +12,7 @@ TEST_PROCESSES := 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev demo test bench chaos faults constraints clean
+.PHONY: help setup setup-dev demo test bench chaos faults fuzz constraints clean
 
 help:
 	@echo "make setup        build .venv with what the application needs"
@@ -20,6 +20,7 @@ help:
 	@echo "make test         format, lint, types, layers, and all tests but chaos and bench"
 	@echo "make bench        measure throughput, latency, recovery, audiences, exits, memory and deliveries"
 	@echo "make chaos        break everything while calls come in, for CHAOS_SECONDS (600), and check the result"
+	@echo "make fuzz         try bad input on every parser at the edge, for FUZZ_SECONDS (300) each"
 	@echo "make faults       memory and disks that run out, and a Kafka that is away for OUTAGE_SECONDS (180)"
 	@echo "make constraints  write the newest allowed versions of all dependencies to constraints.txt"
 	@echo "make clean        remove .venv and all caches of this folder"
@@ -73,6 +74,9 @@ bench: setup-dev
 
 chaos: setup-dev
 	@$(BIN)/python -m tests.chaos
+
+fuzz: setup-dev
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-300} $(BIN)/pytest -s tests/unit/fuzz
 
 faults: setup-dev
 	@$(BIN)/pytest tests/chaos

@@ -7,6 +7,7 @@
     ├── NeedsPersonError     stop this scope and tell a person: token, permission, terms
     ├── InvalidInputError    what the user wrote cannot be used: settings, definitions, arguments, status 2
     ├── NewerFormatError     Kafka holds what a newer release wrote: only that one may go on, status 2
+    ├── UnreadableRecordError Kafka holds what no release wrote: a person has to take it away, status 2
     └── FatalError           this process must end and be started again by its supervisor, status 1
 
 A rejected row is data, not an exception: see `app.ports.UsersAnswer`.
@@ -55,6 +56,12 @@ class InvalidInputError(AudienceSyncError):
 
 class NewerFormatError(AudienceSyncError):
     """Another release has to run here; starting this one again does not help."""
+
+    exit_status = 2
+
+
+class UnreadableRecordError(AudienceSyncError):
+    """A record that everything depends on is none of ours; the text names it, and starting again does not help."""
 
     exit_status = 2
 

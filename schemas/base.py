@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# JSON has numbers of any length, and those who write it again have 64 bits.
+Whole = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 
 class Message(BaseModel):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
-from schemas.base import StoredMessage
+from schemas.base import StoredMessage, Whole
 
 
 class Reason(StrEnum):
@@ -55,16 +55,16 @@ class Origin(StoredMessage):
     """
 
     topic: str
-    partition: int
-    offset: int
+    partition: Whole
+    offset: Whole
     key: str | None = None
 
 
 class FacebookRefusal(StoredMessage):
     """Facebook's own words about a refused row or request."""
 
-    code: int | None = None
-    subcode: int | None = None
+    code: Whole | None = None
+    subcode: Whole | None = None
     message: str | None = None
     trace: str | None = None
 
@@ -84,10 +84,10 @@ class DeadLetter(StoredMessage):
     audience: str | None = None
     destination: str | None = None
     profile: str | None = None
-    sequence: int | None = None
-    attempts: int = 1
-    first_failed_at: int
-    last_failed_at: int
+    sequence: Whole | None = None
+    attempts: Whole = 1
+    first_failed_at: Whole
+    last_failed_at: Whole
     record: dict[str, Any] | None = None
     resolved: Literal["replayed", "superseded", "expired"] | None = None
     version: int = 1

@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 _TEXT_LENGTH = 2_000
 # Meta names at most 100 refused rows.
 _MOST_SAMPLES = 1_000
+# Of a number that says something; ids, which are larger, are texts.
+_LARGEST = 10**18
 _MOST_WORDS = 200
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -32,7 +34,8 @@ def _whole(value: Any) -> Any:
     """None for anything that is not a whole number or the text of one: the field is only a hint."""
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_whole and abs(value) < _LARGEST else None
 
 
 def _flag(value: Any) -> Any:

@@ -41,6 +41,10 @@ class Cause(StrEnum):
     FORGOTTEN = "forgotten"
 
 
+# What MessagePack can hold, in which deltas wait to be sent.
+_Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class Repeated(msgspec.Struct, gc=False, frozen=True):
     """The change that a delta says once more, as it was when Facebook refused it.
 
@@ -48,9 +52,9 @@ class Repeated(msgspec.Struct, gc=False, frozen=True):
     `failures`: destination -> how often it has refused them, and when it did so first (epoch milliseconds).
     """
 
-    offset: int
-    sequence: int
-    failures: dict[str, tuple[int, int]]
+    offset: _Whole
+    sequence: _Whole
+    failures: dict[str, tuple[_Whole, _Whole]]
 
 
 class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
@@ -80,10 +84,10 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     audience: str
     profile: str
     change: Change
-    sequence: int
+    sequence: _Whole
     rows: dict[str, list[dict[str, str | float]]]
-    at: int
-    detected_at: int
+    at: _Whole
+    detected_at: _Whole
     cause: Cause
     # A newer one is refused as it is decoded.
     version: Annotated[int, msgspec.Meta(le=VERSION)] = VERSION

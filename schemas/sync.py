@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from schemas.base import StoredMessage
+from schemas.base import StoredMessage, Whole
 
 
 class DestinationState(StrEnum):
@@ -22,16 +22,16 @@ class DestinationState(StrEnum):
 class OffsetRange(StoredMessage):
     """Offsets of audience.memberships, `first` up to but not including `end`."""
 
-    first: int
-    end: int
+    first: Whole
+    end: Whole
 
 
 class BrakeTrip(StoredMessage):
     """`removed` of `members` have left: at that instant too many within an hour, and those who left since."""
 
-    at: int
-    removed: int
-    members: int
+    at: Whole
+    removed: Whole
+    members: Whole
 
 
 class BrakeState(StoredMessage):
@@ -41,10 +41,10 @@ class BrakeState(StoredMessage):
     is when a person last let a shrink through, in epoch milliseconds; 0: never.
     """
 
-    position: int
-    members: int
-    exits: tuple[tuple[int, int], ...] = ()
-    accepted_at: int = 0
+    position: Whole
+    members: Whole
+    exits: tuple[tuple[Whole, Whole], ...] = ()
+    accepted_at: Whole = 0
     trip: BrakeTrip | None = None
 
 
@@ -57,20 +57,20 @@ class ReplaceSession(StoredMessage):
     Facebook took, of this wish.
     """
 
-    end: int
-    session_id: int | None = None
-    batches: int = 0
-    started_at: int = 0
+    end: Whole
+    session_id: Whole | None = None
+    batches: Whole = 0
+    started_at: Whole = 0
     external_ids: bool = True
     closed: bool = False
     left_out: bool = False
-    sessions: int = 0
+    sessions: Whole = 0
 
 
 class StateChange(StoredMessage):
     """What a destination has been since `at`, in epoch milliseconds, and the Facebook audience that it had then."""
 
-    at: int
+    at: Whole
     state: DestinationState
     reason: str | None = None
     facebook_id: str | None = None
@@ -79,10 +79,10 @@ class StateChange(StoredMessage):
 class SyncHour(StoredMessage):
     """Rows of one hour, `hour` hours since 1970: added and removed as Facebook has confirmed, and refused by it."""
 
-    hour: int
-    added: int = 0
-    removed: int = 0
-    rejected: int = 0
+    hour: Whole
+    added: Whole = 0
+    removed: Whole = 0
+    rejected: Whole = 0
 
 
 class SyncState(StoredMessage):
@@ -112,24 +112,24 @@ class SyncState(StoredMessage):
     facebook_id: str | None = None
     creating: bool = False
     marker: str
-    cursor: int = 0
+    cursor: Whole = 0
     unconfirmed: tuple[OffsetRange, ...] = ()
-    lower_bound: int | None = None
-    upper_bound: int | None = None
-    updated_at: int
-    last_sync_at: int | None = None
+    lower_bound: Whole | None = None
+    upper_bound: Whole | None = None
+    updated_at: Whole
+    last_sync_at: Whole | None = None
     dry_run: bool = False
-    resynced_at: int = 0
-    resync_end: int = 0
+    resynced_at: Whole = 0
+    resync_end: Whole = 0
     resync_left_out: bool = False
     replace: ReplaceSession | None = None
     brake: BrakeState | None = None
     operation: str | None = None
     delivery: str | None = None
-    status_at: int | None = None
-    next_retry_at: int | None = None
+    status_at: Whole | None = None
+    next_retry_at: Whole | None = None
     history: tuple[StateChange, ...] = ()
     hours: tuple[SyncHour, ...] = ()
-    recreated_at: int = 0
+    recreated_at: Whole = 0
     former: str | None = None
-    version: int = 1
+    version: Whole = 1

@@ -18,7 +18,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 # Meta's own error texts quote access tokens: "Malformed access token EAA...".
-_TOKEN_LIKE = re.compile(r"EAA[A-Za-z0-9]{16,}")
+_TOKEN_LIKE = re.compile(r"EAA[A-Za-z0-9]{16,}|EAA[A-Za-z0-9]*$")
+# The first signs of a secret that say nothing.
+_FEW_SIGNS = 3
 # A proof of the app's secret, wherever a text quotes the call.
 _PROOF = re.compile(r"(appsecret_proof\W{1,9})[0-9a-fA-F]{64}")
 _PLAIN = re.compile(r"[\x20-\x7e]{1,300}")
@@ -83,9 +85,19 @@ class AnswerReader:
     def _clean(self, text: str | None) -> str | None:
         if text is None:
             return None
+        text = _CONTROL.sub(" ", text)
         for secret in self._secrets():
             text = text.replace(secret, "***")
-        return _CONTROL.sub(" ", _PROOF.sub(r"\1***", _TOKEN_LIKE.sub("***", text)))
+            text = _without_beginning(text, secret)
+        return _PROOF.sub(r"\1***", _TOKEN_LIKE.sub("***", text))
+
+
+def _without_beginning(text: str, secret: str) -> str:
+    """Without what the text ends in of the secret: Meta's texts are cut off when they are long."""
+    for length in range(len(secret) - 1, _FEW_SIGNS, -1):
+        if text.endswith(secret[:length]):
+            return text[:-length] + "***"
+    return text
 
 
 def malformed(status: int, problem: str | None, usage: tuple[UsageMeter, ...] = ()) -> GraphRefusal:

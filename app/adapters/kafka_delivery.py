@@ -13,6 +13,7 @@ import orjson
 from app.adapters.kafka_client import DurableProducer, bounded_commit, in_thread
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_transactions import TransactionalWriter
+from app.domain.formats import UNDECODABLE
 from app.ports import GroupOffset, Record
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
@@ -62,9 +63,7 @@ class KafkaDeadLetters:
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
-            self._producer.produce(
-                self._topic, orjson.dumps(letter.model_dump(mode="json")), letter.id.encode()
-            )
+            self._producer.produce(self._topic, letter.model_dump_json().encode(), letter.id.encode())
         await in_thread(None, self._producer.flush)
 
 
@@ -101,7 +100,7 @@ class KafkaMembershipLog:
                 offset = message.offset()
                 try:
                     delta = _decode_delta(value)
-                except msgspec.DecodeError:
+                except UNDECODABLE:
                     await self._bury(partition, offset, value)
                 else:
                     yield offset, delta, message.timestamp()[1]

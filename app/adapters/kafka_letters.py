@@ -14,7 +14,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
-from pydantic import ValidationError
 
 from app.adapters.kafka_client import client_config, kafka_reason
 from app.adapters.kafka_connection import Brokers
@@ -22,7 +21,7 @@ from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import TransactionalWriter
 from app.domain.formats import read_stored
-from app.errors import FatalError, InvalidInputError, UnreachableError
+from app.errors import FatalError, InvalidInputError, UnreachableError, UnreadableRecordError
 from app.ports import Record, StoredRecord
 from schemas.dead_letter import DeadLetter
 from topics.catalog import Catalog
@@ -58,7 +57,7 @@ def newest_letters(
                 continue
             try:
                 letter = read_stored(DeadLetter, value)
-            except ValidationError:
+            except UnreadableRecordError:
                 unreadable += 1
                 continue
             if meets(letter):

@@ -8,7 +8,13 @@ import msgspec
 from confluent_kafka import Message
 
 from app.adapters.kafka_log import LogReader
-from app.domain.formats import may_be_set_aside, refuse_newer_json, refuse_newer_packed, standing_at
+from app.domain.formats import (
+    UNDECODABLE,
+    may_be_set_aside,
+    refuse_newer_json,
+    refuse_newer_packed,
+    standing_at,
+)
 from app.domain.reconciling import AudienceTally
 from app.domain.sizes import SizeTally
 from app.domain.state import CLOCK_KEY, PartitionRecord, decode_record
@@ -113,7 +119,7 @@ class TallyReader:
         value = message.value()
         try:
             return None if value is None else _decode_delta(value)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             place = self._memberships, int(message.partition() or 0), int(message.offset() or 0)
             try:
                 refuse_newer_json(MembershipDelta.__name__, value or b"")

@@ -13,9 +13,9 @@ from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
-from app.domain.formats import read_stored
 from app.domain.pausing import desired_of, destinations_of, sent_again, to_pause, to_resume, to_resync
 from app.domain.published import Published
+from app.domain.sync_states import read_sync_states
 from app.settings import Settings, load_settings
 from schemas.control import DesiredRecord
 from schemas.sync import DestinationState, SyncState
@@ -105,7 +105,7 @@ def recorded_states(settings: Settings) -> dict[str, SyncState]:
     if layout is None:
         return {}
     values = LogReader(kafka_connection(settings)).latest_values(topic.name, layout.partitions)
-    return {key.decode(): read_stored(SyncState, value) for key, value in values.items()}
+    return read_sync_states(values, topic.name)
 
 
 def known_state(

@@ -20,6 +20,7 @@ import msgspec
 from app.domain.account_plan import ASKED
 from app.domain.accounts import part
 from app.domain.compact import audience_id
+from app.domain.formats import UNDECODABLE, not_ours
 from app.domain.linking import aliases_of, owner_of, refuse
 from app.domain.rows import rows_by_destination, rows_of
 from app.domain.state import decode_state
@@ -85,7 +86,10 @@ class Forgotten:
         self.until.pop(key, None)
         self.removals.pop(key, None)
         if value is not None:
-            record = _decode(value)
+            try:
+                record = _decode(value)
+            except UNDECODABLE:
+                raise not_ours("record of somebody forgotten") from None
             self.until[key] = record.until
             if record.removal is not None:
                 self.removals[key] = record.removal

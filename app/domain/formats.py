@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final, TypeVar
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from app.errors import NewerFormatError
+from app.errors import NewerFormatError, UnreadableRecordError
 from schemas.base import StoredMessage
 
 # Of every format, today. A format that gets a version of its own says so where it is defined.
@@ -22,6 +22,11 @@ _MOST: Final = 127
 # MessagePack's heads of an array: of 2 to 15 items, and of more, behind which two bytes of length follow.
 _SHORT: Final = tuple(bytes([0x90 + items]) for items in range(2, 16))
 _LONG: Final = b"\xdc"
+
+# What msgspec raises for bytes that are no such record: also for text that is not UTF-8, or too many lists in lists.
+UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_TAG_INVALID: Final = "union_tag_invalid"
 
 _Record = TypeVar("_Record", bound=StoredMessage)
 
@@ -52,7 +57,7 @@ def is_packed(encoded: bytes) -> bool:
     """Whether all of it is one MessagePack array, as every release writes: not bytes that only begin like one."""
     try:
         _decode_array(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         return False
     return True
 
@@ -79,24 +84,42 @@ def refuse_newer_json(what: str, encoded: bytes, known: int = KNOWN) -> None:
     """Raises NewerFormatError for a JSON object that says a version greater than `known`."""
     try:
         version = _decode_json(encoded).version
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return
     if version > known:
         raise _newer(what, version, known)
 
 
 def read_stored(model: type[_Record], encoded: bytes) -> _Record:
-    """The record; raises NewerFormatError, or pydantic's ValidationError for what is no such record."""
+    """The record; raises NewerFormatError, or UnreadableRecordError for what is no such record."""
     try:
         record = model.model_validate_json(encoded)
-    except ValidationError:
+    except ValidationError as exc:
         # What has been changed is likely to be refused for that: the version says more.
         refuse_newer_json(model.__name__, encoded)
-        raise
+        raise unreadable(model, exc) from None
     version = getattr(record, "version", KNOWN)
     if version > KNOWN:
         raise _newer(model.__name__, version, KNOWN)
     return record
+
+
+def unreadable(model: type[BaseModel], problems: ValidationError) -> UnreadableRecordError:
+    """What is wrong with a record, by the first problem; the text holds nothing of the record."""
+    problem = problems.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = problem["loc"][0] if problem["loc"] else None
+    where = f"{field}: " if field in model.model_fields else ""
+    # The one text of pydantic's that quotes the value.
+    why = "of no known kind" if problem["type"] == _TAG_INVALID else problem["msg"]
+    return UnreadableRecordError(f"a record is no {model.__name__}: {where}{why}")
+
+
+def not_ours(what: str) -> UnreadableRecordError:
+    """Of a record of the changelog that cannot be decoded."""
+    return UnreadableRecordError(
+        f"a record of the changelog is no {what}: something else has written to that topic, so what is known of its people"
+        " cannot be trusted; have the topic restored"
+    )
 
 
 def _newer(what: str, version: int, known: int) -> NewerFormatError:

@@ -20,10 +20,10 @@ from app.domain.linking import (
     take_over,
 )
 from app.domain.merging import add_aliases, evaluate_merged, fold_profile, leave
-from app.domain.person_state import UNREADABLE
 from app.domain.resending import resend, rows_sent
 from app.domain.rows import rows_of
 from app.domain.state import AT_ONCE, ProfileState, decode_state, forwarder
+from app.errors import UnreadableRecordError
 from schemas.profile import ASK, DONE, MERGE, MOVED, Linking
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Identities:
         said = event.linking or _NOTHING
         owner = None if state is None else owner_of(state)
         if event.kind == MOVED:
-            if owner is not None and owner != said.asker:
+            if owner is not None and said.asker not in (owner, profile):
                 self._profiles.states.put(profile, forwarder(said.asker))
         elif owner is not None:
             self._mailbox.send(owner, event)
@@ -120,10 +120,12 @@ class Identities:
         event: ProfileEvent,
         now: int | None,
     ) -> None:
-        if state is not None and said.asker == profile:
-            self._profiles.states.put(profile, state)
-            add_aliases(state, said.aliases)
-            self._go_on(profile, state, event)
+        if said.asker == profile:
+            # Nothing is known of an asker that has been forgotten since; to itself it must not give way.
+            if state is not None:
+                self._profiles.states.put(profile, state)
+                add_aliases(state, said.aliases)
+                self._go_on(profile, state, event)
             return
         verdict = decide(profile, state, said)
         if verdict is Verdict.REFUSED:
@@ -177,6 +179,6 @@ def holds_a_profile(event: ProfileEvent) -> bool:
     try:
         if state is not None:
             _ = decode_state(state).identity
-    except UNREADABLE:
+    except UnreadableRecordError:
         return False
     return True

@@ -107,7 +107,10 @@ class AudiencePartition:
     # --- recovery ---
 
     def load(self, key: bytes, value: bytes | None) -> None:
-        """One record of the changelog, in its order; None deletes. Raises NewerFormatError."""
+        """One record of the changelog, in its order; None deletes.
+
+        Raises NewerFormatError, or UnreadableRecordError for what no release has written.
+        """
         if value is not None and value[1:2] != b"\x01":
             refuse_newer_packed("record of a profile", value)
         # Nearly all are states: those are told apart by one look.

@@ -98,12 +98,12 @@ def identifiers_in(sources: Sequence[Any], options: NormalizationOptions) -> Ide
         present, value = _read(field, sources, options.left_blank)
         if not present:
             continue
+        if field.several and type(value) is list:
+            # None at all where there are lists of blanks within.
+            value, *others = [item for item in value if not is_blank(item)][:MAX_OF_ONE_KIND] or [None]
+            further.extend((field, item) for item in others)
         # What a value says nothing of is not taken away by it: the year, by a birthday that is only a day.
         columns.update(dict.fromkeys(field.columns, value is None))
-        if field.several and type(value) is list:
-            values = [item for item in value if not is_blank(item)][:MAX_OF_ONE_KIND]
-            value = values[0]
-            further.extend((field, item) for item in values[1:])
         if value is None:
             continue
         if field.part is None:

@@ -24,6 +24,7 @@ from app.domain.profile_ids import WITHOUT_USER, is_account
 from app.domain.resending import resend, rows_sent
 from app.domain.rows import is_identified
 from app.domain.state import AT_ONCE, NEVER, ProfileState, decode_state, forwarder
+from app.errors import FatalError
 from schemas.membership import Cause
 from schemas.profile import CALL, FORGET, PAST, REPEAT
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 # Combinations of feeds whose audiences are remembered.
 _MAX_COMBINATIONS: Final = 10_000
+# Messages that one record may set off in a partition, far beyond the largest account: only profiles that stand for each
+# other in a ring, which somebody else has written, have more to say.
+MOST_MAIL: Final = 1_000_000
 
 
 class ProfileEvaluation:
@@ -92,10 +96,16 @@ class ProfileEvaluation:
             self._identities.receive(profile, event, now)
 
     def deliver_mail(self, now: int | None) -> None:
-        """What profiles of this partition have to say to each other, and what that makes them say."""
+        """What profiles of this partition have to say to each other, and what that makes them say.
+
+        Raises FatalError when it does not end.
+        """
         mail = self._mailbox.local
-        while mail:
+        for _ in range(MOST_MAIL):
+            if not mail:
+                return
             self.receive(*mail.popleft(), now)
+        raise FatalError("profiles have something to say to each other without end")
 
     def _apply_call(self, profile: str, event: ProfileEvent, now: int | None) -> None:
         key = profile.encode()

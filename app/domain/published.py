@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import ValidationError
 
 from app.domain.definitions import DefinitionSet, published_form, published_forms
 from app.domain.engage_defaults import DEFAULTS, PLAIN, created_audiences
 from app.domain.engage_places import with_place
-from app.domain.formats import read_stored
+from app.domain.formats import read_stored, unreadable
 from app.domain.plan_changes import generations_after
-from app.errors import InvalidInputError
+from app.errors import InvalidInputError, UnreadableRecordError
 from schemas.audience import AudienceDefinition, ComputedTraitDefinition, OnDelete, SyncMode
+from schemas.base import StoredMessage
 from schemas.control import (
     DEFINITIONS,
     DESIRED,
@@ -41,9 +44,14 @@ if TYPE_CHECKING:
 
     Forms = Mapping[str, dict[str, Any]]
 
+_Record = TypeVar("_Record", bound=StoredMessage)
+_Definition = TypeVar("_Definition", AudienceDefinition, ComputedTraitDefinition)
+
 _TRAIT: Final = "traits."
 # Digests of earlier versions; a file that is older than all of them counts as new.
 MAX_EARLIER: Final = 1_000
+# Characters of a record's key in a message.
+_SHOWN: Final = 100
 # Of one version as JSON: Kafka takes records of 1 MiB by default.
 MAX_BYTES: Final = 900_000
 
@@ -108,31 +116,34 @@ class Published:
 
 
 def read_published(records: Mapping[bytes, bytes]) -> Published:
-    """Of the newest values by key; kinds of records that are not known here are passed over."""
+    """Of the newest values by key; kinds of records that are not known here are passed over.
+
+    Raises NewerFormatError, or UnreadableRecordError for one that no release has written: none can be passed over.
+    """
     versions, running, filling, named, desired, placed = {}, {}, set(), set(), {}, {}
     repartition, set_aside = None, set()
     for key, value in records.items():
         kind = key.partition(b"|")[0].decode(errors="replace")
         if kind == DEFINITIONS:
-            record = read_stored(DefinitionsRecord, value)
+            record = _read(DefinitionsRecord, key, value)
             versions[record.number] = record
         elif kind == RUNNING:
-            state = read_stored(RunningRecord, value)
+            state = _read(RunningRecord, key, value)
             running[state.partition] = state.number
             if state.filling:
                 filling.add(state.partition)
         elif kind == WANTED:
-            named.add(read_stored(WantedRecord, value).audience)
+            named.add(_read(WantedRecord, key, value).audience)
         elif kind == DESIRED:
-            wanted = read_stored(DesiredRecord, value)
+            wanted = _read(DesiredRecord, key, value)
             desired[wanted.target] = wanted
         elif kind == PLACED:
-            noted = read_stored(PlacedRecord, value)
+            noted = _read(PlacedRecord, key, value)
             placed[noted.audience] = noted
         elif kind == REPARTITION:
-            repartition = read_stored(RepartitionRecord, value)
+            repartition = _read(RepartitionRecord, key, value)
         elif kind == SET_ASIDE:
-            aside = read_stored(SetAsideRecord, value)
+            aside = _read(SetAsideRecord, key, value)
             set_aside.add((aside.topic, aside.partition, aside.offset))
     return Published(
         versions,
@@ -146,6 +157,19 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
     )
 
 
+def _read(model: type[_Record], key: bytes, value: bytes) -> _Record:
+    try:
+        return read_stored(model, value)
+    except UnreadableRecordError as error:
+        raise _named(key.decode(errors="replace"), error) from None
+
+
+def _named(key: str, error: UnreadableRecordError) -> UnreadableRecordError:
+    return UnreadableRecordError(
+        f"audience.control, key {key[:_SHOWN]!r}: {error}; write what belongs there, or a record of that key without value"
+    )
+
+
 def content_digest(forms: Forms) -> str:
     """Equal for sets that are equal, in whatever order and words they are written."""
     return hashlib.sha256(json.dumps(forms, sort_keys=True).encode()).hexdigest()
@@ -155,15 +179,17 @@ def definitions_of(record: DefinitionsRecord, *, placed: bool = True) -> Definit
     """The definitions of a version, with those that Engage named and without those that are being cleared.
 
     `placed`: with the places that calls of Engage named, where the definitions leave them open.
+
+    Raises UnreadableRecordError.
     """
     audiences, traits, defaults = [], [], PLAIN
     for key, form in record.definitions.items():
         if key.startswith(_TRAIT):
-            traits.append(ComputedTraitDefinition.model_validate(form))
+            traits.append(_definition(ComputedTraitDefinition, record, form))
         elif key == DEFAULTS:
-            defaults = AudienceDefinition.model_validate(form)
+            defaults = _definition(AudienceDefinition, record, form)
         else:
-            audiences.append(AudienceDefinition.model_validate(form))
+            audiences.append(_definition(AudienceDefinition, record, form))
     audiences += created_audiences(defaults, record.created)
     if placed and record.placed:
         audiences = [with_place(audience, record.placed.get(audience.key)) for audience in audiences]
@@ -171,8 +197,15 @@ def definitions_of(record: DefinitionsRecord, *, placed: bool = True) -> Definit
 
 
 def cleared_by(record: DefinitionsRecord) -> tuple[AudienceDefinition, ...]:
-    """The deleted audiences whose Facebook audiences are to be emptied."""
-    return tuple(AudienceDefinition.model_validate(form) for form in record.cleared.values())
+    """The deleted audiences whose Facebook audiences are to be emptied. Raises UnreadableRecordError."""
+    return tuple(_definition(AudienceDefinition, record, form) for form in record.cleared.values())
+
+
+def _definition(model: type[_Definition], record: DefinitionsRecord, form: dict[str, Any]) -> _Definition:
+    try:
+        return model.model_validate(form)
+    except ValidationError as exc:
+        raise _named(record.key, unreadable(model, exc)) from None
 
 
 @dataclass(frozen=True, slots=True)

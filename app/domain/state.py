@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from app.domain.clock import ClockRecord
-from app.domain.person_state import IdentifierState, IdentityState, PersonState, pack, unpack
+from app.domain.formats import UNDECODABLE, not_ours
+from app.domain.person_state import UNREADABLE, IdentifierState, IdentityState, PersonState, pack, unpack
 
 VERSION: Final = 1
 
@@ -163,7 +164,10 @@ class ProfileState(msgspec.Struct, array_like=True, gc=False):
     def _known(self) -> PersonState:
         person = self.person
         if isinstance(person, bytes):
-            person = self.person = unpack(person)
+            try:
+                person = self.person = unpack(person)
+            except UNREADABLE:
+                raise not_ours("person") from None
         return person
 
     @property
@@ -264,8 +268,8 @@ _encode = _encoder.encode
 encode_feed = _encode
 encode_value = _encode
 encode_record = _encode
-decode_record = msgspec.msgpack.Decoder(PartitionRecord).decode
-decode_audiences = msgspec.msgpack.Decoder(AudiencesRecord).decode
+_decode_record: Final = msgspec.msgpack.Decoder(PartitionRecord).decode
+_decode_audiences: Final = msgspec.msgpack.Decoder(AudiencesRecord).decode
 
 
 def encode_state(state: ProfileState) -> bytes:
@@ -279,17 +283,44 @@ def encode_state(state: ProfileState) -> bytes:
 
 
 def decode_state(encoded: bytes) -> ProfileState:
-    """The inverse of `encode_state`."""
-    if encoded[:1] == _FORWARDER:
-        return forwarder(_decode_forwarder(encoded).owner)
-    return _decode_state(encoded)
+    """The inverse of `encode_state`. Raises UnreadableRecordError for what is no state."""
+    try:
+        if encoded[:1] == _FORWARDER:
+            return forwarder(_decode_forwarder(encoded).owner)
+        return _decode_state(encoded)
+    except UNDECODABLE:
+        raise not_ours("state of a profile") from None
+
+
+def decode_record(encoded: bytes) -> PartitionRecord:
+    """Raises UnreadableRecordError."""
+    try:
+        return _decode_record(encoded)
+    except UNDECODABLE:
+        raise not_ours("record of a partition") from None
+
+
+def decode_audiences(encoded: bytes) -> AudiencesRecord:
+    """Raises UnreadableRecordError."""
+    try:
+        return _decode_audiences(encoded)
+    except UNDECODABLE:
+        raise not_ours("record of a partition's audiences") from None
 
 
 def owner_in(encoded: bytes) -> str | None:
     """The owner, of an encoded state of a profile that has become part of another one; None: it has not."""
-    return _decode_forwarder(encoded).owner if encoded[:1] == _FORWARDER else None
+    if encoded[:1] != _FORWARDER:
+        return None
+    try:
+        return _decode_forwarder(encoded).owner
+    except UNDECODABLE:
+        raise not_ours("state of a profile") from None
 
 
 def wake_of(state: bytes) -> int:
     """The `wake` of an encoded state that is no forwarder's, without decoding the rest."""
-    return _wake_decoder.decode(state).wake
+    try:
+        return _wake_decoder.decode(state).wake
+    except UNDECODABLE:
+        raise not_ours("state of a profile") from None

@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-import orjson
 
 from app.domain.dead_letters import shape_of
-from app.domain.formats import is_packed, may_be_set_aside, nothing_set_aside, refuse_newer_packed
+from app.domain.formats import (
+    UNDECODABLE,
+    is_packed,
+    may_be_set_aside,
+    nothing_set_aside,
+    refuse_newer_packed,
+)
 from app.domain.identity import holds_a_profile
 from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.errors import NewerFormatError
@@ -160,7 +165,7 @@ class EvaluateStage:
             try:
                 event = _decode(record.value or b"")
                 profile = (record.key or b"").decode()
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNDECODABLE:
                 event = None
             # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
             if event is None or not fits(event, feeds):
@@ -280,7 +285,7 @@ class EvaluateStage:
             records += self._running_record(number)
         for letter in self._letters:
             key = letter.id.encode()
-            value = orjson.dumps(letter.model_dump(mode="json"))
+            value = letter.model_dump_json().encode()
             records.append(
                 Record(self._catalog.dead_letters.name, partition_for(key, self._partition_count), key, value)
             )

@@ -22,12 +22,12 @@ import msgspec
 from app.domain.dead_letters import key_digest
 from app.domain.forgetting import Removal
 from app.domain.profile_ids import ANONYMOUS, external_id_of
+from app.domain.sync_states import read_sync_states
 from app.errors import UnreachableError
 from app.pipeline.evaluate import EvaluateStage
 from app.ports import Record, RecordWriter, TopicLog
 from schemas.dead_letter import DeadLetter
 from schemas.profile import FORGET, VERSION, ProfileEvent
-from schemas.sync import SyncState
 from topics.catalog import Catalog
 from topics.partitioning import membership_key, partition_for
 
@@ -170,7 +170,10 @@ class Removals:
 
     async def _confirmed(self) -> dict[tuple[int, bytes], Removal]:
         syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
-        cursors = {key.decode(): SyncState.model_validate_json(value).cursor for key, value in syncs.items()}
+        cursors = {
+            destination: state.cursor
+            for destination, state in read_sync_states(syncs, self.catalog.syncs.name).items()
+        }
         return {
             place: waiting.removal
             for place, waiting in self._waiting.items()

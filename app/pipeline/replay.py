@@ -18,11 +18,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import orjson
 from msgspec.structs import replace
 
 from app.domain.dead_letters import as_resolved, failed_again, in_order, is_record_of, raw_of
-from app.domain.formats import is_packed, refuse_newer_json, refuse_newer_packed
+from app.domain.formats import UNDECODABLE, is_packed, refuse_newer_json, refuse_newer_packed
 from app.domain.replaying import as_news
 from app.domain.resolution import Resolver
 from app.pipeline.evaluate import fits
@@ -266,7 +265,7 @@ class Replay:
         try:
             event = _decode(record.value or b"")
             (record.key or b"").decode()
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             # What was set aside waits for a release that knows it, and holds up no other letter.
             if letter.reason is not Reason.NEWER_FORMAT and is_packed(record.value or b""):
                 refuse_newer_packed(ProfileEvent.__name__, record.value or b"")
@@ -308,8 +307,7 @@ class Replay:
             for index, (key, event) in enumerate(chunk.events)
         ]
         records += [
-            Record(topic, -1, letter.id.encode(), orjson.dumps(letter.model_dump(mode="json")))
-            for letter in letters
+            Record(topic, -1, letter.id.encode(), letter.model_dump_json().encode()) for letter in letters
         ]
         self._log.commit(records)
 
@@ -356,7 +354,7 @@ def _delta(value: bytes | None) -> MembershipDelta | None:
     """None: there is none any more, as somebody was forgotten, or it cannot be read."""
     try:
         return None if value is None else _decode_delta(value)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         refuse_newer_json(MembershipDelta.__name__, value or b"")
         return None
 

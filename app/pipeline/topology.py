@@ -20,13 +20,13 @@ import msgspec
 
 from app.domain.clock import SourcePartition, lane_name
 from app.domain.formats import (
+    UNDECODABLE,
     may_be_set_aside,
     nothing_set_aside,
-    read_stored,
     refuse_newer_json,
     standing_at,
-    standing_under,
 )
+from app.domain.sync_states import read_sync_states
 from app.errors import NewerFormatError, UnreachableError
 from app.pipeline.expire import MARKER_SECONDS, LaneProgress
 from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
@@ -137,7 +137,7 @@ class Pipeline:
             try:
                 deltas.append((record.offset, _decode_delta(record.value or b"")))
                 written.append(record.timestamp)
-            except msgspec.DecodeError:
+            except UNDECODABLE:
                 # A tombstone is a forgotten person's; anything else was not written by evaluate.
                 if record.value is not None:
                     await self.bury_delta(partition, record.offset, record.value)
@@ -260,13 +260,7 @@ class Pipeline:
 
     async def _sync_states(self) -> dict[str, SyncState]:
         syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
-        states = {}
-        for key, value in syncs.items():
-            try:
-                states[key.decode()] = read_stored(SyncState, value)
-            except NewerFormatError as error:
-                raise standing_under(error, self.catalog.syncs.name, key) from error
-        return states
+        return read_sync_states(syncs, self.catalog.syncs.name)
 
     # -- stats -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.markdown_pages import ROOT
 
-SECONDS = 60
+SECONDS = 45
 SEED = 7
 
 

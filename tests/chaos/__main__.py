@@ -3,8 +3,8 @@
     python -m tests.chaos [--seconds 600] [--seed N]
 
 When it has calmed down, every Facebook audience must hold exactly the people that the calls make members, but for those
-whose rows were refused for good; they, and every record that was no call, must have a dead letter each. Exit status 0:
-so it was; 1: it was not.
+whose rows were refused for good; they, and every record that was no call, must have a dead letter each. Nor may there be
+changes that are missing, said twice or too early (see tests.chaos.history). Exit status 0: so it was; 1: it was not.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from app.adapters.kafka_client import DurableProducer
+from app.adapters.kafka_client import DurableProducer, client_config
 from app.adapters.kafka_embedded import EmbeddedKafka
 from tests.chaos.faults import POISON
+from tests.chaos.history import gaps, let_out_too_early, replayed_wrongly
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.stream import POISONED, Call, Stream, written
 from tests.chaos.truth import definitions, key_of, members
@@ -39,10 +41,52 @@ QUIET_SHARE = 0.15
 CALM_SECONDS = 240.0
 MAX_WORKER_BYTES = 600 * 1024 * 1024
 TICK_SECONDS = 0.1
+# Nothing may change for so long.
+REST_SECONDS = 4.0
+MOST_MARKERS = 40
+MOST_CLOCK_LAG = 10.0
+MOST_SHOWN = 5
 
 
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def at_rest(stats: Any) -> list[Any] | None:
+    """What a worker has done so far, None while it has something to do.
+
+    Its own markers may be on their way at any moment, so that the lag of evaluate is hardly ever none on a busy machine.
+    """
+    if stats is None or not stats["worker"]["ready"] or stats.get("backfill"):
+        return None
+    stages = stats["stages"]
+    destinations = [one for audience in stats["audiences"].values() for one in audience["destinations"]]
+    is_idle = (
+        stages["resolve"]["lag"] == stages["batch"]["lag"] == 0
+        and stages["evaluate"]["lag"] is not None
+        and stages["evaluate"]["lag"] < MOST_MARKERS
+        and stats["clock_lag_seconds"] is not None
+        and stats["clock_lag_seconds"] < MOST_CLOCK_LAG
+        and all(one["state"] == "live" and one["pending"] == 0 for one in destinations)
+    )
+    return [stages[name][way] for name in sorted(stages) for way in ("in", "out")] if is_idle else None
+
+
+def take_times(bootstrap_servers: str, topic: str) -> None:
+    """Records of the topic say when the broker took them, not when they were made."""
+    resource = ConfigResource(
+        ResourceType.TOPIC,
+        topic,
+        incremental_configs=[
+            ConfigEntry(
+                "message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET
+            )
+        ],
+    )
+    # The client must live until it has its answer.
+    admin = AdminClient(client_config(bootstrap_servers))
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(30)
 
 
 @dataclass(eq=False)
@@ -86,15 +130,19 @@ class Chaos:
                 "AUDIENCE_SYNC_FACEBOOK_PROBE_SECONDS": "2",
                 # Edits take out many at once here.
                 "AUDIENCE_SYNC_BRAKE_MEMBERS": "1000000",
+                # So little finds room that destinations read the log again and again.
+                "AUDIENCE_SYNC_BATCH_ROWS": "25",
             },
         )
+        take_times(kafka.bootstrap_servers, self._installation.catalog.source_topic)
         self._nemesis = Nemesis(seed, self._installation, kafka, say)
         self._nemesis.on_sandbox_restart = self._poison  # type: ignore[method-assign]
         edges_end = time.time_ns() // 1_000_000 + int(seconds * (1 - QUIET_SHARE) * 1_000)
         # A few calls of each person, so that one more or less makes a difference.
         users = max(300, int(seconds * CALLS_PER_SECOND / 4))
         self._stream = Stream(seed, edges_end, users)
-        self._calls: list[Call] = []
+        # Those of the source topic, each with when the broker took it.
+        self._calls: list[tuple[int, Call]] = []
         self._peak = 0
 
     def _poison(self) -> None:
@@ -157,37 +205,39 @@ class Chaos:
 
     def _rest(self) -> None:
         """Raises AssertionError when the workers do not come to rest."""
-        deadline, rested_since = time.monotonic() + CALM_SECONDS, None
-        while rested_since is None or time.monotonic() - rested_since < 3:
+        deadline, rested_since, before = time.monotonic() + CALM_SECONDS, None, None
+        while rested_since is None or time.monotonic() - rested_since < REST_SECONDS:
             self._tend()
-            if not all(self._is_idle(worker) for worker in self._nemesis.workers):
-                rested_since = None
+            now = [at_rest(worker.stats()) for worker in self._nemesis.workers]
+            if None in now or now != before:
+                rested_since, before = None, now
             elif rested_since is None:
                 rested_since = time.monotonic()
             if time.monotonic() > deadline:
                 stats = [worker.stats() for worker in self._nemesis.workers]
                 raise AssertionError(f"the workers have not come to rest: {stats}")
 
-    @staticmethod
-    def _is_idle(worker: Any) -> bool:
-        stats = worker.stats()
-        return bool(worker.idle() and stats is not None and not stats.get("backfill"))
-
-    def _written(self) -> list[Call]:
+    def _written(self) -> list[tuple[int, Call]]:
         installation = self._installation
         topic = installation.catalog.source_topic
         records = read_records(
             installation.bootstrap_servers, topic, installation.source_partitions, "read_committed"
         )
-        calls = written(self._stream.calls, (record.value() or b"" for record in records))
+        calls = written(
+            self._stream.calls, ((record.timestamp()[1], record.value() or b"") for record in records)
+        )
         say(f"calls in the source topic {len(calls):,}, of {len(self._stream.calls):,} that were made")
         return calls
+
+    @property
+    def _made(self) -> list[Call]:
+        return [call for _, call in self._calls]
 
     # -- the judgement -----------------------------------------------------------------------------------------
 
     def _judge(self) -> bool:
         nemesis, stream = self._nemesis, self._stream
-        expected = members(self._calls, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
+        expected = members(self._made, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
         found = self._installation.facebook_members()
         letters: dict[str, dict[str, Any]] = {
             letter["id"]: letter for letter in self._installation.dead_letters()
@@ -201,7 +251,10 @@ class Chaos:
             if missing or extra:
                 line += f"; MISSING {sorted(missing)[:5]}, WRONG {sorted(extra)[:5]}"
             say(line)
-        complaints = [*self._complaints(expected, letters)]
+        deltas = self._installation.memberships()
+        history = [*gaps(deltas), *let_out_too_early(deltas, self._calls)]
+        say(f"changes {len(deltas):,}; missing, twice or too early {len(history)}")
+        complaints = [*self._complaints(expected, letters), *history[:MOST_SHOWN]]
         requests = self._installation.sandbox_get("requests")
         say(
             f"calls {len(stream.calls):,}, repeated {stream.repeated:,}, unusable {sum(stream.broken.values()):,}"
@@ -227,23 +280,32 @@ class Chaos:
         """With the cause removed, what was refused is sent again: nothing is missing any more."""
         say("the rows of the poisoned are accepted now; replaying their dead letters")
         self._installation.clear_faults()
+        before, deltas = self._waiting(), self._installation.memberships()
         done = self._installation.command("dead-letters", "replay", "--stage", "deliver")
         if done.returncode:
             say(f"WRONG: the replay ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
             return False
         self._rest()
         nemesis = self._nemesis
-        expected = members(self._calls, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
+        expected = members(self._made, time.time_ns() // 1_000_000, nemesis.loyal, hats=nemesis.hats)
         found = self._installation.facebook_members()
         differing = [name for name, people in expected.items() if found.get(name, set()) != people]
+        wrong = [*replayed_wrongly(deltas, before, self._installation.dead_letters())]
+        for complaint in wrong[:MOST_SHOWN]:
+            say(f"WRONG: {complaint}")
+        waiting = self._waiting()
+        say(
+            f"after the replay: audiences that differ {len(differing)}, letters of delivery that wait {len(waiting)}, "
+            f"of {len(before)} replayed wrongly {len(wrong)}"
+        )
+        return not (differing or waiting or wrong)
+
+    def _waiting(self) -> list[dict[str, Any]]:
+        """The letters of delivery that nothing has become of yet."""
         letters = {letter["id"]: letter for letter in self._installation.dead_letters()}
-        waiting = [
+        return [
             letter for letter in letters.values() if letter["stage"] == "deliver" and not letter["resolved"]
         ]
-        say(
-            f"after the replay: audiences that differ {len(differing)}, letters of delivery that wait {len(waiting)}"
-        )
-        return not differing and not waiting
 
     def _complaints(self, expected: dict[str, set[str]], letters: dict[str, dict[str, Any]]) -> list[str]:
         complaints = []

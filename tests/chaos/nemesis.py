@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import psutil
+
 from tests.chaos.faults import draw_fault
 from tests.chaos.truth import ALWAYS, definitions, key_of
 
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
 SLOTS = ("one", "two")
 # A worker that is frozen for longer than its session has lost its partitions when it wakes.
 SESSION_SECONDS = 3
+# Behind which a worker may end or freeze, see tests/integration/crashing_worker.py, and within how many of them.
+STEPS = (
+    "resolve.produce",
+    "resolve.flush",
+    *(
+        f"{stage}.{step}"
+        for stage in ("evaluate", "deliver")
+        for step in ("produce", "flush", "offsets", "commit")
+    ),
+)
+MOST_STEPS = 15
+# What Kafka 4.1 says when its group coordinator has come back without what it had written itself: it lets nobody in
+# again, until the broker is started anew.
+OUT_OF_STEP = "is out of sync with the underlying log"
 
 
 class Nemesis:
@@ -40,6 +56,8 @@ class Nemesis:
         # One more that comes, and leaves or dies, at any time; it has no instance id.
         self._guest: WorkerProcess | None = None
         self._frozen: dict[str, float] = {}
+        # Those that are to end or freeze behind a step of a commit; what they say when they do.
+        self._armed: dict[str, str] = {}
         self._paused: set[str] = set()
         self.done: Counter[str] = Counter()
         self.own_exits: list[str] = []
@@ -49,8 +67,9 @@ class Nemesis:
         for slot in SLOTS:
             self._start(slot)
 
-    def _start(self, slot: str) -> None:
-        self._workers[slot] = self._installation.start_worker(instance=slot)
+    def _start(self, slot: str, at: tuple[str, int, signal.Signals] | None = None) -> None:
+        self._armed.pop(slot, None)
+        self._workers[slot] = self._installation.start_worker(instance=slot, at=at)
 
     @property
     def workers(self) -> list[WorkerProcess]:
@@ -58,9 +77,16 @@ class Nemesis:
 
     def tend(self) -> None:
         """As a supervisor would: starts again whoever has ended; wakes whoever has been frozen long enough."""
+        if OUT_OF_STEP in self._kafka._log():
+            self._say("nemesis: Kafka's group coordinator is stuck, the broker is started again")
+            self.done["broker started again, as its group coordinator was stuck"] += 1
+            self._kafka.kill()
+            self._kafka.start()
         for slot, wakes_at in list(self._frozen.items()):
             if time.monotonic() >= wakes_at:
                 self._wake(slot)
+        for slot, said in list(self._armed.items()):
+            self._look_at_armed(slot, said)
         for slot, worker in self._workers.items():
             if worker.process.poll() is not None:
                 lines = worker.said.strip().splitlines()
@@ -70,6 +96,18 @@ class Nemesis:
             lines = self._guest.said.strip().splitlines()
             self.own_exits.append(lines[-1] if lines else f"status {self._guest.process.returncode}")
             self._guest = None
+
+    def _look_at_armed(self, slot: str, said: str) -> None:
+        """Whether it has come to its step: who is killed is started again without a word, who is frozen wakes later."""
+        worker = self._workers[slot]
+        if said not in worker.said:
+            return
+        if said.startswith("SIGKILL"):
+            worker.process.wait()
+            self._start(slot)
+        elif psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED:
+            del self._armed[slot]
+            self._frozen[slot] = time.monotonic() + self._chance.uniform(1.5, 3) * SESSION_SECONDS
 
     def _wake(self, slot: str) -> None:
         del self._frozen[slot]
@@ -84,6 +122,10 @@ class Nemesis:
                 ("worker stopped and started", self._restart),
                 ("worker frozen", self._freeze),
                 ("worker frozen", self._freeze),
+                ("worker to be killed within a commit", self._arm_to_die),
+                ("worker to be killed within a commit", self._arm_to_die),
+                ("worker to freeze within a commit", self._arm_to_freeze),
+                ("worker to freeze within a commit", self._arm_to_freeze),
                 ("worker joined, or left, or died", self._change_guest),
                 ("worker joined, or left, or died", self._change_guest),
                 ("broker killed", self._kill_broker),
@@ -92,6 +134,7 @@ class Nemesis:
                 ("definitions edited", self._edit),
                 ("audience paused", self._pause),
                 ("audiences resumed", self._resume),
+                ("dead letters replayed", self._replay),
             ]
         )
         self._say(f"nemesis: {name}")
@@ -134,6 +177,22 @@ class Nemesis:
             self._workers[slot].process.send_signal(signal.SIGSTOP)
             self._frozen[slot] = time.monotonic() + self._chance.uniform(0.5, 3 * SESSION_SECONDS)
 
+    def _arm_to_die(self) -> None:
+        self._arm(signal.SIGKILL)
+
+    def _arm_to_freeze(self) -> None:
+        self._arm(signal.SIGSTOP)
+
+    def _arm(self, number: signal.Signals) -> None:
+        """Its place is taken by one that comes to such an end by itself."""
+        if (slot := self._slot()) is not None:
+            worker = self._workers[slot]
+            worker.process.kill()
+            worker.process.wait()
+            step = self._chance.choice(STEPS)
+            self._start(slot, (step, self._chance.randint(2, MOST_STEPS), number))
+            self._armed[slot] = f"{number.name} behind {step}"
+
     def _kill_broker(self) -> None:
         self._kafka.kill()
         time.sleep(self._chance.uniform(0, 3))
@@ -175,6 +234,10 @@ class Nemesis:
             self._command("audiences", "resume", key, "--accept-shrink")
         self._paused.clear()
 
+    def _replay(self) -> None:
+        """The rows are refused again, but for those who have changed since."""
+        self._command("dead-letters", "replay", "--stage", "deliver")
+
     def _command(self, *arguments: str) -> None:
         done = self._installation.command(*arguments)
         assert done.returncode == 0, done.stderr
@@ -183,6 +246,11 @@ class Nemesis:
         """Everybody is awake and runs, and the Graph API does what it should."""
         for slot in list(self._frozen):
             self._wake(slot)
+        for slot in list(self._armed):
+            # It may be frozen already.
+            self._workers[slot].process.kill()
+            self._workers[slot].process.wait()
+            self._start(slot)
         self._dismiss(signal.SIGTERM)
         self.tend()
         self._resume()

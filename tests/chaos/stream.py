@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 DAY_MS = 24 * 3_600_000
 POISONED = ("user_3", "user_77", "user_150")
+# Who moves from country to country all the time: an older change that is sent behind a newer one shows.
+RESTLESS = (*POISONED, *(f"user_{number}" for number in range(200, 212)))
 COUNTRIES = ("DE", "FR", "US")
 CATEGORIES = ("hats", "shoes", "coats")
 # How long before "now" windows of so many days end for some of the calls.
 WINDOWS_MS = (30 * DAY_MS, 90 * DAY_MS)
 LATE_MS = 60_000
+# A window that ends so soon, and an order just before it does: whose clock runs ahead lets somebody out and in again.
+CLOSE_MS = (2_000, 4_000)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Stream:
         self._users = users
         self._edges_end = edges_end
         self._number = 0
+        # (when, who) of orders just before a window ends.
+        self._renewals: list[tuple[int, str]] = []
         self.calls: list[Call] = []
         self.repeated = 0
         self.broken: Counter[str] = Counter()
@@ -67,20 +73,49 @@ class Stream:
         if draw < 0.02:
             yield self._broken(now)
             return
-        call = self._call(now)
+        if self._renewals and self._renewals[0][0] <= now:
+            call = self._order(self._renewals.pop(0)[1], now)
+        elif draw < 0.05 and now + CLOSE_MS[1] < self._edges_end:
+            call = self._close_call(now)
+        elif draw < 0.1:
+            call = self._move(now)
+        else:
+            call = self._call(now)
         self.calls.append(call)
         yield self._record(call, now)
         if call.tells_id and chance.random() < 0.05:
             self.repeated += 1
             yield self._record(call, now)
 
+    def _close_call(self, now: int) -> Call:
+        """An order whose window ends in a moment, and before that there will be another one."""
+        user, edge = self._user(), now + self._chance.randrange(*CLOSE_MS)
+        self._renewals = sorted([*self._renewals, (edge - 1_500, user)])
+        return self._order(user, edge - WINDOWS_MS[0])
+
+    def _order(self, user: str, timestamp: int) -> Call:
+        properties = {"revenue": 1.0, "category": CATEGORIES[1]}
+        message = self._message()
+        return Call("track", message, timestamp, user, None, True, "Order Completed", properties)
+
+    def _move(self, now: int) -> Call:
+        traits = {"country": self._chance.choice(COUNTRIES[:2])}
+        user = self._chance.choice(RESTLESS)
+        return Call("identify", self._message(), now, user, None, tells_id=True, traits=traits)
+
+    def _user(self) -> str:
+        return f"user_{self._chance.randrange(self._users)}"
+
+    def _message(self) -> str:
+        self._number += 1
+        return f"m{self._number}"
+
     def _call(self, now: int) -> Call:
         chance = self._chance
-        self._number += 1
-        user = f"user_{chance.randrange(self._users)}"
+        user = self._user()
         device = f"device-{user}-{chance.randrange(2)}"
         timestamp = self._timestamp(now)
-        message = f"m{self._number}"
+        message = self._message()
         if chance.random() < 0.12:
             traits: dict[str, Any] = {"country": chance.choice(COUNTRIES)}
             if chance.random() < 0.5:
@@ -153,20 +188,23 @@ class Stream:
         return Produced(f"broken-{self._chance.randrange(100)}".encode(), value)
 
 
-def written(calls: Iterable[Call], values: Iterable[bytes]) -> list[Call]:
-    """The calls as the source topic has them: one without a message id that a producer wrote twice is two."""
-    times: Counter[str] = Counter()
-    for value in values:
+def written(calls: Iterable[Call], records: Iterable[tuple[int, bytes]]) -> list[tuple[int, Call]]:
+    """The calls as the source topic has them: one without a message id that a producer wrote twice is two.
+
+    `records` are (when the broker took it, value), and each call gets the first of these instants.
+    """
+    taken: dict[str, list[int]] = {}
+    for at, value in records:
         try:
             body = json.loads(value)
         except ValueError:
             continue
         if isinstance(body, dict):
-            times[str(body.get("number"))] += 1
+            taken.setdefault(str(body.get("number")), []).append(at)
     return [
-        replace(call, message_id=f"{call.message_id}.{again}") if again else call
+        (at, replace(call, message_id=f"{call.message_id}.{again}") if again else call)
         for call in calls
-        for again in range(min(1, times[call.message_id]) if call.tells_id else times[call.message_id])
+        for again, at in enumerate(taken.get(call.message_id, ())[: 1 if call.tells_id else None])
     ]
 
 
