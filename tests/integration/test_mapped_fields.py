@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -61,11 +62,8 @@ def calls() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def installation(bootstrap_servers: str, topic_prefix: str) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES)
-    try:
+    with closing(Installation(bootstrap_servers, topic_prefix, AUDIENCES)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def members(installation: Installation) -> dict[str, dict[str, dict[str, Any]]]:

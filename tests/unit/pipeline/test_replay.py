@@ -3,215 +3,36 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
 import msgspec
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.adapters.memory import ManualClock
-from app.adapters.memory_replay import MemoryReplayLog, MemoryTopics
 from app.domain.clock import SourcePartition
-from app.domain.counters import Counters
-from app.domain.definitions import Document, parse_definitions
-from app.domain.delivery_letters import LetterContext, rejected_row
 from app.domain.filling import as_past, held_back, of_the_past, past_lane
-from app.domain.mailbox import Place
-from app.domain.partition import AudiencePartition
-from app.domain.plan_versions import PlanVersions
-from app.domain.published import Published, definitions_of, next_version
-from app.domain.replaying import Projection, projected
-from app.domain.resolution import ResolveOptions, Resolver
-from app.domain.users_requests import build_requests
+from app.domain.published import Published, definitions_of
+from app.domain.replaying import projected
+from app.domain.resolution import Resolver
 from app.errors import FatalError
-from app.pipeline.expire import LaneProgress
-from app.pipeline.replay import Outcome, Replay, Result
-from app.pipeline.resolve import ResolveStage
-from app.ports import StoredRecord
-from schemas.control import DefinitionsRecord
-from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
-from schemas.membership import MembershipDelta
-from schemas.profile import ASK, CALL, MARKER, PAST_END, REPEAT, VERSION, FeedHit, Linking, ProfileEvent
-from tests.unit.pipeline.source_lanes import SOURCE, of_source, own
-from topics.catalog import Catalog
-from topics.partitioning import membership_key, partition_for
-
-SMALL = ResolveOptions(max_event_bytes=1_024)
-LARGE = ResolveOptions()
-ONE = "{name: One, when: {event: A, count: {exactly: 1}}, facebook: {ad_account_id: act_1}}"
-NEW = "{name: New, when: {event: A, count: {exactly: 1}}, facebook: {ad_account_id: act_1}}"
-WAREHOUSE = "{name: Leads, source: reverse_etl, rows: {topic: warehouse}}"
-NUMBERS = (0, 1)
-_decode = msgspec.msgpack.Decoder(ProfileEvent).decode
-
-
-def version(
-    before: DefinitionsRecord | None, at: int, *audiences: str, generations: dict[str, int] | None = None
-) -> DefinitionsRecord:
-    text = f"audiences: [{', '.join(audiences)}]"
-    return next_version(before, parse_definitions([Document("audiences.yaml", text)]), at, generations or {})
-
-
-def call(user: str, message: str, size: int = 0) -> bytes:
-    said = {"type": "track", "event": "A", "userId": user, "messageId": message}
-    instant = {"timestamp": "2026-01-01T00:00:00Z", "receivedAt": "2026-01-01T00:00:00Z"}
-    return json.dumps({**said, **instant, "properties": {"note": "x" * size}}).encode()
-
-
-def row(user: str, message: str, size: int) -> bytes:
-    return call(user, message, size).replace(b'"event": "A"', b'"event": "new"')
-
-
-class World:
-    """Two partitions of everything, and the parts of a worker that matter here."""
-
-    def __init__(self) -> None:
-        self.catalog = Catalog()
-        self.clock = ManualClock()
-        self.topics = MemoryTopics(self.catalog, len(NUMBERS))
-        first = version(None, self.clock.now_ms(), ONE)
-        self.published = Published({1: first}, dict.fromkeys(NUMBERS, 1))
-        self.counters = Counters()
-        self.versions = PlanVersions()
-        self.versions.take(1, self.projection().plan)
-        self.lanes = LaneProgress(SOURCE)
-        own(self.lanes, *NUMBERS)
-        self.partitions = {number: self._partition(number) for number in NUMBERS}
-        self.deltas: list[MembershipDelta] = []
-        self._read = dict.fromkeys(NUMBERS, 0)
-
-    def _partition(self, number: int) -> AudiencePartition:
-        place = Place(number, lambda profile: partition_for(profile.encode(), len(NUMBERS)))
-        plan = self.versions.plans[1]
-        partition = AudiencePartition(plan, 0, self.counters, 0, place, self.versions)
-        partition.finish_recovery()
-        partition.set_wall(2**50)
-        partition.set_expected([self.lanes.lane(of_source(number)) for number in NUMBERS])
-        return partition
-
-    def projection(self) -> Projection:
-        found = projected(self.published, len(NUMBERS))
-        assert found is not None
-        return found
-
-    # -- a worker --
-
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1) -> None:
-        """As a RecordWriter."""
-        self.topics.write(topic, partition, key, value)
-
-    def flush(self) -> None: ...
-
-    def arrive(self, partition: int, value: bytes, key: bytes = b"k") -> int:
-        return self.topics.write(self.catalog.source.name, partition, key, value, self.clock.now_ms())
-
-    def resolve(self, options: ResolveOptions, topic: str = SOURCE, **how: Any) -> None:
-        """All that has arrived in the topic and is not done yet."""
-        resolver, source = Resolver(self.projection().plan, options, topic), topic
-        stage = ResolveStage(
-            lambda _: resolver, self, self.lanes, self.clock, self.counters, self.catalog, **how
-        )
-        for number in [one.number for one in self.lanes.partitions if one.topic == topic]:
-            done = self.topics.done.get((source, number), 0)
-            records = [one for one in self.topics.read(source, number) if one.offset >= done]
-            if records:
-                stage.process(SourcePartition(topic, number), records)
-                self.topics.done[source, number] = records[-1].offset + 1
-        self.mark()
-
-    def mark(self, number: int = 1) -> None:
-        now = self.clock.now_ms()
-        progress = {self.lanes.lane(one): now for one in self.lanes.partitions}
-        marker = ProfileEvent(VERSION, MARKER, "", 0, 0, now, now, progress=progress, definitions=number)
-        for partition in NUMBERS:
-            self.produce(self.catalog.profile_events.name, msgspec.msgpack.encode(marker), b"", partition)
-
-    def evaluate(self) -> None:
-        """Everything in profile.events that has not been read yet."""
-        for number, partition in self.partitions.items():
-            records = self.topics.read(self.catalog.profile_events.name, number)[self._read[number] :]
-            self._read[number] += len(records)
-            for record in records:
-                self._apply(partition, record)
-            for delta in partition.drain().deltas:
-                key = membership_key(delta.audience, delta.profile)
-                self.produce(
-                    self.catalog.memberships.name,
-                    msgspec.json.encode(delta),
-                    key,
-                    partition_for(delta.audience.encode(), len(NUMBERS)),
-                )
-                self.deltas.append(delta)
-
-    @staticmethod
-    def _apply(partition: AudiencePartition, record: StoredRecord) -> None:
-        event, profile = _decode(record.value or b""), (record.key or b"").decode()
-        if event.kind == MARKER:
-            partition.apply_marker(event)
-        elif event.kind == REPEAT:
-            partition.apply_repeat(profile, event)
-        elif event.kind <= 5:
-            partition.apply(profile, event)
-        else:
-            partition.apply_past(profile, event)
-
-    def members(self, audience: str) -> set[str]:
-        state: dict[str, str] = {}
-        for delta in self.deltas:
-            if delta.audience == audience:
-                state[delta.profile] = delta.change.value
-        return {profile for profile, change in state.items() if change != "exited"}
-
-    # -- letters --
-
-    def all_letters(self) -> dict[str, DeadLetter]:
-        topic = self.catalog.dead_letters.name
-        written = [record for number in NUMBERS for record in self.topics.read(topic, number)]
-        found = [DeadLetter.model_validate_json(record.value or b"") for record in written]
-        return {letter.id: letter for letter in found}
-
-    def letters(self) -> list[DeadLetter]:
-        return [letter for letter in self.all_letters().values() if letter.resolved is None]
-
-    def bury(self, letter: DeadLetter) -> None:
-        value = orjson.dumps(letter.model_dump(mode="json"))
-        self.produce(self.catalog.dead_letters.name, value, letter.id.encode())
-
-    def begin(self) -> MemoryReplayLog:
-        log = MemoryReplayLog(self.topics)
-        log.start()
-        return log
-
-    def replay(
-        self,
-        options: ResolveOptions = LARGE,
-        log: MemoryReplayLog | None = None,
-        letters: list[DeadLetter] | None = None,
-        most: int = 2,
-        **how: Any,
-    ) -> list[Result]:
-        log = log or self.begin()
-        job = Replay(log, self.projection, options, self.clock, self.catalog, "id-of-dead-letters")
-        return [
-            result
-            for results in job.run(self.letters() if letters is None else letters, most, **how)
-            for result in results
-        ]
-
-    def events(self) -> list[ProfileEvent]:
-        topic = self.catalog.profile_events.name
-        decoded = [_decode(one.value or b"") for number in NUMBERS for one in self.topics.read(topic, number)]
-        return [event for event in decoded if event.kind != MARKER]
-
-
-def outcomes(results: list[Result]) -> list[str]:
-    return sorted(result.outcome.value for result in results)
-
-
-# --- calls ---
+from app.pipeline.replay import Outcome
+from schemas.dead_letter import Reason
+from schemas.profile import CALL, PAST_END, VERSION, ProfileEvent
+from tests.unit.pipeline.replay_world import (
+    LARGE,
+    NEW,
+    NUMBERS,
+    ONE,
+    SMALL,
+    WAREHOUSE,
+    World,
+    call,
+    outcomes,
+    row,
+    version,
+)
+from tests.unit.pipeline.source_lanes import SOURCE, of_source
 
 
 @settings(deadline=None)
@@ -477,160 +298,3 @@ def test_an_audience_filled_from_history_meanwhile_counts_the_call_once(
     world.mark(2)
     world.evaluate()
     assert world.members("one") == world.members("new") == {"ann", *others}
-
-
-# --- what Facebook refused ---
-
-
-def refused(world: World, profile: str, destination: str = "one", attempts: int = 1) -> DeadLetter:
-    """The letter of the profile's newest delta."""
-    delta = [one for one in world.deltas if one.profile == profile][-1]
-    partition = partition_for(delta.audience.encode(), len(NUMBERS))
-    records = world.topics.read(world.catalog.memberships.name, partition)
-    key = membership_key(delta.audience, profile)
-    offset = [one.offset for one in records if one.key == key][-1]
-    (request,) = build_requests([(offset, delta)], destination)
-    context = LetterContext(
-        world.catalog.memberships.name, partition, destination, attempts, world.clock.now_ms()
-    )
-    letter = rejected_row(context, request, 0, "no", None)
-    world.bury(letter)
-    return letter
-
-
-def bought(*profiles: str) -> World:
-    world = World()
-    for profile in profiles:
-        world.arrive(0, call(profile, f"of {profile}"))
-    world.resolve(LARGE)
-    world.evaluate()
-    return world
-
-
-def test_a_refused_row_is_said_once_more_and_keeps_its_letter() -> None:
-    world = bought("ann", "bob")
-    first = refused(world, "ann")
-    assert outcomes(world.replay()) == ["replayed"]
-    world.evaluate()
-    again = world.deltas[-1]
-    assert (again.profile, again.sequence, again.change.value) == ("ann", 2, "updated")
-    assert world.letters() == []
-    second = refused(world, "ann", attempts=3)
-    assert (second.id, second.attempts) == (first.id, 4)
-    assert second.first_failed_at == first.first_failed_at
-    assert second.sequence == first.sequence
-    assert outcomes(world.replay()) == ["replayed"]
-    world.evaluate()
-    assert [delta.sequence for delta in world.deltas if delta.profile == "ann"] == [1, 2, 3]
-    assert refused(world, "ann").attempts == 5
-
-
-def test_letters_of_one_membership_ask_for_it_once() -> None:
-    world = bought("ann")
-    letter = refused(world, "ann")
-    others = [
-        letter.model_copy(update={"id": dead_letter_id("deliver", letter.origin, index), "attempts": index})
-        for index in (1, 2, 3)
-    ]
-    for other in others:
-        world.bury(other)
-    assert outcomes(world.replay(most=1)) == ["replayed"] * 4
-    asked = [event.repeat for event in world.events() if event.kind == REPEAT]
-    assert len(asked) == 1
-    assert asked[0] is not None
-    assert asked[0].failures == {"one": (3, letter.first_failed_at)}
-
-
-def test_a_change_that_is_not_the_newest_is_superseded() -> None:
-    world = bought("ann")
-    refused(world, "ann")
-    world.arrive(0, call("ann", "one more"))
-    world.resolve(LARGE)
-    world.evaluate()
-    assert world.deltas[-1].change.value == "exited"
-    before = world.events()
-    assert outcomes(world.replay()) == ["superseded"]
-    assert world.events() == before
-    (letter,) = world.all_letters().values()
-    assert letter.resolved == "superseded"
-
-
-def test_a_change_that_is_overtaken_on_the_way_is_not_said() -> None:
-    world = bought("ann")
-    refused(world, "ann")
-    world.arrive(0, call("ann", "one more"))
-    world.resolve(LARGE)
-    assert outcomes(world.replay()) == ["replayed"]
-    world.evaluate()
-    assert [delta.change.value for delta in world.deltas] == ["entered", "exited"]
-    assert world.counters.stages["evaluate"].dropped == {"superseded": 1}
-
-
-def test_a_forgotten_person_and_a_destination_that_is_gone_are_superseded() -> None:
-    world = bought("ann", "bob")
-    refused(world, "ann")
-    letter = refused(world, "bob")
-    world.bury(letter.model_copy(update={"id": "x", "destination": "gone@act_9"}))
-    key = membership_key("one", "ann")
-    world.produce(world.catalog.memberships.name, None, key, partition_for(b"one", len(NUMBERS)))
-    assert outcomes(world.replay()) == ["replayed", "superseded", "superseded"]
-
-
-# --- records of our own topics ---
-
-
-def strange(world: World, stage: str, topic: str, value: bytes, key: bytes = b"ann") -> DeadLetter:
-    partition = partition_for(key, len(NUMBERS))
-    origin = Origin(topic=topic, partition=partition, offset=world.topics.write(topic, partition, key, value))
-    letter = DeadLetter(
-        id=dead_letter_id(stage, origin),
-        stage=stage,
-        reason=Reason.INVALID_FIELD,
-        detail="not read",
-        origin=origin,
-        first_failed_at=1,
-        last_failed_at=1,
-    )
-    world.bury(letter)
-    return letter
-
-
-def test_a_record_that_can_be_read_by_now_is_taken_again() -> None:
-    world = World()
-    said = Linking(["anonymous_id:b"], "ann")
-    ask = ProfileEvent(VERSION, ASK, "profiles/1", 7, 0, 5, 6, linking=said)
-    strange(world, "evaluate", world.catalog.profile_events.name, msgspec.msgpack.encode(ask))
-    assert outcomes(world.replay()) == ["replayed"]
-    first, second = world.events()
-    assert (first.lane, second.lane) == ("profiles/1", "replay/id-of-dead-letters")
-    assert (second.kind, second.linking, second.received) == (ASK, said, 6)
-
-
-@pytest.mark.parametrize(
-    ("stage", "value", "outcome"),
-    [
-        ("evaluate", b"\xc1", "failed"),
-        ("evaluate", msgspec.msgpack.encode([1, 2]), "failed"),
-        ("deliver", b"[]", "failed"),
-        (
-            "evaluate",
-            msgspec.msgpack.encode(ProfileEvent(VERSION, MARKER, "", 0, 0, 1, 1, progress={"x": 1})),
-            "superseded",
-        ),
-    ],
-    ids=["no MessagePack", "too short", "no delta", "a marker"],
-)
-def test_what_still_is_nothing_fails_again(stage: str, value: bytes, outcome: str) -> None:
-    world = World()
-    topics = {"evaluate": world.catalog.profile_events.name, "deliver": world.catalog.memberships.name}
-    letter = strange(world, stage, topics[stage], value)
-    assert outcomes(world.replay()) == [outcome]
-    assert world.all_letters()[letter.id].attempts == (2 if outcome == "failed" else 1)
-
-
-def test_a_value_that_does_not_fit_its_feed_fails_again() -> None:
-    world = World()
-    (feed,) = world.versions.plans[1].feeds
-    event = ProfileEvent(VERSION, CALL, "lane", 7, 0, 5, 6, hits=[FeedHit(feed, ["one too many"])])
-    strange(world, "evaluate", world.catalog.profile_events.name, msgspec.msgpack.encode(event))
-    assert outcomes(world.replay()) == ["failed"]
