@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -27,12 +28,14 @@ from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, no_step
 from app.domain.access_tokens import FacebookView
+from app.domain.clock import SourcePartition
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet
 from app.domain.published import Published, to_publish_at_start
-from app.domain.reverse_etl import refuse_unread_topics
+from app.domain.reverse_etl import refuse_own_topics, refuse_unread_topics, row_topics
 from app.errors import (
     AudienceSyncError,
+    FatalError,
     InvalidInputError,
     NewerFormatError,
     UnreachableError,
@@ -54,6 +57,7 @@ from schemas.control import DefinitionsRecord, DesiredRecord
 KAFKA_TRY_SECONDS = 5.0
 STATS_SECONDS = 1.0
 STOP_SECONDS = 7.0
+AWAY_MORE_SECONDS = 2.0
 INTERRUPTED = 130
 # What the next start would meet once more.
 NO_USE_STARTING_AGAIN = (NewerFormatError, UnreadableRecordError)
@@ -124,6 +128,11 @@ class Worker:
         )
         self._stopping = asyncio.Event()
         self._status = 0
+        # Whether what the worker reads is settled: Faust takes no topics while it runs.
+        self._has_sources = False
+        # How long it stays away once it has stopped, and what ends that.
+        self._away_seconds = 0.0
+        self._signalled = asyncio.Event()
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -135,7 +144,7 @@ class Worker:
         """
         loop = asyncio.get_running_loop()
         for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, INTERRUPTED)):
-            loop.add_signal_handler(number, self._stop, status)
+            loop.add_signal_handler(number, self._end_by_signal, status)
         work = asyncio.create_task(self._start_and_work())
         stopped = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +153,14 @@ class Worker:
             await asyncio.wait({work}, timeout=STOP_SECONDS)
         if work.done():
             work.result()
+        if self._away_seconds:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._signalled.wait(), self._away_seconds)
         return self._status
+
+    def _end_by_signal(self, status: int) -> None:
+        self._signalled.set()
+        self._stop(status)
 
     def _fail(self, exc: BaseException) -> None:
         # Whoever stops cuts off what others wait for; what they had not finished is safe in Kafka.
@@ -238,6 +254,7 @@ class Worker:
         places = wiring.engage_places(follower, pipeline, auto_create)
         pipeline.stages.resolve.place = places.note
         await follower.refresh()
+        await in_thread(self._threads, wiring.require_row_topics, follower)
         wiring.add_stages(faust, pipeline)
         self._lags = Lags(lambda: pipeline.lags(faust.consumer.position_of), faust.ready.is_set)
         watch = wiring.facebook_watch(graph, lambda text: say(f"worker: {text}"))
@@ -298,10 +315,24 @@ class Worker:
     # -- definitions -------------------------------------------------------------------------------------------
 
     async def _use_definitions(self, in_force: InForce) -> None:
-        refuse_unread_topics(in_force.definitions.audiences, self._settings.source_topic)
-        resolver = self._wiring.resolver(in_force.projection)
-        self._pipeline.stages.resolve.project_for(resolver, in_force.number)
+        self._require_sources(in_force)
+        resolver_of = functools.partial(self._wiring.resolver, in_force.projection)
+        self._pipeline.stages.resolve.project_for(resolver_of, in_force.number)
         await self._pipeline.update_destinations(in_force.delivered)
+
+    def _require_sources(self, in_force: InForce) -> None:
+        """Raises FatalError, and has this worker end in order, for rows of a topic that it does not read."""
+        audiences, source = in_force.definitions.audiences, self._catalog.source.name
+        refuse_own_topics(audiences, source, self._catalog.own_names)
+        if not self._has_sources:
+            self._pipeline.sources = (source, *row_topics(audiences, source))
+            self._has_sources = True
+        try:
+            refuse_unread_topics(audiences, self._pipeline.sources)
+        except FatalError as error:
+            say(f"worker: ends: {error}")
+            self._stop(FatalError.exit_status)
+            raise
 
     def _use_desired(self, desired: Mapping[str, DesiredRecord]) -> None:
         self._pipeline.stages.delivery.desire(desired)
@@ -310,7 +341,22 @@ class Worker:
 
     async def _restore(self, owned: set[TP], kept: set[TP]) -> dict[TP, int]:
         offsets = await self._pipeline.restore(self._numbers(owned), self._numbers(kept))
+        self._leave_unless_shared_out()
         return {TP(self._catalog.memberships.name, number): offset for number, offset in offsets.items()}
+
+    def _leave_unless_shared_out(self) -> None:
+        """Kafka gives who comes back within the session what it had: a topic that is new to the group has no reader then,
+        until all who came back so have been away for longer.
+        """
+        for topic in self._pipeline.sources[1:]:
+            if not self._faust.is_shared_out(topic):
+                self._away_seconds = self._settings.session_timeout_seconds + AWAY_MORE_SECONDS
+                say(
+                    f"worker: ends: the group still reads what it read before, without {topic}. In "
+                    f"{self._away_seconds:.0f} s this process has ended and can be started again, to read it too"
+                )
+                self._stop(1)
+                return
 
     async def _revoked(self, partitions: set[TP]) -> None:
         self._lags.forget()
@@ -321,8 +367,9 @@ class Worker:
         def of(topic: str) -> frozenset[int]:
             return frozenset(tp.partition for tp in tps if tp.topic == topic)
 
-        catalog = self._catalog
-        return Owned(of(catalog.source.name), of(catalog.profile_events.name), of(catalog.memberships.name))
+        catalog, sources = self._catalog, self._pipeline.sources
+        source = frozenset(SourcePartition(*tp) for tp in tps if tp.topic in sources)
+        return Owned(source, of(catalog.profile_events.name), of(catalog.memberships.name))
 
     # -- stats -------------------------------------------------------------------------------------------------
 
@@ -337,7 +384,7 @@ class Worker:
             destinations=self._pipeline.stages.delivery.destinations,
             lags=self._lags.by_stage,
             clock=self._pipeline.clock_now,
-            backfill=lambda: self._backfill.progress,
+            backfill=lambda: self._backfill.by_name(self._catalog.source.name),
             wall=self._clock,
             facebook=facebook,
         )

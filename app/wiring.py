@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, TransactionalWriter
 from app.adapters.settings_options import letter_policy, resolve_options
 from app.domain.brake import BrakePolicy
+from app.domain.clock import SourcePartition
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.engage_calls import CALL_TYPES, EngageCalls
@@ -33,6 +34,7 @@ from app.domain.partition import AudiencePartition
 from app.domain.plan import Plan
 from app.domain.published import cleared_by, definitions_of
 from app.domain.resolution import Resolver
+from app.domain.reverse_etl import row_topics
 from app.errors import InvalidInputError
 from app.pipeline.auto_create import AutoCreate
 from app.pipeline.backfill import Backfill
@@ -133,7 +135,7 @@ class Wiring:
         settings, catalog = self.settings, self.catalog
         writer = DurableProducer(self.brokers)
         letters = KafkaDeadLetters(writer, catalog.dead_letters.name)
-        lanes = LaneProgress()
+        lanes = LaneProgress(catalog.source.name)
 
         async def bury(partition: int, offset: int, value: bytes) -> None:
             await pipeline.bury_delta(partition, offset, value)
@@ -144,7 +146,7 @@ class Wiring:
         pipeline = Pipeline(
             stages=Stages(
                 ResolveStage(
-                    self.resolver(compile_audiences(())),
+                    functools.partial(self.resolver, compile_audiences(())),
                     writer,
                     lanes,
                     self.clock,
@@ -168,10 +170,9 @@ class Wiring:
             clock=self.clock,
             catalog=catalog,
             partitions=settings.partitions,
-            source_layout=self._source_layout,
-            caught_up=lambda partition, end, done: faust.consumer.caught_up(
-                TP(catalog.source.name, partition), end, done
-            ),
+            sources=(catalog.source.name,),
+            source_layouts=self._source_layouts,
+            caught_up=lambda partition, end, done: faust.consumer.caught_up(TP(*partition), end, done),
             in_thread=lambda call, *args: in_thread(self.threads, call, *args),
             letters=letters,
             counters=self.counters,
@@ -253,15 +254,24 @@ class Wiring:
             self.on_failure,
         )
 
-    def _source_layout(self) -> tuple[str, int]:
-        source = self.catalog.source
-        layout = self.topics.layouts((source,))[source.name]
-        if layout is None:
-            raise InvalidInputError(f"the source topic {source.name} is gone")
-        return layout.id, layout.partitions
+    def _source_layouts(self, topics: Sequence[str]) -> dict[str, tuple[str, int]]:
+        found = {}
+        for name, layout in self.topics.layouts(tuple(self.catalog.rows(topic) for topic in topics)).items():
+            if layout is None:
+                what = "the source topic" if name == self.catalog.source.name else "the topic of rows"
+                raise InvalidInputError(f"{what} {name} is gone")
+            found[name] = (layout.id, layout.partitions)
+        return found
 
-    def resolver(self, plan: Plan) -> Resolver:
-        return Resolver(plan, resolve_options(self.settings))
+    def resolver(self, plan: Plan, topic: str) -> Resolver:
+        """For the records of that topic."""
+        return Resolver(plan, resolve_options(self.settings), topic)
+
+    def require_row_topics(self, follower: Follower) -> None:
+        """Raises InvalidInputError when a topic that an audience takes its rows from is not there. Blocking."""
+        if follower.current is not None:
+            named = row_topics(follower.current.definitions.audiences, self.catalog.source.name)
+            self.topics.require(tuple(map(self.catalog.rows, named)), named)
 
     def add_stages(self, faust: FaustWorker, pipeline: Pipeline) -> None:
         """Have Faust give each stage the records of its topic."""
@@ -274,7 +284,8 @@ class Wiring:
                 faust.consumer.mark_durable(tp, batch.records[-1].offset + 1)
                 batch.ack()
 
-            await pipeline.on_source(batch.partition, batch.records, durable)
+            partition = SourcePartition(batch.topic, batch.partition)
+            await pipeline.on_source(partition, batch.records, durable)
             self.after_step("resolve.produce")
 
         async def profile_events(batch: Batch) -> None:
@@ -283,18 +294,17 @@ class Wiring:
         async def memberships(batch: Batch) -> None:
             await pipeline.on_memberships(batch.partition, batch.records, batch.ack)
 
-        stages: dict[str, tuple[str, BatchStage]] = {
-            "resolve": (catalog.source.name, source),
-            "evaluate": (catalog.profile_events.name, profile_events),
-            "deliver": (catalog.memberships.name, memberships),
+        stages: dict[str, tuple[Sequence[str], BatchStage]] = {
+            "resolve": (pipeline.sources, source),
+            "evaluate": ((catalog.profile_events.name,), profile_events),
+            "deliver": ((catalog.memberships.name,), memberships),
         }
-        for name, (topic, stage) in stages.items():
-            faust.add_stage(topic, name, stage)
+        for name, (topics, stage) in stages.items():
+            faust.add_stage(topics, name, stage)
 
     # -- what goes on beside the stages ------------------------------------------------------------------------
 
     def backfill(self, follower: Follower, pipeline: Pipeline) -> Backfill:
-        source = self.catalog.source.name
         return Backfill(
             follower=follower,
             lanes=pipeline.stages.lanes,
@@ -303,8 +313,8 @@ class Wiring:
             partitions=self.settings.partitions,
             output=self.catalog.profile_events.name,
             resolver=self.resolver,
-            end_offset=lambda partition: self.log.end_offsets(source, (partition,))[partition],
-            batches=lambda partition, end: self.log.batches(source, {partition: (0, end)}),
+            end_offset=lambda one: self.log.end_offsets(one.topic, (one.number,))[one.number],
+            batches=lambda one, end: self.log.batches(one.topic, {one.number: (0, end)}),
             in_thread=pipeline.in_thread,
         )
 

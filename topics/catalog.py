@@ -32,6 +32,16 @@ class Catalog:
             ours=False,
         )
 
+    def rows(self, name: str) -> TopicSpec:
+        """A topic that some audience's rows come from; like the source topic it is the user's, and never created here."""
+        return TopicSpec(
+            name=name,
+            key="any",
+            value="Segment track call of Reverse ETL, JSON",
+            cleanup=Cleanup.DELETE,
+            ours=False,
+        )
+
     @property
     def profile_events(self) -> TopicSpec:
         return TopicSpec(
@@ -111,3 +121,8 @@ class Catalog:
             self.engage_calls,
             self.dead_letters,
         )
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Of the topics that only this installation writes to."""
+        return tuple(spec.name for spec in self.all() if spec.ours)

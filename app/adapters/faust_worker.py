@@ -174,10 +174,10 @@ class FaustWorker:
 
     # -- stages ----------------------------------------------------------------------------------------------
 
-    def add_stage(self, topic: str, name: str, stage: BatchStage) -> None:
-        """Let an agent called `name` hand the batches of `topic` to `stage`, one after another."""
-        self.app.transport.batched_topics.add(topic)
-        channel = self.app.topic(topic, key_serializer="raw", value_serializer="raw")
+    def add_stage(self, topics: Sequence[str], name: str, stage: BatchStage) -> None:
+        """Let an agent called `name` hand the batches of all `topics` to `stage`, one after another."""
+        self.app.transport.batched_topics.update(topics)
+        channel = self.app.topic(*topics, key_serializer="raw", value_serializer="raw")
 
         async def run(stream: Any) -> None:
             async for event in stream.noack().events():
@@ -224,6 +224,15 @@ class FaustWorker:
             for url, owned in distribution.items()
             if topic is None or partition in owned.get(topic, ())
         )
+
+    def is_shared_out(self, topic: str) -> bool:
+        """Whether the group's last assignment has that topic, whoever was given its partitions.
+
+        A worker that comes back under its instance id is given what it had, without a new assignment: what it reads
+        since then is in none.
+        """
+        distribution = self.app.assignor.external_topic_distribution
+        return any(topic in owned for owned in distribution.values())
 
     def may_start_request(self) -> bool:
         """See app.ports.Liveness."""

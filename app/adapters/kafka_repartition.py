@@ -23,7 +23,9 @@ from app.adapters.kafka_tallies import TallyReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, no_step
 from app.domain.clock import lane_name
+from app.domain.published import definitions_of
 from app.domain.repartitioning import refuse_unfinished
+from app.domain.reverse_etl import row_topics
 from app.errors import FatalError, InvalidInputError
 from app.ports import Record
 from schemas.control import (
@@ -131,16 +133,23 @@ class Repartition:
         return {spec.name: self._reader.settled_ends(spec.name, range(before)) for spec in self._specs}
 
     def _committed(self) -> dict[str, int]:
-        """By live source lane, the offset below which resolve is done."""
-        source = self._catalog.source
-        layout = self._topics.layouts((source,))[source.name]
-        if layout is None:
+        """By live lane, the offset below which resolve is done: of the source topic, and of the topics of rows."""
+        source, group = self._catalog.source, self._catalog.app_id
+        if self._topics.layouts((source,))[source.name] is None:
             raise InvalidInputError(
                 f"the source topic {source.name} is gone: AUDIENCE_SYNC_SOURCE_TOPIC names it"
             )
-        partitions = range(layout.partitions)
-        committed = self._maker.committed(self._catalog.app_id, source.name, partitions)
-        return {lane_name(layout.id, number): committed.get(number, 0) for number in partitions}
+        newest = self._control.refresh(settled=True).newest
+        rows = {} if newest is None else row_topics(definitions_of(newest).audiences, source.name)
+        specs = (source, *map(self._catalog.rows, rows))
+        done: dict[str, int] = {}
+        for topic, layout in self._topics.layouts(specs).items():
+            if layout is None:
+                continue  # nothing of it can be read again
+            partitions = range(layout.partitions)
+            committed = self._maker.committed(group, topic, partitions)
+            done |= {lane_name(layout.id, number): committed.get(number, 0) for number in partitions}
+        return done
 
     # -- copying ------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -54,6 +54,17 @@ class TopicAdmin:
                 return None
             raise
         return TopicLayout(name, str(description.topic_id), len(description.partitions))
+
+    def require(self, specs: tuple[TopicSpec, ...], needed_by: Mapping[str, str]) -> None:
+        """Raises InvalidInputError when a topic of somebody else's is not there; `needed_by`: its name -> an audience."""
+        if not specs:
+            return
+        for name, layout in self.layouts(specs).items():
+            if layout is None:
+                raise InvalidInputError(
+                    f"audience {needed_by[name]}: `rows: {{topic: {name}}}`: there is no such topic. It is not created here: "
+                    "create it where the rows are written, or correct its name"
+                )
 
     def retention_ms(self, topic: str) -> int | None:
         """How long the topic keeps its records by time; None: for ever."""

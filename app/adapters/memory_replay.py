@@ -43,7 +43,7 @@ class MemoryTopics:
         return self._records[topic, partition][self._firsts[topic, partition] :]
 
     def kept(self, topic: str) -> dict[int, tuple[int, int]]:
-        if topic not in self._names:
+        if topic not in self._names and not any(name == topic for name, _ in self._records):
             return {}
         return {
             partition: (self._firsts[topic, partition], len(self._records[topic, partition]))

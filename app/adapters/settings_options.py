@@ -16,6 +16,7 @@ def resolve_options(settings: Settings) -> ResolveOptions:
         max_event_bytes=settings.max_event_bytes,
         legacy_journeys=settings.legacy_journeys,
         blocked=settings.blocked,
+        source_topic=settings.source_topic,
     )
 
 

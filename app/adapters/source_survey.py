@@ -32,6 +32,10 @@ class SourceTopic:
             )
         self._partitions = range(layout.partitions)
 
+    def require_others(self, specs: tuple[TopicSpec, ...], needed_by: Mapping[str, str]) -> None:
+        """See `TopicAdmin.require`."""
+        self._admin.require(specs, needed_by)
+
     def survey(self, most: int) -> EventSurvey:
         """Of the newest `most` records over all partitions, the same number of each as far as they have so many."""
         ends = self._log.end_offsets(self._topic, self._partitions)

@@ -36,7 +36,7 @@ from app.domain.published import (
     definitions_of,
     to_apply,
 )
-from app.domain.reverse_etl import refuse_unread_topics
+from app.domain.reverse_etl import refuse_own_topics, row_topics
 from app.errors import InvalidInputError
 from app.settings import Settings, load_settings
 from schemas.audience import AudienceDefinition
@@ -70,7 +70,8 @@ command.add_command(test_record)
 def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
     """Publish the definitions of a file, or of a folder of them, as the whole set.
 
-    Prints what is added, changed and removed. Workers that run take it up within seconds. Status 2, and nothing is
+    Prints what is added, changed and removed. Workers that run take it up within seconds; for rows of a topic that they do
+    not read yet they end, status 1, and read it once their supervisor has started them again. Status 2, and nothing is
     changed, when something published is missing in the file, unless deletions are allowed, and for a change that
     needs more of the past than has been kept.
     """
@@ -79,6 +80,8 @@ def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
     reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
     admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
     admin.ensure(settings.catalog.all())
+    rows = row_topics(definitions.audiences, settings.source_topic)
+    admin.require(tuple(map(settings.catalog.rows, rows)), rows)
     applied: DefinitionsRecord | None = None
     found = Changes((), (), ())
 
@@ -97,7 +100,7 @@ def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
 
 def _read(file: Path, settings: Settings) -> DefinitionSet:
     definitions = read_definitions(file)
-    refuse_unread_topics(definitions.audiences, settings.source_topic)
+    refuse_own_topics(definitions.audiences, settings.source_topic, settings.catalog.own_names)
     compile_audiences(definitions.audiences, definitions.traits)
     for warning in definitions.warnings:
         click.echo(f"warning: {warning}", err=True)

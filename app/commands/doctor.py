@@ -21,7 +21,7 @@ from app.commands.findings import Finding, first_line, have_failed, line_of
 from app.commands.findings import as_json as findings_as_json
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import DefinitionSet
-from app.domain.reverse_etl import refuse_unread_topics
+from app.domain.reverse_etl import refuse_own_topics, row_topics
 from app.errors import AudienceSyncError, InvalidInputError
 from app.settings import Settings, load_settings
 from app.web.guard import Access
@@ -60,7 +60,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     kafka = _kafka(settings)
     yield kafka
     if kafka.status == "ok":
-        yield from _topics(settings)
+        yield from _topics(settings, definitions)
     else:
         yield Finding("topics", "skipped", "Kafka has to answer first")
     yield from asyncio.run(_facebook(settings, definitions))
@@ -69,7 +69,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def _definitions(settings: Settings) -> tuple[DefinitionSet | None, Finding]:
     try:
         definitions = read_definitions(settings.audiences)
-        refuse_unread_topics(definitions.audiences, settings.source_topic)
+        refuse_own_topics(definitions.audiences, settings.source_topic, settings.catalog.own_names)
         compile_audiences(definitions.audiences, definitions.traits)
     except InvalidInputError as error:
         fix = "`audience-sync validate` shows every problem; AUDIENCE_SYNC_AUDIENCES names the file"
@@ -102,9 +102,11 @@ def _kafka(settings: Settings) -> Finding:
     return Finding("kafka", "ok", f"{connection} answers, {settings.kafka_security_protocol}")
 
 
-def _topics(settings: Settings) -> Iterator[Finding]:
+def _topics(settings: Settings, definitions: DefinitionSet | None) -> Iterator[Finding]:
     admin = TopicAdmin(kafka_connection(settings), settings.partitions, settings.replication_factor)
-    specs = settings.catalog.all()
+    audiences = () if definitions is None else definitions.audiences
+    rows = row_topics(audiences, settings.source_topic)
+    specs = (*settings.catalog.all(), *map(settings.catalog.rows, rows))
     try:
         layouts = admin.layouts(specs)
         policies = admin.cleanup_policies([name for name, layout in layouts.items() if layout is not None])
@@ -116,7 +118,10 @@ def _topics(settings: Settings) -> Iterator[Finding]:
     for spec in specs:
         layout = layouts[spec.name]
         check = f"topic {spec.name}"
-        if layout is None:
+        if layout is None and spec.name in rows:
+            text = f"does not exist, and audience {rows[spec.name]} takes its rows from it"
+            yield Finding(check, "failed", text, "create it where the rows are written, or correct its name")
+        elif layout is None:
             yield Finding(check, "failed", "does not exist", "`audience-sync topics` creates it")
         elif spec.ours:
             yield _own_topic(check, spec, layout.partitions, policies[spec.name], settings)

@@ -15,7 +15,7 @@ from app.adapters.definition_files import read_definitions
 from app.adapters.settings_options import resolve_options
 from app.domain.conditions import compile_audiences
 from app.domain.instants import format_instant, parse_instant
-from app.domain.reverse_etl import refuse_unread_topics
+from app.domain.reverse_etl import refuse_row_topics
 from app.domain.simulation import BadLine, simulate
 from app.errors import InvalidInputError
 from app.settings import load_settings
@@ -47,7 +47,7 @@ def command(audiences: str, events: str, until: str | None) -> None:
     for warning in definitions.warnings:
         click.echo(f"warning: {warning}", err=True)
     settings = load_settings()
-    refuse_unread_topics(definitions.audiences, settings.source_topic)
+    refuse_row_topics(definitions.audiences, settings.source_topic)
     plan = compile_audiences(definitions.audiences, definitions.traits, funnel_events=settings.funnel_events)
     options = resolve_options(settings)
     limit = None if until is None else _instant(until)

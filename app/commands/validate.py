@@ -20,7 +20,7 @@ from app.domain.condition_words import describe_condition, describe_trait
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import published_form
 from app.domain.definitions_on_topic import beyond_retention, hashed_external_ids, never_seen
-from app.domain.reverse_etl import refuse_unread_topics
+from app.domain.reverse_etl import refuse_own_topics, row_topics
 from app.settings import load_settings
 from schemas.audience import AudienceSource, DeliveryMode, Entity, SyncMode
 
@@ -71,7 +71,7 @@ def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, 
     settings = load_settings()
     definitions = read_definitions(file or option or settings.audiences)
     # What can be read and not be computed, such as a count beyond what is kept, is refused here too.
-    refuse_unread_topics(definitions.audiences, settings.source_topic)
+    refuse_own_topics(definitions.audiences, settings.source_topic, settings.catalog.own_names)
     compile_audiences(definitions.audiences, definitions.traits)
     warnings = list(definitions.warnings)
     if kafka:
@@ -111,6 +111,8 @@ async def _facebook(
 
 def _compared_with_topic(definitions: DefinitionSet, settings: Settings) -> list[str]:
     source = SourceTopic(kafka_connection(settings), settings.catalog.source, UNREACHABLE_SECONDS)
+    rows = row_topics(definitions.audiences, settings.source_topic)
+    source.require_others(tuple(map(settings.catalog.rows, rows)), rows)
     retention = source.retention_ms()
     warnings = [] if retention is None else beyond_retention(definitions, retention)
     survey = source.survey(SURVEYED_RECORDS)

@@ -1,6 +1,6 @@
 """The clock of one partition of profile.events, and the memory of what its lanes have already brought.
 
-A lane is where records come from: a partition of the source topic, a replay, a backfill. Within a lane positions
+A lane is where records come from: a partition of a topic that resolve reads, a replay, a backfill. Within a lane positions
 only grow, so a record at or below the highest position seen is a redelivery.
 
 The clock stands at the least progress over the expected lanes: nothing older can still come on any of them, as
@@ -9,7 +9,7 @@ far as received times tell. It never goes back and never past the wall.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 # No lane holds the clock back beside the slowest: later than any instant there is.
 _NO_OTHERS: Final = 2**62
+
+
+class SourcePartition(NamedTuple):
+    """One partition of a topic that resolve reads: the source topic, or one of rows."""
+
+    topic: str
+    number: int
 
 
 def lane_name(topic_id: str, partition: int) -> str:

@@ -38,7 +38,7 @@ from app.domain.normalization import NormalizationOptions
 from app.domain.person import identifiers_in, identifiers_of_claim, identifiers_of_row
 from app.domain.profile_ids import ANONYMOUS, account_profile, user_profile
 from app.domain.reverse_etl import ROW_EVENTS
-from app.domain.row_claims import RowClaims
+from app.domain.row_claims import RowClaims, refuse_engage, require_row
 from app.domain.sights import Sights
 from schemas.dead_letter import DropReason, Reason
 from schemas.profile import CALL, FORGET, VERSION, FeedHit, Linking, ProfileEvent
@@ -60,7 +60,7 @@ _NOT_NEEDED: Final = DropReason.NOT_NEEDED
 class ResolveOptions:
     """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country.
 
-    `legacy_journeys`: a call of a journey's step that has no boolean says that the profile has entered.
+    `source_topic` is the topic whose records are calls of any kind. `legacy_journeys`: a call of a journey's step that has no boolean says that the profile has entered.
     `blocked` are identifiers that identify no one. The switches for names are those of `NormalizationOptions`.
     """
 
@@ -70,6 +70,7 @@ class ResolveOptions:
     max_event_bytes: int = 32_768
     legacy_journeys: bool = False
     blocked: tuple[str, ...] = ()
+    source_topic: str = "segment.events"
 
 
 class Resolution(msgspec.Struct, gc=False, frozen=True):
@@ -114,18 +115,22 @@ class _Source(msgspec.Struct, gc=False, frozen=True):
 
 
 class Resolver:
-    """Resolves the records of any number of lanes; not for use by several threads at once."""
+    """Resolves the records of any number of lanes of one topic; not for use by several threads at once.
 
-    def __init__(self, plan: Plan, options: ResolveOptions) -> None:
+    `topic` None: the source topic. Every record of another one is a row of the audiences that name it, and no event.
+    """
+
+    def __init__(self, plan: Plan, options: ResolveOptions, topic: str | None = None) -> None:
         self._plan = plan
         self._options = options
+        self._only_rows = topic is not None and topic != options.source_topic
         self._blocked = BlockedIdentifiers(options.blocked) if options.blocked else None
-        has_rows = any(audience.rows is not None for audience in plan.audiences.values())
-        self._rows = RowClaims(plan, self._blocked) if has_rows else None
+        rows = RowClaims(plan, self._blocked, topic if self._only_rows else None, options.source_topic)
+        self._rows = rows or None
         self._engage = EngageClaims(plan, legacy_journeys=options.legacy_journeys)
         self._hits = FeedHits(plan)
         # The track calls that are more than a profile's existence.
-        self._tracked = plan.events.keys() | ROW_EVENTS if has_rows else plan.events
+        self._tracked = plan.events.keys() | ROW_EVENTS if self._rows else plan.events
         self._sees_users = plan.holds_for_new(anonymous=False)
         self._sees_anonymous = plan.holds_for_new(anonymous=True)
         self._sees = self._sees_users or self._sees_anonymous
@@ -183,10 +188,16 @@ class Resolver:
             call = self._blocked.without(call)
         call_type = call.type
         if call_type is None or call_type not in TYPES:
-            if call_type == DELETE:
+            if call_type == DELETE and not self._only_rows:
                 return self._forget(call, record_time_ms, wall_ms, lane, offset)
             raise RefusedError(Reason.UNKNOWN_TYPE, "type is none of " + ", ".join(sorted(TYPES)))
         received, timestamp = times_of(call, record_time_ms, wall_ms)
+        if self._only_rows:
+            if self._rows is None:
+                return Resolution(received, (), _NOT_NEEDED)
+            require_row(call)
+            row = self._resolve_row(self._rows, call, _Source(raw, lane, offset, received, timestamp))
+            return row or refuse_engage()
         context = call.context
         # Whose context says nothing new of the person.
         known = context is None or (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from app.domain.feeds import compared
 from app.domain.profile_ids import profile_id_of
 from app.domain.values import extractor
-from app.errors import InvalidInputError
+from app.errors import FatalError, InvalidInputError
 from schemas.audience import AudienceSource, SyncMode
 
 if TYPE_CHECKING:
@@ -58,13 +58,14 @@ class RowSource:
 
     `matches`: whether the call, named as a row, is one of this audience. `profile`: whom it is about, None where the
     id is missing under `id_path`. `memberships`: name of the row -> what it claims; a name that is not there is
-    outside the sync mode.
+    outside the sync mode. `topic`: where all rows come from; None: from the source topic.
     """
 
     matches: Callable[[Any], bool]
     profile: Callable[[Any], str | None]
     id_path: str
     memberships: Mapping[str, bool]
+    topic: str | None = None
 
 
 def row_source(definition: AudienceDefinition) -> RowSource | None:
@@ -81,19 +82,52 @@ def row_source(definition: AudienceDefinition) -> RowSource | None:
         profile=_reader(rows.id),
         id_path=rows.id,
         memberships={event: member for event, member in said.items() if member is not None},
+        topic=rows.topic,
     )
 
 
-def refuse_unread_topics(definitions: Sequence[AudienceDefinition], source_topic: str) -> None:
-    """Raises InvalidInputError for rows that are expected from a topic that nobody reads."""
+def row_topics(definitions: Iterable[AudienceDefinition], source_topic: str) -> dict[str, str]:
+    """The topics beside the source topic that audiences take their rows from, in order -> the first such audience."""
+    found: dict[str, str] = {}
     for definition in definitions:
         topic = None if definition.rows is None else definition.rows.topic
         if topic is not None and topic != source_topic:
+            found.setdefault(topic, definition.key)
+    return dict(sorted(found.items()))
+
+
+def refuse_own_topics(
+    definitions: Iterable[AudienceDefinition], source_topic: str, ours: Iterable[str]
+) -> None:
+    """Raises InvalidInputError for rows that are expected from a topic of this installation's own: what it writes
+    there are no rows.
+    """
+    own = frozenset(ours)
+    for topic, audience in row_topics(definitions, source_topic).items():
+        if topic in own:
             raise InvalidInputError(
-                f"audience {definition.key}: `rows: {{topic: {topic}}}`: a second source topic is not supported yet. "
-                f"Only {source_topic} is read (AUDIENCE_SYNC_SOURCE_TOPIC): have the rows written there and chosen "
-                "by `where`"
+                f"audience {audience}: `rows: {{topic: {topic}}}`: {topic} is a topic that audience-sync writes itself. "
+                "Name the topic that the rows are written to"
             )
+
+
+def refuse_unread_topics(definitions: Iterable[AudienceDefinition], sources: Sequence[str]) -> None:
+    """Raises FatalError for rows of a topic that is none of a worker's `sources`, the source topic first among them."""
+    for topic, audience in row_topics(definitions, sources[0]).items():
+        if topic not in sources:
+            raise FatalError(
+                f"audience {audience} takes its rows from topic {topic}, which this worker reads once it is started again"
+            )
+
+
+def refuse_row_topics(definitions: Iterable[AudienceDefinition], source_topic: str) -> None:
+    """Raises InvalidInputError for rows of another topic, where there are the source topic's calls alone."""
+    for topic, audience in row_topics(definitions, source_topic).items():
+        raise InvalidInputError(
+            f"audience {audience}: `rows: {{topic: {topic}}}`: the lines given here are calls of the source topic "
+            f"({source_topic}, AUDIENCE_SYNC_SOURCE_TOPIC) and never rows of another. Leave the audience out, or choose its "
+            "rows by `where`"
+        )
 
 
 class Listeners(NamedTuple):

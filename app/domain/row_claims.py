@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from app.domain.calls import RefusedError
 from app.domain.engage import is_decided_by_engage, may_reach_facebook
+from app.domain.reverse_etl import ROW_EVENTS
 from schemas.dead_letter import DropReason, Reason
 
 if TYPE_CHECKING:
@@ -23,16 +24,40 @@ class Said(NamedTuple):
     dropped: DropReason | None
 
 
-class RowClaims:
-    """Of one plan."""
+def require_row(call: SegmentEvent) -> None:
+    """Raises RefusedError for a record of a topic of rows that is none: it says nothing of any membership."""
+    if call.type != "track" or call.event not in ROW_EVENTS:
+        raise RefusedError(
+            Reason.INVALID_AUDIENCE_MEMBERSHIP,
+            f"a topic of rows holds track calls named {', '.join(sorted(ROW_EVENTS))}, and the record is none of these",
+        )
 
-    def __init__(self, plan: Plan, blocked: BlockedIdentifiers | None) -> None:
+
+def refuse_engage() -> NoReturn:
+    """Raises RefusedError, for a record of a topic of rows that has the boolean of an audience of Engage."""
+    raise RefusedError(
+        Reason.INVALID_AUDIENCE_MEMBERSHIP,
+        "the record has the boolean of an Engage audience, and an Engage call belongs in the source topic",
+    )
+
+
+class RowClaims:
+    """Of one plan, of the records of one topic: `topic` is None for the source topic, which is called `source_topic`."""
+
+    def __init__(
+        self, plan: Plan, blocked: BlockedIdentifiers | None, topic: str | None, source_topic: str
+    ) -> None:
+        topics = {None, source_topic} if topic is None else {topic}
         self._rows = tuple(
             (audience.claim, audience.rows)
             for audience in plan.audiences.values()
-            if audience.rows is not None
+            if audience.rows is not None and audience.rows.topic in topics
         )
         self._blocked = blocked
+
+    def __bool__(self) -> bool:
+        """Whether any audience takes rows from there."""
+        return bool(self._rows)
 
     def of(self, call: SegmentEvent, whole: dict[str, Any]) -> Said | None:
         """Of a track call named as a row, `whole` being all of it. Raises RefusedError.

@@ -61,5 +61,5 @@ class AutoCreate:
         now, most, partitions = self.clock.now_ms(), self.most, self.partitions
         # Known without being noted; and noted once more, should it be deleted later.
         self._noted = {key for key in self._noted if not is_dealt_with(published, key)}
-        if 0 in self.lanes.partitions and to_create(published, most, partitions, now) is not None:
+        if self.lanes.has_first and to_create(published, most, partitions, now) is not None:
             await self.follower.publish(lambda known: to_create(known, most, partitions, now))

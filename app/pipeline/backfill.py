@@ -1,7 +1,8 @@
-"""The source topic's history → profile.events, for audiences and mapped fields that are newer than it.
+"""The history of the source topic and of topics of rows → profile.events, for audiences and mapped fields that are newer
+than it.
 
 When all partitions of profile.events run by a version that fills anything from history, each worker reads the
-source partitions it owns once more, from their beginning to their present end, and writes what those need of
+partitions of these topics that it owns once more, from their beginning to their present end, and writes what those need of
 each call in a lane of its own, which holds no clock. The end of the lane is written into every partition behind it;
 when a partition has the ends of all lanes, its audiences stop waiting (app.domain.plan_switch). Reading begins anew
 after a crash: what was written before is recognised by its position.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from typing import Any
 
+    from app.domain.clock import SourcePartition
     from app.domain.plan import Plan
     from app.domain.resolution import Resolver
     from app.pipeline.expire import LaneProgress
@@ -57,12 +59,12 @@ class Backfill:
     clock: Clock
     partitions: int
     output: str
-    resolver: Callable[[Plan], Resolver]
-    end_offset: Callable[[int], int]
-    batches: Callable[[int, int], Iterator[list[Any]]]
+    resolver: Callable[[Plan, str], Resolver]
+    end_offset: Callable[[SourcePartition], int]
+    batches: Callable[[SourcePartition, int], Iterator[list[Any]]]
     in_thread: Callable[..., Awaitable[Any]]
     # Of the newest version, for the source partitions that this worker reads or has read.
-    progress: dict[int, Progress] = field(default_factory=dict)
+    progress: dict[SourcePartition, Progress] = field(default_factory=dict)
     _done: set[tuple[int, str]] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -73,6 +75,13 @@ class Backfill:
                 await self.step()
             except UnreachableError:
                 continue
+
+    def by_name(self, source_topic: str) -> dict[str, Progress]:
+        """The progress by partition: those of the source topic by number, those of others as TOPIC/NUMBER."""
+        return {
+            str(one.number) if one.topic == source_topic else f"{one.topic}/{one.number}": progress
+            for one, progress in sorted(self.progress.items())
+        }
 
     async def step(self) -> None:
         """Read what is to be read now."""
@@ -89,11 +98,11 @@ class Backfill:
             if (number, lane) not in self._done and await self._fill(number, partition, lane):
                 self._done.add((number, lane))
 
-    async def _fill(self, number: int, partition: int, lane: str) -> bool:
+    async def _fill(self, number: int, partition: SourcePartition, lane: str) -> bool:
         """Whether all was written while the partition was this worker's."""
         versions = self.follower.versions
         past = of_the_past(versions.plans[number], versions.held[number], number, versions.fields[number])
-        resolver = self.resolver(past)
+        resolver = self.resolver(past, partition.topic)
         end = await self.in_thread(self.end_offset, partition)
         progress = self.progress[partition] = Progress(0, end)
         batches = self.batches(partition, end)
@@ -116,7 +125,7 @@ class Backfill:
         await self.in_thread(self.writer.flush)
         return True
 
-    def _owns(self, partition: int, lane: str) -> bool:
+    def _owns(self, partition: SourcePartition, lane: str) -> bool:
         return partition in self.lanes.partitions and self.lanes.lane(partition) == lane
 
     def _write(self, resolver: Resolver, record: Any, number: int, lane: str, stands_at: int) -> int:

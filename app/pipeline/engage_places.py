@@ -77,5 +77,5 @@ class EngagePlaces:
         """Publish what is news now."""
         published, partitions = self.follower.published, self.partitions
         now = self.clock.now_ms()
-        if 0 in self.lanes.partitions and to_place(published, partitions, now) is not None:
+        if self.lanes.has_first and to_place(published, partitions, now) is not None:
             await self.follower.publish(lambda known: to_place(known, partitions, now))

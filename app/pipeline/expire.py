@@ -1,17 +1,23 @@
-"""What moves the clocks: the progress of the source's lanes, told to every partition of profile.events.
+"""What moves the clocks: the progress of the live lanes, told to every partition of profile.events.
 
 People leave a window without any event arriving, so somebody must say that time has passed, and may say so only
-when nothing older can still be on its way. A lane is one partition of the source topic. Resolve tells how far each
+when nothing older can still be on its way. A live lane is one partition of the source topic, or of a topic of
+rows. Resolve tells how far each
 lane it reads has come; a partition of profile.events takes the least of them as its clock, and fires what is due
 (app.domain.partition) before it applies the next record.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from app.domain.clock import lane_name
+from app.domain.clock import SourcePartition, lane_name
 from schemas.profile import MARKER, VERSION, ProfileEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 MARKER_SECONDS = 0.2
 
@@ -19,7 +25,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class LaneProgress:
-    """How far this worker has come in each source partition it owns; instants are epoch milliseconds.
+    """How far this worker has come in each partition that resolve reads here; instants are epoch milliseconds.
 
     Two things move a lane: a processed record moves it to its received time; and when everything below the end
     offset that was asked for at some wall time has been processed, to that wall time, as whatever is older had
@@ -27,13 +33,14 @@ class LaneProgress:
     worker that was frozen does no harm.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source_topic: str) -> None:
+        self._first = SourcePartition(source_topic, 0)
         self._definitions = 0
-        self._topic_id = ""
-        self._progress: dict[int, int] = {}
-        self._done: dict[int, int] = {}
+        self._topic_ids: Mapping[str, str] = {}
+        self._progress: dict[SourcePartition, int] = {}
+        self._done: dict[SourcePartition, int] = {}
         # The offset from which on this worker has projected each lane for that version.
-        self._since: dict[int, int] = {}
+        self._since: dict[SourcePartition, int] = {}
 
     @property
     def definitions(self) -> int:
@@ -45,29 +52,34 @@ class LaneProgress:
         self._definitions = definitions
         self._since |= self._done
 
-    def lane(self, partition: int) -> str:
-        return lane_name(self._topic_id, partition)
+    def lane(self, partition: SourcePartition) -> str:
+        return lane_name(self._topic_ids[partition.topic], partition.number)
 
-    def assign(self, topic_id: str, partitions: set[int]) -> None:
-        """This worker reads exactly these partitions of the source topic from now on."""
-        self._topic_id = topic_id
+    def assign(self, topic_ids: Mapping[str, str], partitions: Collection[SourcePartition]) -> None:
+        """This worker reads exactly these partitions from now on; `topic_ids` are Kafka's own, by the topic's name."""
+        self._topic_ids = topic_ids
         self._progress = dict.fromkeys(partitions, 0)
         self._done = {}
         self._since = {}
 
     @property
-    def partitions(self) -> tuple[int, ...]:
+    def partitions(self) -> tuple[SourcePartition, ...]:
         return tuple(self._progress)
 
-    def done_offset(self, partition: int) -> int:
+    @property
+    def has_first(self) -> bool:
+        """Whether the source topic's first partition is among them: what one of all workers has to do is its own."""
+        return self._first in self._progress
+
+    def done_offset(self, partition: SourcePartition) -> int:
         """The offset behind the last processed record; -1 before the first."""
         return self._done.get(partition, -1)
 
-    def progress(self, partition: int) -> int:
+    def progress(self, partition: SourcePartition) -> int:
         """The instant the lane stands at; 0 before the first."""
         return self._progress.get(partition, 0)
 
-    def processed(self, partition: int, first: int, next_offset: int, received: int) -> None:
+    def processed(self, partition: SourcePartition, first: int, next_offset: int, received: int) -> None:
         """The records from `first` on and below `next_offset` have been written on, the newest of them received at
         `received`; what is before `first` has been before.
         """
@@ -75,12 +87,12 @@ class LaneProgress:
         self._done[partition] = next_offset
         self._move(partition, received)
 
-    def caught_up(self, partition: int, end: int, asked_at: int) -> None:
+    def caught_up(self, partition: SourcePartition, end: int, asked_at: int) -> None:
         """Everything that was in the partition at wall time `asked_at`, all below `end`, has been processed."""
         self._since.setdefault(partition, end)
         self._move(partition, asked_at)
 
-    def _move(self, partition: int, instant: int) -> None:
+    def _move(self, partition: SourcePartition, instant: int) -> None:
         if partition in self._progress and instant > self._progress[partition]:
             self._progress[partition] = instant
 

@@ -1,6 +1,6 @@
 """dead.letters → back to where the record came from.
 
-    of resolve    the source record, read again ──► resolve ──► profile.events
+    of resolve    the record, read again of its topic ──► resolve ──► profile.events
     of evaluate   the record of profile.events, read again ───► profile.events
     of deliver    nothing newer in audience.memberships? ─────► profile.events: say the membership once more
 
@@ -108,9 +108,11 @@ class Replay:
         self._catalog = catalog
         self._lane = f"{_LANE}{dead_letters}"
         self._projection: Projection | None = None
-        self._resolver: Resolver | None = None
+        # By topic, of the present projection.
+        self._resolvers: dict[str, Resolver] = {}
         self._kept: dict[str, Mapping[int, tuple[int, int]]] = {}
-        self._committed: Mapping[int, int] = {}
+        # How far resolve has come, by topic.
+        self._committed: dict[str, Mapping[int, int]] = {}
         self._asked: dict[bytes, _Asked] = {}
 
     def run(
@@ -131,16 +133,16 @@ class Replay:
     # -- what is asked once ------------------------------------------------------------------------------------
 
     def _look(self, letters: Iterable[DeadLetter]) -> None:
-        source = self._catalog.source.name
         refused: dict[int, list[DeadLetter]] = {}
         for letter in letters:
             topic = letter.origin.topic
             if _is_of_a_row(letter):
                 refused.setdefault(letter.origin.partition, []).append(letter)
-            elif topic not in self._kept:
+                continue
+            if topic not in self._kept:
                 self._kept[topic] = self._log.kept(topic)
-                if topic == source:
-                    self._committed = self._log.committed(topic)
+            if letter.stage == "resolve" and topic not in self._committed:
+                self._committed[topic] = self._log.committed(topic)
         for partition, group in refused.items():
             self._look_for_deltas(partition, group)
 
@@ -166,7 +168,7 @@ class Replay:
     def _replayed(self, letters: Sequence[DeadLetter]) -> _Chunk:
         projection = self._definitions()
         if self._projection is None or projection.numbers != self._projection.numbers:
-            self._resolver = Resolver(projection.plan, self._options)
+            self._resolvers.clear()
         self._projection = projection
         chunk = _Chunk()
         for (topic, partition), group in groupby(
@@ -189,10 +191,11 @@ class Replay:
         for letter in letters:
             offset = letter.origin.offset
             record = records.get(offset)
-            if letter.stage == "resolve" and topic == self._catalog.source.name:
-                done = self._committed.get(partition)
+            if letter.stage == "resolve" and self._is_read(topic):
+                done = self._committed[topic].get(partition)
                 if done is None or offset >= done:
-                    why = "the workers are not done with the source topic up to there"
+                    what = "the source topic" if topic == self._catalog.source.name else topic
+                    why = f"the workers are not done with {what} up to there"
                     chunk.results.append(Result(letter, Outcome.WAITING, why))
                     continue
             kept = raw_of(letter)
@@ -207,11 +210,30 @@ class Replay:
             else:
                 self._take_again(letter, record, chunk)
 
+    def _is_read(self, topic: str) -> bool:
+        """What a record of another topic would be, an event or a row, nobody can say."""
+        assert self._projection is not None  # noqa: S101 - for the type checker: made with the chunk
+        rows = [one.rows for one in self._projection.plan.audiences.values() if one.rows is not None]
+        return topic in (self._catalog.source.name, *(one.topic for one in rows))
+
+    def _resolver(self, topic: str) -> Resolver:
+        assert self._projection is not None  # noqa: S101 - for the type checker: made with the chunk
+        if topic not in self._resolvers:
+            only_rows = topic != self._catalog.source.name
+            self._resolvers[topic] = Resolver(
+                self._projection.plan, self._options, topic if only_rows else None
+            )
+        return self._resolvers[topic]
+
     def _resolve(self, letter: DeadLetter, record: StoredRecord, chunk: _Chunk) -> None:
-        assert self._resolver is not None  # noqa: S101 - for the type checker: made with the chunk
         assert self._projection is not None  # noqa: S101 - as above
+        topic = letter.origin.topic
+        if not self._is_read(topic):
+            why = f"{topic} is neither the source topic nor one that an audience takes its rows from"
+            chunk.results.append(Result(letter, Outcome.WAITING, why))
+            return
         now = self._clock.now_ms()
-        outcome = self._resolver.resolve(
+        outcome = self._resolver(topic).resolve(
             record.value, record.timestamp, now, self._lane, letter.origin.offset
         )
         if outcome.refused is not None:

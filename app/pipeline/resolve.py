@@ -1,4 +1,4 @@
-"""segment.events → profile.events: each source record becomes zero, one or more events of one profile.
+"""segment.events, topics of rows → profile.events: each record becomes zero, one or more events of one profile.
 
 The stage keeps nothing. Its input counts as done once its output is durable; a crash in between writes some of
 the output twice, which evaluate's lane filter removes.
@@ -6,6 +6,7 @@ the output twice, which evaluate's lane filter removes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from app.domain.calls import Refusal
+    from app.domain.clock import SourcePartition
     from app.domain.counters import Counters
     from app.domain.resolution import Resolver
     from app.pipeline.expire import LaneProgress
@@ -32,11 +34,14 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class ResolveStage:
-    """Runs on the event loop; only `writer.flush`, which the caller awaits in a thread, blocks."""
+    """Runs on the event loop; only `writer.flush`, which the caller awaits in a thread, blocks.
+
+    `resolver_of` makes the resolver of a topic, by its name.
+    """
 
     def __init__(
         self,
-        resolver: Resolver,
+        resolver_of: Callable[[str], Resolver],
         writer: RecordWriter,
         lanes: LaneProgress,
         clock: Clock,
@@ -50,30 +55,30 @@ class ResolveStage:
         self.want: Callable[[str], None] | None = None
         # Is told of each place that an Engage call names for its audience, and of the call's timestamp.
         self.place: Callable[[str, Place, int], None] | None = None
-        self._resolver = resolver
+        self._resolver_of = functools.cache(resolver_of)
         self._writer = writer
         self._lanes = lanes
         self._clock = clock
         self._counters = counters
-        self._source = catalog.source.name
         self._output = catalog.profile_events.name
         self._dead_letters = catalog.dead_letters.name
         self._limits = limits or LetterLimits(LetterPolicy())
         self._keep_raw = keep_raw
 
-    def project_for(self, resolver: Resolver, definitions: int) -> None:
+    def project_for(self, resolver_of: Callable[[str], Resolver], definitions: int) -> None:
         """From the next record on; the markers of all lanes say so behind what has been written before."""
-        self._resolver = resolver
+        self._resolver_of = functools.cache(resolver_of)
         self._lanes.project_for(definitions)
 
-    def process(self, partition: int, records: Sequence[RawRecord]) -> None:
-        """Queue what the records of one source partition become; durable after the next flush.
+    def process(self, partition: SourcePartition, records: Sequence[RawRecord]) -> None:
+        """Queue what the records of one partition become; durable after the next flush.
 
         Raises FatalError when too many of them could not be used.
         """
         wall = self._clock.now_ms()
         lane = self._lanes.lane(partition)
-        resolve = self._resolver.resolve
+        resolver = self._resolver_of(partition.topic)
+        resolve = resolver.resolve
         produce, output = self._writer.produce, self._output
         counters = self._counters.stages["resolve"]
         # Where the lane stands: what was received before what came before it moves no clock back, and must not
@@ -104,16 +109,16 @@ class ResolveStage:
             if outcome.placed is not None and self.place is not None:
                 self.place(*outcome.placed)
         counters.dropped[DropReason.NOT_NEEDED] += not_needed
-        self._counters.blocked_identifiers += self._resolver.take_blocked()
-        self._counters.left_blank += self._resolver.take_left_blank()
+        self._counters.blocked_identifiers += resolver.take_blocked()
+        self._counters.left_blank += resolver.take_left_blank()
         counters.records_in += len(records)
         counters.records_out += forwarded
-        self._limits.note(self._source, partition, len(records), _places(buried, records) if buried else ())
+        self._limits.note(*partition, len(records), _places(buried, records) if buried else ())
         self._lanes.processed(partition, records[0].offset, records[-1].offset + 1, stands_at)
 
-    def _bury(self, partition: int, record: RawRecord, refusal: Refusal, wall: int) -> None:
+    def _bury(self, partition: SourcePartition, record: RawRecord, refusal: Refusal, wall: int) -> None:
         key = hashlib.sha256(record.key).hexdigest() if record.key is not None else None
-        origin = Origin(topic=self._source, partition=partition, offset=record.offset, key=key)
+        origin = Origin(topic=partition.topic, partition=partition.number, offset=record.offset, key=key)
         shape = shape_of(record.value)
         if self._keep_raw:
             shape = with_raw(shape, record.value, record.timestamp)

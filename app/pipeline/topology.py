@@ -1,6 +1,6 @@
 """The pipeline of one worker. Read this file first.
 
-    source ──► resolve ──► profile.events ──► evaluate ──► audience.memberships ──► deliver ──► Facebook
+  sources ──► resolve ──► profile.events ──► evaluate ──► audience.memberships ──► deliver ──► Facebook
                   │  lane progress: markers ──┤  │ fires what is due                   │
                   └──► dead.letters           │  ├─ changelog                audience.syncs, dead.letters
                                               └──┘ what profiles say to those of other partitions
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.domain.clock import lane_name
+from app.domain.clock import SourcePartition, lane_name
 from app.domain.formats import (
     UNDECODABLE,
     may_be_set_aside,
@@ -34,7 +34,7 @@ from schemas.membership import MembershipDelta
 from schemas.sync import SyncState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from app.domain.counters import Counters
     from app.domain.partition import AudiencePartition
@@ -52,9 +52,9 @@ _decode_delta = msgspec.json.Decoder(MembershipDelta).decode
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Numbers of the partitions a worker owns, per topic."""
+    """The partitions a worker owns: of the topics that resolve reads, and by number those of our own."""
 
-    source: frozenset[int] = frozenset()
+    source: frozenset[SourcePartition] = frozenset()
     profile_events: frozenset[int] = frozenset()
     memberships: frozenset[int] = frozenset()
 
@@ -73,8 +73,7 @@ class Stages:
 class Pipeline:
     """One worker's stages and what they need; `in_thread` awaits a blocking call in a thread.
 
-    `source_layout` asks Kafka for the source topic's id and number of partitions. `caught_up` says whether
-    everything of a source partition below an offset has been handed to resolve and is done there.
+    `source_layouts` asks Kafka for the id and the number of partitions of each of these topics, by its name. `caught_up` says whether everything of such a partition below an offset has been handed to resolve and is done there.
     `refresh_definitions` returns when all that was published before is in use.
     """
 
@@ -84,8 +83,10 @@ class Pipeline:
     clock: Clock
     catalog: Catalog
     partitions: int
-    source_layout: Callable[[], tuple[str, int]]
-    caught_up: Callable[[int, int, int], bool]
+    # The topics that resolve reads: the source topic first, then those of rows.
+    sources: tuple[str, ...]
+    source_layouts: Callable[[Sequence[str]], Mapping[str, tuple[str, int]]]
+    caught_up: Callable[[SourcePartition, int, int], bool]
     in_thread: Callable[..., Awaitable[Any]]
     letters: DeadLetterSink
     counters: Counters
@@ -102,7 +103,9 @@ class Pipeline:
 
     # -- batches -----------------------------------------------------------------------------------------------
 
-    async def on_source(self, partition: int, records: Sequence[RawRecord], done: Callable[[], None]) -> None:
+    async def on_source(
+        self, partition: SourcePartition, records: Sequence[RawRecord], done: Callable[[], None]
+    ) -> None:
         """Resolve one batch; `done` is called once its output is durable.
 
         One batch is resolved while the one before it is on its way; more are not started.
@@ -177,7 +180,7 @@ class Pipeline:
         self._revocations += 1
         await self.stages.evaluate.flush()
         await asyncio.gather(*(self.stages.delivery.revoke(p) for p in self._owned.memberships))
-        self.stages.lanes.assign("", set())
+        self.stages.lanes.assign({}, ())
         self.offered.clear()
         self._owned = Owned()
 
@@ -191,11 +194,11 @@ class Pipeline:
         revocations = self._revocations
         # Nobody may resolve a lane by an older version than whoever had it before.
         await self.refresh_definitions()
-        topic_id, source_partitions = await self._source_layout_at_last()
+        layouts = await self._source_layouts_at_last()
         if self._revocations != revocations:
             return {}
         self._owned = owned
-        lanes = [lane_name(topic_id, p) for p in range(source_partitions)]
+        lanes = [lane_name(topic_id, p) for topic_id, count in layouts.values() for p in range(count)]
         evaluate = self.stages.evaluate
         evaluate.keep_only(set(kept.profile_events))
         fresh = {p: evaluate.add(p) for p in sorted(owned.profile_events - kept.profile_events)}
@@ -204,17 +207,19 @@ class Pipeline:
             return {}
         for partition in evaluate.partitions.values():
             partition.set_expected(lanes)
-        self.stages.lanes.assign(topic_id, set(owned.source))
+        self.stages.lanes.assign({topic: topic_id for topic, (topic_id, _) in layouts.items()}, owned.source)
         return await self._assign_destinations(owned.memberships, revocations)
 
-    async def _source_layout_at_last(self) -> tuple[str, int]:
+    async def _source_layouts_at_last(self) -> Mapping[str, tuple[str, int]]:
         while True:
             try:
-                layout: tuple[str, int] = await self.in_thread(self.source_layout)
+                layouts: Mapping[str, tuple[str, int]] = await self.in_thread(
+                    self.source_layouts, self.sources
+                )
             except UnreachableError:
                 await asyncio.sleep(UNREACHABLE_PAUSE_SECONDS)
             else:
-                return layout
+                return layouts
 
     def _load_profiles(self, fresh: dict[int, AudiencePartition]) -> None:
         if not fresh:
@@ -271,24 +276,30 @@ class Pipeline:
         `position_of` (topic, partition, offset behind the last finished record) gives the next offset to finish.
         """
         evaluate, owned = self.stages.evaluate, self._owned
+        sources = {
+            topic: {p.number: self.stages.lanes.done_offset(p) for p in group}
+            for topic, group in _by_topic(owned.source).items()
+        }
         done = {
-            "resolve": (
-                self.catalog.source.name,
-                {p: self.stages.lanes.done_offset(p) for p in owned.source},
-            ),
-            "evaluate": (
-                self.catalog.profile_events.name,
-                {p: evaluate.folded.get(p, -1) for p in owned.profile_events},
-            ),
-            "batch": (self.catalog.memberships.name, {p: self.offered.get(p, -1) for p in owned.memberships}),
+            "resolve": sources,
+            "evaluate": {
+                self.catalog.profile_events.name: {
+                    p: evaluate.folded.get(p, -1) for p in owned.profile_events
+                }
+            },
+            "batch": {self.catalog.memberships.name: {p: self.offered.get(p, -1) for p in owned.memberships}},
         }
         lags: dict[str, int | None] = {}
-        for stage, (topic, offsets) in done.items():
-            ends = await self.in_thread(self.log.end_offsets, topic, list(offsets)) if offsets else {}
-            behind = [
-                None if (position := position_of(topic, p, offset)) is None else max(0, ends[p] - position)
-                for p, offset in offsets.items()
-            ]
+        for stage, topics in done.items():
+            behind: list[int | None] = []
+            for topic, offsets in topics.items():
+                ends = await self.in_thread(self.log.end_offsets, topic, list(offsets)) if offsets else {}
+                behind += [
+                    None
+                    if (position := position_of(topic, p, offset)) is None
+                    else max(0, ends[p] - position)
+                    for p, offset in offsets.items()
+                ]
             known = [lag for lag in behind if lag is not None]
             lags[stage] = sum(known) if len(known) == len(behind) else None
         if lags["evaluate"] is not None:
@@ -314,14 +325,20 @@ class Pipeline:
 
     async def _probe_lanes(self) -> None:
         lanes = self.stages.lanes
-        numbers = lanes.partitions
-        if not numbers:
-            return
-        asked_at = self.clock.now_ms()
-        try:
-            ends = await self.in_thread(self.log.end_offsets, self.catalog.source.name, numbers)
-        except UnreachableError:
-            return  # the lanes stand where their records have brought them
-        for number in set(numbers) & set(lanes.partitions):
-            if self.caught_up(number, ends[number], lanes.done_offset(number)):
-                lanes.caught_up(number, ends[number], asked_at)
+        for topic, group in _by_topic(lanes.partitions).items():
+            asked_at = self.clock.now_ms()
+            try:
+                ends = await self.in_thread(self.log.end_offsets, topic, [one.number for one in group])
+            except UnreachableError:
+                return  # the lanes stand where their records have brought them
+            for partition in set(group) & set(lanes.partitions):
+                end = ends[partition.number]
+                if self.caught_up(partition, end, lanes.done_offset(partition)):
+                    lanes.caught_up(partition, end, asked_at)
+
+
+def _by_topic(partitions: Iterable[SourcePartition]) -> dict[str, list[SourcePartition]]:
+    topics: dict[str, list[SourcePartition]] = {}
+    for partition in partitions:
+        topics.setdefault(partition.topic, []).append(partition)
+    return topics

@@ -8,7 +8,8 @@ Beside the fields that every version has, there are:
     forgotten           message ids and events given up because a profile outgrew its bounds
     destinations        also ad_account_id, operation and delivery (Facebook's status of the audience, in its words), and
                         next_retry_at: when what went wrong is tried again, null where nothing did
-    backfill            by source partition that is read again for new audiences: offsets, all below `read` of `end`
+    backfill            by partition that is read again for new audiences (the number of the source topic's; those of rows
+                        as TOPIC/NUMBER): offsets, all below `read` of `end`
     facebook            the API's version, what Facebook said of the access token at `checked_at` (null: not asked
                         yet, and `expires_at` null in a valid one: never ends), and warnings for a person
     worker              ready, version, clock (the slowest one, as text), memory_bytes (null where unknown)
@@ -93,8 +94,8 @@ class Stats:
                 "events": worker.counters.forgotten_events,
             },
             "backfill": {
-                str(partition): {"read": progress.read, "end": progress.end}
-                for partition, progress in sorted(worker.backfill().items())
+                partition: {"read": progress.read, "end": progress.end}
+                for partition, progress in worker.backfill().items()
             },
             "facebook": _facebook(worker.facebook()),
             "worker": {

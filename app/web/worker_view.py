@@ -82,7 +82,7 @@ class WorkerView:
     `audiences` gives the keys of all defined audiences, `destinations` the owned ones by id. `lags` are records
     by stage; a missing stage or None is unknown. `clock` is the least clock of the owned partitions of
     profile.events; None: none is owned, or none is known yet. `facebook` is about the access token and the version of
-    the API. `backfill` is by source partition, while one is made.
+    the API. `backfill` is by the name of a partition that is read again, while that is done.
     """
 
     counters: Counters
@@ -92,7 +92,7 @@ class WorkerView:
     clock: Callable[[], int | None]
     wall: Clock
     facebook: Callable[[], FacebookView]
-    backfill: Callable[[], Mapping[int, Progress]] = dict
+    backfill: Callable[[], Mapping[str, Progress]] = dict
 
     def destinations_by_audience(self) -> dict[str, dict[str, DestinationView]]:
         """The owned destinations by id, under every defined or counted audience, the defined ones first."""

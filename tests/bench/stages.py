@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.domain.clock import SourcePartition
 from app.domain.counters import Counters
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
@@ -59,13 +60,13 @@ class Stages:
         self._catalog = catalog = Catalog(prefix="", source_topic="source")
         self._waiting: list[list[Arrived]] = [[] for _ in range(PARTITIONS)]
         self._ends = [0] * PARTITIONS
-        self._lanes = LaneProgress()
-        self._lanes.assign("source", {_LANE})
+        self._lanes = LaneProgress(catalog.source.name)
+        self._partition = SourcePartition(catalog.source.name, _LANE)
+        self._lanes.assign({catalog.source.name: "source"}, [self._partition])
         self._offset = 0
         counters = Counters()
-        self._resolve = ResolveStage(
-            Resolver(plan, ResolveOptions()), self, self._lanes, self._wall, counters, catalog
-        )
+        resolver = Resolver(plan, ResolveOptions())
+        self._resolve = ResolveStage(lambda _: resolver, self, self._lanes, self._wall, counters, catalog)
         self._evaluate = EvaluateStage(
             lambda number: AudiencePartition(
                 plan,
@@ -82,14 +83,14 @@ class Stages:
         for number in range(PARTITIONS):
             partition = self._evaluate.add(number)
             partition.finish_recovery()
-            partition.set_expected([self._lanes.lane(_LANE)])
+            partition.set_expected([self._lanes.lane(self._partition)])
 
     async def work(self, calls: Sequence[tuple[int, bytes]]) -> None:
         """One poll's calls (received time, JSON), and all that profiles say to each other of them."""
         self._wall.now = calls[-1][0]
         records = [Arrived(self._offset + place, at, None, value) for place, (at, value) in enumerate(calls)]
         self._offset += len(records)
-        self._resolve.process(_LANE, records)
+        self._resolve.process(self._partition, records)
         marker = self._lanes.marker(self._wall.now)
         for number in range(PARTITIONS):
             self.produce(self._catalog.profile_events.name, marker, b"", number)

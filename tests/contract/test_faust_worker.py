@@ -103,8 +103,8 @@ class Bench:
         async def other_stage(batch: Batch) -> None:
             batch.ack()
 
-        made.add_stage(self.source, "source", source_stage)
-        made.add_stage(self.catalog.profile_events.name, "profile_events", other_stage)
+        made.add_stage([self.source], "source", source_stage)
+        made.add_stage([self.catalog.profile_events.name], "profile_events", other_stage)
         await made.start()
         try:
             await until(lambda: made.ready.is_set() or bool(self.failures))

@@ -148,5 +148,5 @@ def test_rows_and_journeys_follow_the_settings(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("AUDIENCE_SYNC_LEGACY_JOURNEYS", "true")
     assert entered() == ["leads", "step"]
     monkeypatch.setenv("AUDIENCE_SYNC_SOURCE_TOPIC", "other")
-    with pytest.raises(InvalidInputError, match="a second source topic is not supported yet"):
+    with pytest.raises(InvalidInputError, match="the lines given here are calls of the source topic"):
         run(str(file), "--events", events)

@@ -167,15 +167,15 @@ def test_rows_of_a_warehouse_are_read_out_with_their_sync_mode(tmp_path: Path) -
     )
 
 
-def test_rows_of_a_topic_that_is_not_read_are_refused(tmp_path: Path) -> None:
+def test_rows_of_a_topic_that_is_written_here_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.yaml").write_text(
-        "audiences:\n  - {name: Leads, source: reverse_etl, rows: {topic: warehouse}}\n"
+        "audiences:\n  - {name: Leads, source: reverse_etl, rows: {topic: eu.dead.letters}}\n"
     )
-    result = validate("rows.yaml", cwd=tmp_path)
+    assert validate("rows.yaml", cwd=tmp_path).returncode == 0
+    environment = {"AUDIENCE_SYNC_TOPIC_PREFIX": "eu."}
+    result = validate("rows.yaml", cwd=tmp_path, environment=environment)
     assert result.returncode == 2
     assert (
-        "audience leads: `rows: {topic: warehouse}`: a second source topic is not supported yet"
+        "audience leads: `rows: {topic: eu.dead.letters}`: eu.dead.letters is a topic that audience-sync writes itself"
         in result.stderr
     )
-    environment = {"AUDIENCE_SYNC_SOURCE_TOPIC": "warehouse"}
-    assert validate("rows.yaml", cwd=tmp_path, environment=environment).returncode == 0

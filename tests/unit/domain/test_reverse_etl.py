@@ -10,11 +10,12 @@ import pytest
 
 from app.domain.definitions import published_form
 from app.domain.normalization import normalize_email
-from app.domain.reverse_etl import refuse_unread_topics, row_membership
+from app.domain.resolution import Resolution, ResolveOptions, Resolver
+from app.domain.reverse_etl import refuse_own_topics, refuse_row_topics, row_membership, row_topics
 from app.errors import InvalidInputError
 from schemas.audience import AudienceDefinition, AudienceSource, Rows, SyncMode
 from schemas.dead_letter import DropReason, Reason
-from tests.unit.domain.plans import call
+from tests.unit.domain.plans import FAR_WALL, START, call, plan_of
 from tests.unit.domain.warehouse_rows import (
     FROM_SOURCE,
     accounts,
@@ -255,13 +256,101 @@ def test_modes_that_go_together() -> None:
     assert problems({"when": {"event": "E"}, "facebook": accounts("mirror", "upsert")}) == []
 
 
-def test_every_call_of_the_source_topic_that_is_named_so_is_a_row_and_other_topics_are_refused() -> None:
-    definition = read(warehouse(rows={"topic": "segment.events"}))
-    refuse_unread_topics([definition], "segment.events")
+def test_every_call_of_the_source_topic_that_is_named_so_is_a_row() -> None:
     assert claims(resolve(call(event="new"), warehouse(rows={"topic": "segment.events"}))) == [
         ("user_1", {"leads": True})
     ]
+
+
+# --- rows of a topic of their own ---
+
+OF_TOPIC = warehouse(rows={"topic": "warehouse"})
+OF_OTHER = warehouse(rows={"topic": "crm"}, key="contacts")
+OF_SOURCE = warehouse(rows={"where": {"$.userId": "user_1"}}, key="chosen")
+COMPUTED = {"key": "computed", "when": {"event": "new"}}
+ALL = (OF_TOPIC, OF_OTHER, OF_SOURCE, COMPUTED)
+
+
+def resolve_from(topic: str | None, raw: bytes, *audiences: dict[str, Any]) -> Resolution:
+    return Resolver(plan_of(*(audiences or ALL)), ResolveOptions(), topic).resolve(
+        raw, START, FAR_WALL, "lane", 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("topic", "key"),
+    [("warehouse", "leads"), ("crm", "contacts"), ("segment.events", "chosen"), (None, "chosen")],
+)
+def test_a_row_is_one_of_the_audiences_that_name_its_topic_alone(topic: str | None, key: str) -> None:
+    assert claims(resolve_from(topic, call(event="new"))) == [("user_1", {key: True})]
+    assert claims(resolve_from(topic, call(event="deleted"))) == [("user_1", {key: False})]
+
+
+@pytest.mark.parametrize("topic", ["warehouse", "crm"])
+def test_what_comes_on_a_topic_of_rows_is_no_event(topic: str) -> None:
+    for raw in (call(event="new"), call(event="updated", userId="user_2")):
+        for _, event in resolve_from(topic, raw).records:
+            assert not event.hits
+            assert event.traits is None
+    (record,) = resolve_from("segment.events", call(event="new", userId="user_2")).records
+    assert record[1].hits, "of the source topic, a call that no audience takes for its row is one"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        call(event="Order Completed"),
+        call(event="New"),
+        call(type="identify", event=..., traits={"email": "a@b.co"}),
+        call(type="page", event=..., name="Home"),
+        call(type="alias", event=..., previousId="anonymous_1"),
+        call(type="group", event=..., groupId="g"),
+        call(
+            event="new",
+            context={"personas": {"computation_class": "audience", "computation_key": "leads"}},
+            properties={"leads": True},
+        ),
+    ],
+)
+def test_a_record_that_is_no_row_says_nothing_and_is_not_lost(raw: bytes) -> None:
+    resolution = resolve_from("warehouse", raw)
+    assert not resolution.records
+    assert resolution.refused is not None
+    assert resolution.refused.reason is Reason.INVALID_AUDIENCE_MEMBERSHIP
+    assert resolution.received is not None, "it moves its lane all the same"
+
+
+def test_nobody_is_forgotten_by_a_record_of_a_topic_of_rows() -> None:
+    raw = call(type="delete", event=...)
+    assert resolve_from(None, raw).records
+    resolution = resolve_from("warehouse", raw)
+    assert not resolution.records
+    assert resolution.refused is not None
+
+
+def test_a_topic_that_no_audience_names_any_more_is_not_needed() -> None:
+    for raw in (call(event="new"), call(event="Order Completed")):
+        resolution = resolve_from("gone", raw)
+        assert (resolution.records, resolution.refused) == ((), None)
+        assert resolution.dropped is DropReason.NOT_NEEDED
+
+
+def test_a_row_of_a_topic_is_outside_the_sync_mode_as_any_other() -> None:
+    audience = warehouse("upsert", rows={"topic": "warehouse"})
+    assert resolve_from("warehouse", call(event="deleted"), audience).dropped is DropReason.NOT_IN_SYNC_MODE
+
+
+def test_the_topics_of_rows_and_who_names_them_first() -> None:
+    audiences = [
+        read(warehouse(rows={"topic": topic}, key=key))
+        for key, topic in (("b", "warehouse"), ("a", "warehouse"), ("c", "crm"), ("d", "segment.events"))
+    ]
+    assert row_topics([*audiences, read(warehouse())], "segment.events") == {"crm": "c", "warehouse": "b"}
     with pytest.raises(
-        InvalidInputError, match=r"audience leads: .*topic: segment.events.* not supported yet"
+        InvalidInputError, match=r"audience b: .*topic: warehouse.* audience-sync writes itself"
     ):
-        refuse_unread_topics([definition], "other.events")
+        refuse_own_topics(audiences, "segment.events", ["warehouse"])
+    refuse_own_topics(audiences, "segment.events", ["segment.events", "dead.letters"])
+    with pytest.raises(InvalidInputError, match=r"audience c: .*topic: crm.* never rows of another"):
+        refuse_row_topics(audiences, "segment.events")
+    refuse_row_topics(audiences[3:], "segment.events")

@@ -10,6 +10,7 @@ import orjson
 
 from app.adapters.memory import ManualClock
 from app.adapters.memory_replay import MemoryReplayLog, MemoryTopics
+from app.domain.clock import SourcePartition
 from app.domain.counters import Counters
 from app.domain.definitions import Document, parse_definitions
 from app.domain.mailbox import Place
@@ -26,6 +27,7 @@ from schemas.control import DefinitionsRecord
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
 from schemas.profile import MARKER, REPEAT, VERSION, ProfileEvent
+from tests.unit.pipeline.source_lanes import SOURCE, of_source, own
 from topics.catalog import Catalog
 from topics.partitioning import membership_key, partition_for
 
@@ -33,6 +35,7 @@ SMALL = ResolveOptions(max_event_bytes=1_024)
 LARGE = ResolveOptions()
 ONE = "{name: One, when: {event: A, count: {exactly: 1}}, facebook: {ad_account_id: act_1}}"
 NEW = "{name: New, when: {event: A, count: {exactly: 1}}, facebook: {ad_account_id: act_1}}"
+WAREHOUSE = "{name: Leads, source: reverse_etl, rows: {topic: warehouse}}"
 NUMBERS = (0, 1)
 _decode = msgspec.msgpack.Decoder(ProfileEvent).decode
 
@@ -50,6 +53,10 @@ def call(user: str, message: str, size: int = 0) -> bytes:
     return json.dumps({**said, **instant, "properties": {"note": "x" * size}}).encode()
 
 
+def row(user: str, message: str, size: int) -> bytes:
+    return call(user, message, size).replace(b'"event": "A"', b'"event": "new"')
+
+
 class World:
     """Two partitions of everything, and the parts of a worker that matter here."""
 
@@ -62,8 +69,8 @@ class World:
         self.counters = Counters()
         self.versions = PlanVersions()
         self.versions.take(1, self.projection().plan)
-        self.lanes = LaneProgress()
-        self.lanes.assign("topic", set(NUMBERS))
+        self.lanes = LaneProgress(SOURCE)
+        own(self.lanes, *NUMBERS)
         self.partitions = {number: self._partition(number) for number in NUMBERS}
         self.deltas: list[MembershipDelta] = []
         self._read = dict.fromkeys(NUMBERS, 0)
@@ -74,7 +81,7 @@ class World:
         partition = AudiencePartition(plan, 0, self.counters, 0, place, self.versions)
         partition.finish_recovery()
         partition.set_wall(2**50)
-        partition.set_expected([self.lanes.lane(number) for number in NUMBERS])
+        partition.set_expected([self.lanes.lane(of_source(number)) for number in NUMBERS])
         return partition
 
     def projection(self) -> Projection:
@@ -93,21 +100,23 @@ class World:
     def arrive(self, partition: int, value: bytes, key: bytes = b"k") -> int:
         return self.topics.write(self.catalog.source.name, partition, key, value, self.clock.now_ms())
 
-    def resolve(self, options: ResolveOptions, **how: Any) -> None:
+    def resolve(self, options: ResolveOptions, topic: str = SOURCE, **how: Any) -> None:
         """All that has arrived and is not done yet."""
-        resolver, source = Resolver(self.projection().plan, options), self.catalog.source.name
-        stage = ResolveStage(resolver, self, self.lanes, self.clock, self.counters, self.catalog, **how)
-        for number in NUMBERS:
+        resolver, source = Resolver(self.projection().plan, options, topic), topic
+        stage = ResolveStage(
+            lambda _: resolver, self, self.lanes, self.clock, self.counters, self.catalog, **how
+        )
+        for number in [one.number for one in self.lanes.partitions if one.topic == topic]:
             done = self.topics.done.get((source, number), 0)
             records = [one for one in self.topics.read(source, number) if one.offset >= done]
             if records:
-                stage.process(number, records)
+                stage.process(SourcePartition(topic, number), records)
                 self.topics.done[source, number] = records[-1].offset + 1
         self.mark()
 
     def mark(self, number: int = 1) -> None:
         now = self.clock.now_ms()
-        progress = {self.lanes.lane(one): now for one in NUMBERS}
+        progress = {self.lanes.lane(one): now for one in self.lanes.partitions}
         marker = ProfileEvent(VERSION, MARKER, "", 0, 0, now, now, progress=progress, definitions=number)
         for partition in NUMBERS:
             self.produce(self.catalog.profile_events.name, msgspec.msgpack.encode(marker), b"", partition)

@@ -15,6 +15,7 @@ from app.pipeline.expire import LaneProgress
 from app.pipeline.follow import Follower, InForce
 from schemas.audience import AudienceSource
 from schemas.control import DefinitionsRecord
+from tests.unit.pipeline.source_lanes import SOURCE, own
 
 ONE = "{name: One, when: {event: A, within: 30d}}"
 
@@ -35,8 +36,8 @@ class World:
         self.control.run_by({0: 1})
 
     def _worker(self, partition: int, most: int) -> AutoCreate:
-        lanes = LaneProgress()
-        lanes.assign("topic", {partition})
+        lanes = LaneProgress(SOURCE)
+        own(lanes, partition)
         return AutoCreate(
             follower=Follower(self.control, 1, self._in_thread, self._use),
             lanes=lanes,
@@ -121,7 +122,7 @@ async def test_no_more_than_so_many_and_only_keys() -> None:
 async def test_only_the_owner_of_the_first_partition_publishes() -> None:
     world = World()
     await world.step()
-    world.workers[0].lanes.assign("topic", {7})
+    own(world.workers[0].lanes, 7)
     world.workers[1].note("vips")
     assert (await world.step()).number == 1
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from app.adapters.memory import ManualClock, MemoryControl
+from app.domain.clock import SourcePartition
 from app.domain.definitions import DefinitionSet, Document, parse_definitions
 from app.domain.published import Published, to_apply
 from app.domain.resolution import ResolveOptions, Resolver
@@ -20,6 +21,7 @@ from app.pipeline.backfill import Backfill
 from app.pipeline.expire import LaneProgress
 from app.pipeline.follow import Follower, InForce
 from schemas.profile import PAST, PAST_END, ProfileEvent
+from tests.unit.pipeline.source_lanes import SOURCE, of_source, own
 
 ONE = "{name: One, when: {event: A, within: 30d}}"
 NEW = "{name: New, when: {event: B, within: 30d}}"
@@ -60,8 +62,8 @@ class World:
     def __init__(self) -> None:
         self.control = MemoryControl()
         self.written: list[tuple[int, bytes, ProfileEvent]] = []
-        self.lanes = LaneProgress()
-        self.lanes.assign("topic", {0})
+        self.lanes = LaneProgress(SOURCE)
+        own(self.lanes, 0)
         self.lost_behind: int | None = None
         follower = Follower(self.control, 2, self._in_thread, self._use)
         self.backfill = Backfill(
@@ -71,7 +73,7 @@ class World:
             clock=ManualClock(),
             partitions=2,
             output="profile.events",
-            resolver=lambda plan: Resolver(plan, ResolveOptions()),
+            resolver=lambda plan, topic: Resolver(plan, ResolveOptions(), topic),
             end_offset=lambda _: 6,
             batches=self._batches,
             in_thread=self._in_thread,
@@ -84,11 +86,11 @@ class World:
     async def _use(self, in_force: InForce) -> None:
         del in_force
 
-    def _batches(self, partition: int, end: int) -> Iterator[list[Message]]:
-        assert partition == 0
+    def _batches(self, partition: SourcePartition, end: int) -> Iterator[list[Message]]:
+        assert partition == of_source(0)
         for first in range(0, end, 2):
             if first == self.lost_behind:
-                self.lanes.assign("topic", set())
+                own(self.lanes)
             # The last ones were received first, as their sender says.
             day = "2026-01-01T00:00:00Z" if first < 4 else "2025-12-01T00:00:00Z"
             yield [Message(first, "A", day), Message(first + 1, "B", day)]
@@ -147,7 +149,9 @@ async def test_writes_what_the_new_audience_needs_and_the_end_everywhere(world: 
         (1, 6),
     ]
     assert [event.kind for _, _, event in written[-2:]] == [PAST_END, PAST_END]
-    assert (world.backfill.progress[0].read, world.backfill.progress[0].end) == (6, 6)
+    assert (world.backfill.progress[of_source(0)].read, world.backfill.progress[of_source(0)].end) == (6, 6)
+    assert list(world.backfill.by_name(SOURCE)) == ["0"]
+    assert list(world.backfill.by_name("other")) == [f"{SOURCE}/0"]
     assert await world.step() == [], "once"
     world.control.published = Published(world.control.published.versions, {0: 2, 1: 2})
     assert await world.step() == []
@@ -160,7 +164,7 @@ async def test_says_no_end_of_a_lane_that_has_become_another_workers(world: Worl
     world.lost_behind = 4
     written = await world.step()
     assert [event.offset for _, _, event in written] == [1, 3]
-    world.lanes.assign("topic", {0})
+    own(world.lanes, 0)
     world.lost_behind = None
     written = await world.step()
     assert [event.kind for _, _, event in written] == [PAST, PAST, PAST, PAST_END, PAST_END], (

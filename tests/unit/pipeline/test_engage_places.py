@@ -14,6 +14,7 @@ from app.pipeline.engage_places import EngagePlaces
 from app.pipeline.expire import LaneProgress
 from app.pipeline.follow import Follower, InForce
 from schemas.control import DefinitionsRecord, Place
+from tests.unit.pipeline.source_lanes import SOURCE, own
 
 VIPS = "{name: VIPs, source: engage}"
 ONE = "{name: One, when: {event: A, within: 30d}}"
@@ -36,8 +37,8 @@ class World:
         self.control.run_by({0: 1})
 
     def _worker(self, partition: int) -> EngagePlaces:
-        lanes = LaneProgress()
-        lanes.assign("topic", {partition})
+        lanes = LaneProgress(SOURCE)
+        own(lanes, partition)
         return EngagePlaces(
             follower=Follower(self.control, 1, self._in_thread, self._use),
             lanes=lanes,
@@ -135,9 +136,9 @@ async def test_only_the_owner_of_the_first_partition_publishes_and_nobody_while_
     world = World(VIPS)
     await world.step()
     world.workers[1].note("vips", A, 1_000)
-    world.workers[0].lanes.assign("topic", {7})
+    own(world.workers[0].lanes, 7)
     assert (await world.step()).number == 1
-    world.workers[0].lanes.assign("topic", {0})
+    own(world.workers[0].lanes, 0)
     world.control.published = replace(world.control.published, filling=frozenset({0}))
     newest = world.control.published.newest
     assert newest is not None

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.clock import SourcePartition
 from app.domain.filling import as_past, held_back, of_the_past, past_lane
 from app.domain.published import Published, definitions_of
 from app.domain.replaying import projected
@@ -18,7 +19,20 @@ from app.errors import FatalError
 from app.pipeline.replay import Outcome
 from schemas.dead_letter import Reason
 from schemas.profile import CALL, PAST_END, VERSION, ProfileEvent
-from tests.unit.pipeline.replay_world import LARGE, NEW, NUMBERS, ONE, SMALL, World, call, outcomes, version
+from tests.unit.pipeline.replay_world import (
+    LARGE,
+    NEW,
+    NUMBERS,
+    ONE,
+    SMALL,
+    WAREHOUSE,
+    World,
+    call,
+    outcomes,
+    row,
+    version,
+)
+from tests.unit.pipeline.source_lanes import SOURCE, of_source
 
 
 @settings(deadline=None)
@@ -128,6 +142,42 @@ def test_what_the_worker_may_read_again_waits() -> None:
     assert outcomes(world.replay()) == ["replayed"]
 
 
+def test_a_record_of_a_topic_of_rows_is_read_again_there_and_is_a_row() -> None:
+    world = World()
+    first = version(None, world.clock.now_ms(), WAREHOUSE)
+    world.published = Published({1: first}, dict.fromkeys(NUMBERS, 1))
+    world.topics.write("warehouse", 0, b"k", call("bob", "m1", 2_000), world.clock.now_ms())
+    place = world.topics.write("warehouse", 0, b"k", row("ann", "m2", 2_000), world.clock.now_ms())
+    world.lanes.assign({SOURCE: "topic", "warehouse": "rows"}, [SourcePartition("warehouse", 0)])
+    world.resolve(SMALL, topic="warehouse")
+    letters = world.letters()
+    assert {(letter.origin.topic, letter.reason) for letter in letters} == {("warehouse", Reason.TOO_LARGE)}
+    world.topics.done["warehouse", 0] = place
+    assert sorted(outcomes(world.replay())) == ["failed", "waiting"], (
+        "one is none, one may be read by the worker"
+    )
+    world.topics.done["warehouse", 0] = place + 1
+    (of_row,) = [letter for letter in letters if letter.origin.offset == place]
+    assert outcomes(world.replay(letters=[of_row])) == ["replayed"]
+    assert [event.claims for event in world.events()] == [{"leads": True}]
+
+
+def test_nobody_knows_what_a_record_of_a_topic_is_that_is_not_read_any_more() -> None:
+    """Of a topic of rows whose audience has been deleted, it may read like an event, and is none."""
+    world = World()
+    world.topics.write("warehouse", 0, b"k", call("ann", "m1", 2_000), world.clock.now_ms())
+    world.lanes.assign({"warehouse": "rows"}, [SourcePartition("warehouse", 0)])
+    first = version(None, world.clock.now_ms(), WAREHOUSE)
+    before, world.published = world.published, Published({1: first}, dict.fromkeys(NUMBERS, 1))
+    world.resolve(SMALL, topic="warehouse")
+    world.published = before
+    (result,) = world.replay()
+    assert result.outcome is Outcome.WAITING
+    assert "neither the source topic" in (result.why or "")
+    assert world.events() == []
+    assert len(world.letters()) == 1
+
+
 def test_a_record_that_is_gone_is_expired() -> None:
     world = World()
     world.arrive(0, call("ann", "m1", 2_000))
@@ -228,7 +278,7 @@ def test_an_audience_filled_from_history_meanwhile_counts_the_call_once(
     options = SMALL if read_before_the_mend else LARGE
     past = Resolver(of_the_past(plan.plan, held, 2), options)
     for number in NUMBERS:
-        lane = past_lane(2, world.lanes.lane(number))
+        lane = past_lane(2, world.lanes.lane(of_source(number)))
         for record in world.topics.read(world.catalog.source.name, number):
             outcome = past.resolve(record.value, record.timestamp, world.clock.now_ms(), lane, record.offset)
             for profile, event in outcome.records:

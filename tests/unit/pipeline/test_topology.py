@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from app.adapters.memory import (
     MemorySyncLedger,
 )
 from app.adapters.memory_graph import MemoryGraph
+from app.domain.clock import SourcePartition
 from app.domain.counters import Counters
 from app.domain.sizes import SizeTally
 from app.pipeline.deliver import Delivery, DeliveryOptions
@@ -26,10 +27,11 @@ from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from app.pipeline.expire import LaneProgress
 from app.pipeline.topology import Owned, Pipeline, Stages
 from schemas.audience import AudienceDefinition, AudienceSource, FacebookDestination
+from tests.unit.pipeline.source_lanes import SOURCE, of_source
 from tests.unit.pipeline.test_evaluate import Arrived
 from topics.catalog import Catalog
 
-OWNED = Owned(source=frozenset({0}), memberships=frozenset({0, 1}))
+OWNED = Owned(source=frozenset({of_source(0)}), memberships=frozenset({0, 1}))
 ENDS = {0: 7, 1: 9}
 
 
@@ -78,7 +80,7 @@ class World:
             return answers
 
         answers = {
-            "layout": in_thread_at("layout", ("topic", 1)),
+            "layout": in_thread_at("layout", {SOURCE: ("topic", 1)}),
             "states": in_thread_at("states", {}),
             "ends": in_thread_at("ends", ENDS),
         }
@@ -92,9 +94,9 @@ class World:
         async def refresh() -> None:
             await step("definitions")
 
-        self.lanes = LaneProgress()
+        self.lanes = LaneProgress(SOURCE)
         log: Any = SimpleNamespace(latest_values="states", settled_ends="ends")
-        source_layout: Any = "layout"
+        source_layouts: Any = "layout"
         unused: Any = None
         self.pipeline = Pipeline(
             stages=Stages(
@@ -108,7 +110,8 @@ class World:
             clock=clock,
             catalog=catalog,
             partitions=2,
-            source_layout=source_layout,
+            sources=(SOURCE,),
+            source_layouts=source_layouts,
             caught_up=unused,
             in_thread=in_thread,
             letters=unused,
@@ -130,7 +133,7 @@ async def test_without_a_rebalance_everything_owned_begins() -> None:
     assert await world.pipeline.restore(OWNED, Owned()) == ENDS
     assert world.steps == STEPS
     assert set(world.delivery.destinations()) == {"zero", "one"}
-    assert world.lanes.partitions == (0,)
+    assert world.lanes.partitions == (of_source(0),)
     await world.delivery.stop()
 
 
@@ -157,10 +160,60 @@ async def test_whatever_fails_behind_the_last_batch_ends_the_process(broken: str
     world.pipeline.on_failure = failures.append
     world.pipeline.stages.resolve = cast("Any", SimpleNamespace(process=lambda *_: None))
     world.pipeline.writer = cast("Any", SimpleNamespace(flush=out_of_memory("flush")))
-    await world.pipeline.on_source(0, [], out_of_memory("done"))
+    await world.pipeline.on_source(of_source(0), [], out_of_memory("done"))
     for _ in range(5):
         await asyncio.sleep(0)
     assert [type(failure) for failure in failures] == [MemoryError]
+
+
+class TwoTopics(World):
+    """A worker with a partition of the source topic and one of rows, and what Kafka says of their ends."""
+
+    def __init__(self) -> None:
+        super().__init__(revoked_at="never")
+        self.ends = {(SOURCE, 0): 10, ("warehouse", 1): 5}
+        self.pipeline.sources = (SOURCE, "warehouse")
+        self.asked: list[tuple[str, ...]] = []
+        self.pipeline.source_layouts = self._layouts
+        self.pipeline.log = cast("Any", SimpleNamespace(end_offsets=self._end_offsets))
+        self.pipeline.in_thread = self._at_once
+        self.pipeline.caught_up = lambda *asked: asked[2] >= asked[1]
+
+    def _layouts(self, topics: Sequence[str]) -> dict[str, tuple[str, int]]:
+        self.asked.append(tuple(topics))
+        return {SOURCE: ("s", 1), "warehouse": ("w", 2)}
+
+    def _end_offsets(self, topic: str, numbers: Sequence[int]) -> dict[int, int]:
+        return {number: self.ends[topic, number] for number in numbers}
+
+    @staticmethod
+    async def _at_once(call: Any, *arguments: Any) -> Any:
+        return call(*arguments)
+
+
+async def test_each_topic_that_is_read_has_lanes_ends_and_lags_of_its_own() -> None:
+    world = TwoTopics()
+    rows = SourcePartition("warehouse", 1)
+    await world.pipeline.restore(Owned(source=frozenset({of_source(0), rows})), Owned())
+    assert world.asked == [(SOURCE, "warehouse")]
+    assert {world.lanes.lane(one) for one in world.lanes.partitions} == {"s/0", "w/1"}
+    world.lanes.processed(of_source(0), 0, 7, 100)
+    world.lanes.processed(rows, 0, 5, 200)
+    lags = await world.pipeline.lags(lambda *place: place[2])
+    assert lags["resolve"] == 3
+    await world.pipeline._probe_lanes()
+    assert world.lanes.progress(of_source(0)) == 100, "is behind its own end"
+    assert world.lanes.progress(rows) == world.pipeline.clock.now_ms()
+    await world.delivery.stop()
+
+
+async def test_the_lanes_of_all_topics_are_waited_for() -> None:
+    world, expected = TwoTopics(), list[list[str]]()
+    partition = SimpleNamespace(set_expected=lambda lanes: expected.append(list(lanes)))
+    world.pipeline.stages.evaluate.partitions[0] = cast("Any", partition)
+    await world.pipeline.restore(Owned(), Owned(profile_events=frozenset({0})))
+    assert expected == [["s/0", "w/0", "w/1"]]
+    await world.delivery.stop()
 
 
 # Of somebody else who writes to audience.memberships.
