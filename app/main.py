@@ -31,7 +31,13 @@ from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet
 from app.domain.published import Published, to_publish_at_start
 from app.domain.reverse_etl import refuse_unread_topics
-from app.errors import AudienceSyncError, InvalidInputError, NewerFormatError, UnreachableError
+from app.errors import (
+    AudienceSyncError,
+    InvalidInputError,
+    NewerFormatError,
+    UnreachableError,
+    UnreadableRecordError,
+)
 from app.pipeline.facebook_watch import FacebookWatch
 from app.pipeline.follow import Follower, InForce
 from app.pipeline.topology import Owned
@@ -49,6 +55,8 @@ KAFKA_TRY_SECONDS = 5.0
 STATS_SECONDS = 1.0
 STOP_SECONDS = 7.0
 INTERRUPTED = 130
+# What the next start would meet once more.
+NO_USE_STARTING_AGAIN = (NewerFormatError, UnreadableRecordError)
 
 
 def say(text: str) -> None:
@@ -71,7 +79,7 @@ def fail(exc: BaseException) -> None:
             say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
     finally:
         # Also when there is no memory left to say why, or nobody reads it.
-        os._exit(NewerFormatError.exit_status if isinstance(exc, NewerFormatError) else 1)
+        os._exit(exc.exit_status if isinstance(exc, NO_USE_STARTING_AGAIN) else 1)
 
 
 class Worker:

@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -23,12 +23,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from app.adapters.kafka_options import (
-    OIDC_NEEDED,
-    OWN_SETTINGS,
-    checked_options,
-    option_of_variable,
-)
+from app.adapters.kafka_options import OWN_SETTINGS, checked_options, option_of_variable
+from app.adapters.kafka_settings import SASL_MECHANISMS, SECURITY_PROTOCOLS, refuse_disagreement
 from app.domain.normalization_tables import ALPHA_2
 from app.errors import InvalidInputError
 from topics.catalog import Catalog
@@ -47,8 +43,6 @@ FROM_FILES = (*(name for name in _UNPREFIXED if name != "KAFKA_OPTIONS"), _WEB_T
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
-SECURITY_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
-SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 # A chain of certificates is the longest of them.
 _MOST_SECRET_BYTES = 65_536
 _META_IN_THE_CLEAR = re.compile(r"http://([^/:?#]+\.)?facebook\.com(?![^/:?#])", re.IGNORECASE)
@@ -241,37 +235,22 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _kafka_settings_agree(self) -> Self:
-        protocol = self.kafka_security_protocol
-        sasl = {
-            "KAFKA_SASL_MECHANISM": self.kafka_sasl_mechanism,
-            "KAFKA_SASL_USERNAME": self.kafka_sasl_username,
-            "KAFKA_SASL_PASSWORD": self.kafka_sasl_password,
-        }
-        tls = {
-            "KAFKA_SSL_CA_LOCATION": self.kafka_ssl_ca_location,
-            "KAFKA_SSL_CERTIFICATE_LOCATION": self.kafka_ssl_certificate_location,
-            "KAFKA_SSL_KEY_LOCATION": self.kafka_ssl_key_location,
-            "KAFKA_SSL_KEY_PASSWORD": self.kafka_ssl_key_password,
-            "KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM": self.kafka_ssl_endpoint_identification_algorithm,
-            **{name: True for name in self.kafka_options if name.startswith(("ssl.", "enable.ssl."))},
-        }
-        tokens = [name for name in self.kafka_options if name.startswith("sasl.oauthbearer.")]
-        if self.kafka_sasl_mechanism == "OAUTHBEARER" and protocol.startswith("sasl_"):
-            _require_oidc({name: value.get_secret_value() for name, value in self.kafka_options.items()})
-            del sasl["KAFKA_SASL_MECHANISM"]
-            _refuse_unused(sasl, f"{protocol} with OAUTHBEARER", "PLAIN or SCRAM")
-            tokens = []
-        elif protocol.startswith("sasl_"):
-            for name, value in sasl.items():
-                if value is None:
-                    raise ValueError(f"KAFKA_SECURITY_PROTOCOL is {protocol}: set {name} too")
-        else:
-            _refuse_unused(sasl, protocol, "sasl_ssl or sasl_plaintext")
-        _refuse_unused(dict.fromkeys(tokens, True), protocol, "sasl_ssl with OAUTHBEARER")
-        if not protocol.endswith("ssl"):
-            _refuse_unused(tls, protocol, "ssl or sasl_ssl")
-        if self.kafka_ssl_key_location and not self.kafka_ssl_certificate_location:
-            raise ValueError("KAFKA_SSL_KEY_LOCATION is set: set KAFKA_SSL_CERTIFICATE_LOCATION too")
+        refuse_disagreement(
+            self.kafka_security_protocol,
+            sasl={
+                "KAFKA_SASL_MECHANISM": self.kafka_sasl_mechanism,
+                "KAFKA_SASL_USERNAME": self.kafka_sasl_username,
+                "KAFKA_SASL_PASSWORD": self.kafka_sasl_password,
+            },
+            tls={
+                "KAFKA_SSL_CA_LOCATION": self.kafka_ssl_ca_location,
+                "KAFKA_SSL_CERTIFICATE_LOCATION": self.kafka_ssl_certificate_location,
+                "KAFKA_SSL_KEY_LOCATION": self.kafka_ssl_key_location,
+                "KAFKA_SSL_KEY_PASSWORD": self.kafka_ssl_key_password,
+                "KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM": self.kafka_ssl_endpoint_identification_algorithm,
+            },
+            options={name: value.get_secret_value() for name, value in self.kafka_options.items()},
+        )
         return self
 
     @model_validator(mode="before")
@@ -375,26 +354,6 @@ def _content(name: str, path: str) -> str:
     if len(content) > _MOST_SECRET_BYTES:
         raise ValueError(f"{name}_FILE: {path} is longer than {_MOST_SECRET_BYTES:,} bytes")
     return text
-
-
-def _require_oidc(options: Mapping[str, str]) -> None:
-    for name in OIDC_NEEDED:
-        if name not in options:
-            raise ValueError(f"OAUTHBEARER needs {name}: set KAFKA_{name.replace('.', '_').upper()}")
-    if options["sasl.oauthbearer.method"] != "oidc":
-        raise ValueError(
-            "sasl.oauthbearer.method: expected oidc, client credentials for tokens of an endpoint"
-        )
-
-
-def _refuse_unused(values: Mapping[str, object], protocol: str, wanted: str) -> None:
-    """What is meant to protect must never be ignored in silence."""
-    unused = [name for name, value in values.items() if value is not None]
-    if unused:
-        raise ValueError(
-            f"{unused[0]} is set, and KAFKA_SECURITY_PROTOCOL is {protocol}, which makes no use of it: "
-            f"expected {wanted}"
-        )
 
 
 def variable_of(location: tuple[int | str, ...]) -> str:

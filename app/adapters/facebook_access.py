@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from pydantic import SecretStr
 
+from app.adapters.facebook_answers import malformed
+from app.adapters.facebook_credentials import usable_token
 from app.adapters.facebook_transport import GraphTransport, account_path
 from app.domain.access_tokens import TokenFacts, instant_of
 from app.domain.delivery import UsageMeter
@@ -53,7 +57,12 @@ class FacebookAccess(GraphTransport):
             "fb_exchange_token": self.credentials.token.get_secret_value(),
         }
         answer, _, _ = await self._call("GET", "oauth/access_token", TokenAnswer, query=query)
-        return answer.access_token
+        try:
+            new = usable_token(answer.access_token)
+        except InvalidInputError:
+            raise malformed(HTTPStatus.OK, "access_token is no token") from None
+        self.credentials.hide(new)
+        return new
 
     async def account_facts(self, ad_account_id: str, field: str) -> AdAccountFacts:
         """One field at a time: a right that is missing for one of several would refuse all of them."""

@@ -26,8 +26,8 @@ class Credentials:
         self._token = usable_token(token)
         self._app_secret = None if app_secret is None else SecretStr(app_secret.get_secret_value().strip())
         self._timed_proof = timed_proof
-        # What was held before may still be quoted in an answer.
-        self._former: list[SecretStr] = []
+        # What was held before, or is about to be, may be quoted in an answer.
+        self._others: list[SecretStr] = []
 
     def __repr__(self) -> str:
         return "Credentials(**********)"
@@ -49,8 +49,13 @@ class Credentials:
         """From the next call on. Raises as the constructor does, and then keeps what it had."""
         usable = usable_token(token)
         if usable != self._token:
-            self._former.append(self._token)
+            self.hide(self._token)
             self._token = usable
+
+    def hide(self, token: SecretStr) -> None:
+        """It must be in no text either, though no call is made with it."""
+        if token not in self._others:
+            self._others.append(token)
 
     def proof(self, now_ms: int) -> dict[str, str]:
         """Parameters that prove to Meta that the caller holds the app's secret; a timed one ages, so each call has its own."""
@@ -68,7 +73,7 @@ class Credentials:
 
     def secrets(self) -> tuple[str, ...]:
         """Everything that must be in no text."""
-        known = [*self._former, self._token, *([] if self._app_secret is None else [self._app_secret])]
+        known = [*self._others, self._token, *([] if self._app_secret is None else [self._app_secret])]
         return tuple(text for secret in known if (text := secret.get_secret_value()))
 
 

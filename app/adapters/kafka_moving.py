@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 import msgspec
 import orjson
 from confluent_kafka import Message
-from pydantic import ValidationError
 
 from app.adapters.kafka_client import DurableProducer
 from app.adapters.kafka_connection import Brokers
 from app.adapters.kafka_log import LogReader
 from app.domain.clock import PartitionClock
 from app.domain.forgetting import FORGOTTEN_KEY, ForgottenRecord
-from app.domain.formats import is_packed, read_stored, refuse_newer_packed
+from app.domain.formats import UNDECODABLE, is_packed, may_be_set_aside, read_stored, refuse_newer_packed
 from app.domain.repartitioning import (
     Members,
     Offsets,
@@ -43,7 +42,7 @@ from app.domain.state import (
     encode_record,
     owner_in,
 )
-from app.errors import FatalError
+from app.errors import FatalError, NewerFormatError, UnreadableRecordError
 from schemas.dead_letter import DeadLetter
 from schemas.profile import ProfileEvent
 from schemas.sync import SyncState
@@ -210,9 +209,9 @@ class Moving:
         key, value = message.key() or b"", message.value()
         try:
             event = waiting.take(_decode_event(value or b""), clock)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             if is_packed(value or b""):
-                refuse_newer_packed(ProfileEvent.__name__, value or b"")
+                self._refuse_newer(spec, message)
             # It becomes a dead letter, as it would have.
         else:
             if event is None:
@@ -220,6 +219,15 @@ class Moving:
             value = _pack(event)
         self.moved.waiting += 1
         self._write(producer, spec, partition_for(key, self.after), key, value, message.timestamp()[1])
+
+    def _refuse_newer(self, spec: TopicSpec, message: Message) -> None:
+        try:
+            refuse_newer_packed(ProfileEvent.__name__, message.value() or b"")
+        except NewerFormatError as error:
+            place = spec.name, int(message.partition() or 0), int(message.offset() or 0)
+            raise NewerFormatError(
+                f"{may_be_set_aside(error, *place)}: start the workers for that, and stop them again"
+            ) from error
 
     # -- memberships and how far each destination has come -----------------------------------------------------
 
@@ -321,7 +329,7 @@ def _letter(value: bytes | None) -> DeadLetter | None:
     """None: somebody else has written it."""
     try:
         return None if value is None else read_stored(DeadLetter, value)
-    except ValidationError:
+    except UnreadableRecordError:
         return None
 
 

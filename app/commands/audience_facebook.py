@@ -136,7 +136,14 @@ def _line(audience: dict[str, Any]) -> str:
 
 @click.command(name="create")
 @click.argument("target", metavar="KEY|DESTINATION")
-@click.option("--wait", "seconds", type=click.FloatRange(0, 3_600), default=60.0, help="At most so long.")
+@click.option(
+    "--wait",
+    "seconds",
+    type=click.FloatRange(0, 3_600),
+    default=60.0,
+    show_default=True,
+    help="So many seconds at most.",
+)
 @_as_json
 def create(target: str, seconds: float, as_json: bool) -> int:
     """Wait until a worker has made the Facebook audience, and print its id.

@@ -215,6 +215,7 @@ def show(key: str, without_members: bool, as_json: bool) -> None:
     """
     settings = load_settings()
     published = published_now(settings)
+    published.refuse_half_moved()
     newest = published.newest
     audiences = () if newest is None else (*definitions_of(newest).audiences, *cleared_by(newest))
     audience = next((audience for audience in audiences if audience.key == key), None)

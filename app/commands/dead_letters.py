@@ -24,7 +24,7 @@ from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.settings_options import resolve_options
 from app.commands.explain import profile_names
 from app.domain.dead_letters import LetterFilter, in_order, key_digest
-from app.domain.formats import is_packed, refuse_newer_json, refuse_newer_packed
+from app.domain.formats import UNDECODABLE, is_packed, refuse_newer_json, refuse_newer_packed
 from app.domain.instants import format_instant, parse_instant
 from app.domain.replaying import Projection, projected
 from app.errors import InvalidInputError, NewerFormatError, PermanentError
@@ -378,6 +378,6 @@ def _is_newer(value: bytes, *, packed: bool) -> bool:
                 refuse_newer_packed("record", event.linking.state)
     except NewerFormatError:
         return True
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return False
     return False

@@ -16,8 +16,9 @@ from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.kafka_client import reachable, require_usable
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_topics import TopicAdmin
-from app.commands.facebook_checks import accounts_of, fix_of, no_account, version_finding
-from app.commands.findings import Finding, as_json, first_line, have_failed, line_of
+from app.commands.facebook_checks import MOST_ACCOUNTS, accounts_of, fix_of, not_asked, version_finding
+from app.commands.findings import Finding, first_line, have_failed, line_of
+from app.commands.findings import as_json as findings_as_json
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import DefinitionSet
 from app.domain.reverse_etl import refuse_unread_topics
@@ -33,8 +34,8 @@ MOST_SKEW_MS: Final = 30_000
 
 
 @click.command(name="doctor")
-@click.option("--json", "as_json_", is_flag=True, help="Print one JSON object instead of lines.")
-def command(as_json_: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+def command(as_json: bool) -> int:
     """Check what a worker needs: definitions, Kafka, topics, the pages' token, the clock, Facebook's token and
     answer, the version of its API.
 
@@ -44,10 +45,10 @@ def command(as_json_: bool) -> int:
     findings = []
     for finding in examine(load_settings()):
         findings.append(finding)
-        if not as_json_:
+        if not as_json:
             click.echo(line_of(finding))
-    if as_json_:
-        click.echo(json.dumps(as_json(findings), ensure_ascii=False))
+    if as_json:
+        click.echo(json.dumps(findings_as_json(findings), ensure_ascii=False))
     return int(have_failed(findings))
 
 
@@ -155,9 +156,9 @@ async def _facebook(settings: Settings, definitions: DefinitionSet | None) -> li
     except InvalidInputError as error:
         return [Finding("token", "failed", str(error), "correct the FACEBOOK_ settings")]
     async with graph:
-        findings += [
-            await _account(graph, settings, account) for account in accounts_of(settings, definitions)
-        ] or [no_account()]
+        accounts = accounts_of(settings, definitions)
+        findings += [await _account(graph, settings, account) for account in accounts[:MOST_ACCOUNTS]]
+        findings += not_asked(accounts)
         skew, answered = graph.clock_skew_ms, graph.version_warning
     findings += [version_finding(settings, answered), _clock(skew)]
     return findings

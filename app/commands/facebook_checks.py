@@ -24,7 +24,7 @@ from app.settings import Settings
 UNREACHABLE_SECONDS = 30.0
 _PAUSE_SECONDS: Final = 1.0
 # Ad accounts that are asked; more would take long and say the same.
-_MOST_ACCOUNTS: Final = 25
+MOST_ACCOUNTS: Final = 25
 _OF_ACCOUNT: Final = ("advertiser", "business", "terms")
 # Either lets its holder change audiences.
 _MAY_ADVERTISE: Final = ("ADVERTISE", "MANAGE")
@@ -51,7 +51,8 @@ async def examine(settings: Settings, definitions: DefinitionSet) -> AsyncIterat
             facts, finding = await checks.token()
             yield finding
             yield _permissions(facts)
-            for account in accounts_of(settings, definitions):
+            accounts = accounts_of(settings, definitions)
+            for account in accounts[:MOST_ACCOUNTS]:
                 if facts is None:
                     for one in _skipped(account, _OF_ACCOUNT, "needs a valid token"):
                         yield one
@@ -60,25 +61,27 @@ async def examine(settings: Settings, definitions: DefinitionSet) -> AsyncIterat
                     account, value_based=_has_values(definitions, settings, account)
                 ):
                     yield one
-            if not accounts_of(settings, definitions):
-                yield no_account()
+            for one in not_asked(accounts):
+                yield one
             yield version_finding(settings, access.version_warning)
 
 
 def accounts_of(settings: Settings, definitions: DefinitionSet | None) -> list[str]:
-    """The ad accounts that definitions or settings name, no more than are asked."""
+    """The ad accounts that definitions or settings name."""
     audiences = () if definitions is None else definitions.audiences
     named = [d.ad_account_id for audience in audiences for d in audience.destinations]
     accounts = {account or settings.facebook_ad_account_id or "" for account in named} - {""}
-    return sorted(accounts)[:_MOST_ACCOUNTS]
+    return sorted(accounts)
 
 
-def no_account() -> Finding:
-    return Finding(
-        "facebook",
-        "skipped",
-        "no ad account is named, by definitions or AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID",
-    )
+def not_asked(accounts: list[str]) -> list[Finding]:
+    """That there are none, or more of them than are asked."""
+    if not accounts:
+        text = "no ad account is named, by definitions or AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID"
+        return [Finding("facebook", "skipped", text)]
+    left = accounts[MOST_ACCOUNTS:]
+    text = f"{len(left):,} more ad accounts are not asked, {', '.join(left[:3])}{' ...' if left[3:] else ''}"
+    return [Finding("facebook", "skipped", text)] if left else []
 
 
 def fix_of(error: AudienceSyncError, account: str) -> str:

@@ -15,13 +15,12 @@ from rich.table import Table
 
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_connection import facebook_graph
-from app.adapters.kafka_client import reachable
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_letters import newest_letters
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_tallies import TallyReader
 from app.adapters.kafka_topics import TopicAdmin
-from app.commands.audience_states import control_of, known_state, recorded_states
+from app.commands.audience_states import known_state, published_now, recorded_states
 from app.domain.delivery import GraphRefusal
 from app.domain.published import Published, cleared_by, definitions_of
 from app.domain.reconciling import (
@@ -38,7 +37,6 @@ from schemas.audience import AudienceDefinition
 from schemas.dead_letter import DeadLetter
 from schemas.sync import DestinationState, SyncState
 
-UNREACHABLE_SECONDS = 30.0
 FACEBOOK_SECONDS = 20.0
 # Of the table where nobody says how wide it may be: no number is cut.
 _PIPED_WIDTH = 160
@@ -55,9 +53,9 @@ def command(keys: tuple[str, ...], as_json: bool) -> int:
     Status 1 when something differs.
     """
     settings = load_settings()
-    reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
+    published = published_now(settings)
+    published.refuse_half_moved()
     _require_topics(settings)
-    published = control_of(settings).refresh(settled=True)
     audiences = _chosen(published, keys)
     if not audiences:
         click.echo("nothing is published yet", err=True)

@@ -67,7 +67,13 @@ def command(context: click.Context, as_json: bool) -> None:
 
 
 @command.command()
-@click.option("--partitions", required=True, type=click.IntRange(1, 10_000), metavar="N")
+@click.option(
+    "--partitions",
+    required=True,
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="How many each of our topics is to have.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def repartition(partitions: int, as_json: bool) -> None:
     """Give our topics N partitions, more or fewer; every membership, cursor and dead letter stays.
@@ -75,6 +81,9 @@ def repartition(partitions: int, as_json: bool) -> None:
     Stop all workers first, and start them again with AUDIENCE_SYNC_PARTITIONS=N afterwards: in between they refuse to
     start. Broken off at any moment, it is to be run again with the same N; as long as it copies, giving the number that
     there is gives it up. Nobody may write to our topics meanwhile; the source topic is not touched.
+
+    Status 2 while a worker runs, or when workers have to finish something first; 1 when Kafka refuses a step, and it is
+    to be run again.
     """
     settings = load_settings()
     connection = kafka_connection(settings)

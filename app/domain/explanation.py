@@ -14,11 +14,11 @@ from app.domain.account_plan import key_asked, of_account, of_users
 from app.domain.compact import audience_id
 from app.domain.condition_tests import ConditionCompiler, Scope, within_lookback
 from app.domain.condition_words import describe_condition
-from app.domain.conditions import since_of
 from app.domain.definitions_warnings import identifies_people
 from app.domain.explanation_events import observer
 from app.domain.feeds import NO_GENERATIONS
 from app.domain.instants import format_instant
+from app.domain.plan_builder import since_of
 from app.domain.profile_ids import ACCOUNT
 from app.domain.trait_sources import TraitSources
 from app.domain.values import text_of

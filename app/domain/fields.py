@@ -3,18 +3,15 @@
 What comes from calls is normalised and hashed where they come in, and is known of a profile under a name of its own,
 `COLUMN@SLOT`, beside what is found by default. A slot is a run of sources of one field in the order of their mapping,
 of which the first that is not blank counts in each call; two mappings that ask for the same have one slot. What comes
-from a computed trait or is a constant is not known before a row is made.
+from a computed trait or is a constant is not known before a row is made. app.domain.field_compiling makes both.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from app.domain.computed_traits import computed_value
 from app.domain.fold import MAPPED_SEVERAL, MAX_OF_ONE_KIND
 from app.domain.normalization import MetaKey, NormalizationOptions, Normalized, normalize_fields
 from app.domain.normalization_text import is_hash
@@ -23,17 +20,14 @@ from app.domain.person import default_country, is_blank
 from app.domain.profile_ids import external_id_of, holds_personal_data
 from app.domain.scoped_ids import SCOPED_FIELDS, ScopedKey, normalize_scoped_id
 from app.domain.trait_sources import name_of
-from app.domain.values import extractor, goes_into_items
 from schemas.segment import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from app.domain.person import Identifiers
-    from app.domain.plan import ComputedTrait
     from app.domain.rows import Row
     from app.domain.state import ProfileState
-    from schemas.audience import FacebookDestination, FieldSource
     from schemas.segment import SegmentEvent
 
 SEPARATOR: Final = "@"
@@ -62,14 +56,11 @@ COLUMNS_OF: Final[Mapping[str, tuple[MetaKey | ScopedKey, ...]]] = {
     **{name: (column,) for name, column in SCOPED_FIELDS.items()},
 }
 # Read differently in different countries.
-_GUIDED: Final = frozenset({"phone", "state", "zip"})
+GUIDED: Final = frozenset({"phone", "state", "zip"})
 _SCOPED: Final[tuple[str, ...]] = tuple(key.value for key in ScopedKey)
 _COLUMNS: Final = (*(key.value for key in MetaKey if key is not MetaKey.EXTERN_ID), *_SCOPED)
 _EXTERNAL_ID: Final = MetaKey.EXTERN_ID.value
 _VALUE: Final = MetaKey.LOOKALIKE_VALUE.value
-# A row says nothing of the year in which it is made.
-_AT_ROWS: Final = NormalizationOptions(today_year=9999)
-_ID_DIGITS: Final = 12
 _IDENTIFY: Final = "identify"
 _GROUP: Final = "group"
 _TRAITS: Final = "traits."
@@ -122,7 +113,7 @@ def _sha256(value: str | float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """A path of the call; of a trait, only in identify calls. The traits of a group call are the group's."""
 
     path: str
@@ -157,7 +148,7 @@ class Slot:
 
     id: str
     name: str
-    places: tuple[_Place, ...]
+    places: tuple[Place, ...]
     country: Callable[[dict[str, Any]], Any] | None
     hashes: bool = False
 
@@ -168,11 +159,11 @@ class Slot:
     def take(self, whole: dict[str, Any], options: NormalizationOptions) -> Identifiers:
         """What a call says of the field; None: that there is nothing which can be sent, as an identify call does."""
         columns = [column.value for column in COLUMNS_OF[self.name]]
-        present, value = _first(self.places, whole, columns, options)
+        present, value = first_of(self.places, whole, columns, options)
         if not present:
             return {}
         country = None
-        if self.name in _GUIDED:
+        if self.name in GUIDED:
             country = default_country(whole) if self.country is None else self.country(whole)
         values = value if type(value) is list else [value]
         found: Identifiers = {}
@@ -192,8 +183,8 @@ class Slot:
         return found
 
 
-def _first(
-    places: Sequence[_Place],
+def first_of(
+    places: Sequence[Place],
     whole: dict[str, Any],
     columns: Sequence[str] = (),
     options: NormalizationOptions | None = None,
@@ -281,7 +272,7 @@ class RowMapping:
             if column == _EXTERNAL_ID:
                 external_id = external_id_of(profile)
                 return [] if external_id is None else [external_id]
-            return _known(state, column)
+            return known_of(state, column)
         for take in takes:
             values = take(state)
             if values:
@@ -289,132 +280,9 @@ class RowMapping:
         return []
 
 
-def _known(state: ProfileState, column: str) -> list[str | float]:
+def known_of(state: ProfileState, column: str) -> list[str | float]:
+    """What is known of a profile under this name, the newest first."""
     known = state.identifiers.get(column)
     if known is None or known.value is None:
         return []
     return [known.value, *state.further.get(column, ())]
-
-
-def is_mapped(destination: FacebookDestination) -> bool:
-    """Whether the destination is sent anything else than what is found by default."""
-    return bool(destination.fields) or destination.value_based or destination.external_id == "sha256"
-
-
-def compile_fields(
-    destination: FacebookDestination, computed: Mapping[str, ComputedTrait]
-) -> RowMapping | None:
-    """None for a destination that is sent what is found by default."""
-    if not is_mapped(destination):
-        return None
-    hashes = destination.external_id == "sha256"
-    country = destination.fields.get("country")
-    columns: dict[str, list[Callable[[ProfileState], list[str | float]]]] = {}
-    slots: list[Slot] = []
-    for name, keys in COLUMNS_OF.items():
-        for of_calls, run in groupby(
-            destination.fields.get(name, ()), lambda one: _is_of_calls(one, computed)
-        ):
-            sources = list(run)
-            if of_calls:
-                guides = country if name in _GUIDED else None
-                slot = _slot(name, sources, guides, computed, hashes=hashes and name == "external_id")
-                slots.append(slot)
-                takes = [_of_slot(key.value, slot.id) for key in keys]
-            else:
-                takes = [_of_sources(name, key.value, sources, computed, _constant(country)) for key in keys]
-            for key, take in zip(keys, takes, strict=True):
-                columns.setdefault(key.value, []).append(take)
-        if name in destination.fields:
-            for key in keys:
-                columns.setdefault(key.value, [])
-    content = {
-        name: [[_is_of_calls(one, computed), one.model_dump(mode="json")] for one in sources]
-        for name, sources in destination.fields.items()
-    }
-    return RowMapping(
-        digest=_digest([content, destination.value_based, *(["sha256"] if hashes else [])]),
-        columns={column: tuple(takes) for column, takes in columns.items()},
-        value_based=destination.value_based,
-        hashes_external_id=hashes,
-        slots=tuple(slots),
-    )
-
-
-def _is_of_calls(source: FieldSource, computed: Mapping[str, ComputedTrait]) -> bool:
-    return source.path is not None or (source.trait is not None and name_of(source.trait) not in computed)
-
-
-def _slot(
-    name: str,
-    sources: Sequence[FieldSource],
-    country: Sequence[FieldSource] | None,
-    computed: Mapping[str, ComputedTrait],
-    *,
-    hashes: bool,
-) -> Slot:
-    places = tuple(_place(source) for source in sources)
-    guide = None
-    content: list[Any] = [name, [[place.path, place.of_identify] for place in places]]
-    if country is not None:
-        guides = tuple(_place(source) for source in country if _is_of_calls(source, computed))
-        constant = _constant(country)
-        content.append([[[place.path, place.of_identify] for place in guides], constant])
-
-        def guide(whole: dict[str, Any]) -> Any:
-            value = _first(guides, whole)[1]
-            return constant if value is None else value
-
-    if hashes:
-        content.append("sha256")
-    return Slot(_digest(content), name, places, guide, hashes)
-
-
-def _place(source: FieldSource) -> _Place:
-    """A trait that is not computed is one of identify calls."""
-    path = f"traits.{source.trait}" if source.path is None else source.path
-    extract = extractor(path)
-    if goes_into_items(path):
-        return _Place(path, source.path is None, lambda whole: extract(whole) or None)
-    return _Place(path, source.path is None, extract)
-
-
-def _constant(country: Sequence[FieldSource] | None) -> Any:
-    return next((source.const for source in country or () if source.const is not None), None)
-
-
-def _of_slot(column: str, slot: str) -> Callable[[ProfileState], list[str | float]]:
-    name = f"{column}{SEPARATOR}{slot}"
-    return lambda state: _known(state, name)
-
-
-def _of_sources(
-    name: str,
-    column: str,
-    sources: Sequence[FieldSource],
-    computed: Mapping[str, ComputedTrait],
-    country: Any,
-) -> Callable[[ProfileState], list[str | float]]:
-    """Of constants and computed traits."""
-
-    def made(value: Any) -> list[str | float]:
-        values = value if type(value) is list else [value]
-        sent = (normalized(name, item, country, _AT_ROWS).get(column) for item in values)
-        found = list(dict.fromkeys(one for one in sent if one is not None))
-        return found[: MAX_OF_ONE_KIND if column in MAPPED_SEVERAL else 1]
-
-    constants = [None if source.const is None else made(source.const) for source in sources]
-    traits = [None if source.trait is None else computed[name_of(source.trait)] for source in sources]
-
-    def take(state: ProfileState) -> list[str | float]:
-        for constant, trait in zip(constants, traits, strict=True):
-            found = constant if trait is None else made(computed_value(state, trait))
-            if found:
-                return found
-        return []
-
-    return take
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_ID_DIGITS]

@@ -98,6 +98,20 @@ class _Source(msgspec.Struct, gc=False, frozen=True):
     received: int
     timestamp: int
 
+    def event(self, message_id: str | None = None, linking: Linking | None = None) -> ProfileEvent:
+        """Of such a call, which as yet says nothing of its profile."""
+        return ProfileEvent(
+            VERSION,
+            CALL,
+            self.lane,
+            self.offset,
+            0,
+            self.timestamp,
+            self.received,
+            message_id,
+            linking=linking,
+        )
+
 
 class Resolver:
     """Resolves the records of any number of lanes; not for use by several threads at once."""
@@ -254,16 +268,7 @@ class Resolver:
         """Of a group call, with what it says to the account and of it; `made` is what it is beside that."""
         if self._groups is None:
             return made
-        event = ProfileEvent(
-            VERSION,
-            CALL,
-            source.lane,
-            source.offset,
-            0,
-            source.timestamp,
-            source.received,
-            message_id_of(call),
-        )
+        event = source.event(message_id_of(call))
         further = self._groups.records(profile, *group, event)
         return Resolution(source.received, (*made.records, *further)) if further else made
 
@@ -382,16 +387,7 @@ class Resolver:
     def _only_links(self, call: SegmentEvent, source: _Source) -> Resolution:
         """Of a call that no definition needs, that its two ids are one person's."""
         profile, links = named_pair(call)
-        event = ProfileEvent(
-            VERSION,
-            CALL,
-            source.lane,
-            source.offset,
-            0,
-            source.timestamp,
-            source.received,
-            linking=Linking(links or []),
-        )
+        event = source.event(linking=Linking(links or []))
         return Resolution(source.received, ((profile, event),))
 
     def _is_first_sight(self, profile: str) -> bool:

@@ -8,7 +8,7 @@
 Nothing is lost while a destination waits: its cursor stays, and what finds no room is read from the log later.
 
 Here is the order of steps: which part of the log is sent is `catching_up`, a batch's requests are `sending`, refusals and
-failures are `trouble`, and when a call may be made is `call_gate`.
+failures are `trouble`, what Facebook says of the audience is `status`, and when a call may be made is `call_gate`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from app.domain.batching import Batch, Batcher
 from app.domain.data_use import data_use_of
-from app.domain.delivery import NO_SUCH_OBJECT, OUT_OF_REACH, GraphRefusal, Refusal, classify, reason
-from app.domain.delivery_errors import Reaction
+from app.domain.delivery import GraphRefusal
 from app.domain.pausing import Desired
 from app.domain.scope_gates import Closed
 from app.domain.sync_start import ad_account_of, starting_state
@@ -29,12 +28,13 @@ from app.pipeline.delivery_options import DestinationView, Shared
 from app.pipeline.limits import Limits
 from app.pipeline.pausing import Pausing
 from app.pipeline.provision import Postponed, Provisioner
-from app.pipeline.reach import is_out_of_reach
+from app.pipeline.reach import refused
 from app.pipeline.renamed import all_renamed, with_former
 from app.pipeline.replace import GoOn, Replaced, Wait
 from app.pipeline.resync import Resync
 from app.pipeline.row_outcomes import RowOutcomes
 from app.pipeline.sending import Sending
+from app.pipeline.status import Status
 from app.pipeline.sync_record import Shown, SyncRecord
 from app.pipeline.trouble import Hold, Retry, Trouble
 from schemas.audience import AudienceDefinition, DeliveryMode, FacebookDestination
@@ -126,7 +126,9 @@ class Destination:
             quiet_until if state is not None and state.creating else now,
         )
         self._provisioned = self._dry
-        self._status_at = now
+        self._status = Status(
+            shared, self._record, self._trouble, self._batcher, self._gate.ready, lambda: self._shown, now
+        )
 
     @property
     def id(self) -> str:
@@ -228,11 +230,11 @@ class Destination:
         elif self._catching_up.replacing:
             await self._guarded(self._replace_everybody)
         elif self._status_due(now) and self._trouble.shown is None:
-            await self._guarded(self._read_status)
+            await self._guarded(self._status.read)
         elif self._sending.batch is not None or self._batch_due(now):
             await (self._pretend() if self._dry else self._guarded(self._send))
         elif self._status_due(now):
-            await self._guarded(self._read_status)
+            await self._guarded(self._status.read)
         else:
             await self._gate.pause(self._until_next(now))
 
@@ -251,7 +253,7 @@ class Destination:
         return due is not None and due <= now
 
     def _status_due(self, now: float) -> bool:
-        return not self._dry and self._status_at <= now
+        return not self._dry and self._status.next_at <= now
 
     def _until_next(self, now: float) -> float:
         ends = [now + self._options.progress_seconds]
@@ -259,7 +261,7 @@ class Destination:
         if due is not None:
             ends.append(due)
         if not self._dry:
-            ends.append(self._status_at)
+            ends.append(self._status.next_at)
         return max(0.0, min(ends) - now)
 
     async def _guarded(self, action: Callable[[], Awaitable[None]]) -> None:
@@ -282,16 +284,8 @@ class Destination:
         try:
             await action()
         except GraphRefusal as error:
-            await self._stay_away(await self._refused(error.refusal))
-
-    async def _refused(self, refusal: Refusal) -> Retry | Hold:
-        """What does not exist is either deleted or out of the token's reach: its ad account tells which."""
-        how = self._trouble.refused(refusal)
-        if self._account is not None and (refusal.code, refusal.subcode) == NO_SUCH_OBJECT:
-            await self._gate.ready()
-            if await is_out_of_reach(self._shared.graph, self._account):
-                return self._trouble.needs_person(reason(refusal, OUT_OF_REACH, self._account))
-        return how
+            graph, ready = self._shared.graph, self._gate.ready
+            await self._stay_away(await refused(error.refusal, self._trouble, graph, self._account, ready))
 
     async def _stay_away(self, how: Retry | Hold) -> None:
         """Who retries keeps the batch that is out; who is held gives it back."""
@@ -300,16 +294,20 @@ class Destination:
         self._not_before = self._clock.monotonic() + how.seconds
         self._retry_at = self._clock.now_ms() + round(how.seconds * 1_000)
         if isinstance(how, Hold):
-            self._status_at = min(self._status_at, self._not_before)
+            self._status.read_by(self._not_before)
             self._trouble.show(how)
             await self._record.write(self._shown)
 
     async def _rest(self, closed: Closed) -> None:
         if closed.seconds > _SHORT_REST or closed.refused:
             self._retry_at = self._clock.now_ms() + round(closed.seconds * 1_000)
-            self._trouble.shown = (DestinationState.HELD, closed.reason)
+            held = (DestinationState.HELD, closed.reason)
+            is_news = self._trouble.shown != held
+            self._trouble.shown = held
             self._give_back()
-            await self._record.write(self._shown)
+            # Who only asks each second whether another one's try is over has nothing new to write.
+            if is_news or closed.seconds > _SHORT_REST:
+                await self._record.write(self._shown)
         await self._gate.pause(closed.seconds)
 
     async def _begin_anew(self) -> None:
@@ -322,7 +320,7 @@ class Destination:
             self._not_before = self._clock.monotonic()
         await self._catching_up.begin_anew(gone=gone)
 
-    # -- provisioning and status -------------------------------------------------------------------------------
+    # -- provisioning and replacing ----------------------------------------------------------------------------
 
     async def _provision(self) -> None:
         outcome = await self._provisioner.run(self._record.state, self._account)
@@ -335,27 +333,10 @@ class Destination:
             await self._record.write(
                 self._shown, facebook_id=outcome, creating=False, ad_account_id=self._account
             )
-        self._status_at = self._clock.monotonic() + self._options.status_after_sync_seconds
+        self._status.next_at = self._status.after_sync
 
     async def _record_creating(self) -> None:
         await self._record.write(self._shown, creating=True, ad_account_id=self._account)
-
-    async def _read_status(self) -> None:
-        """Sizes for people to look at; of what goes wrong only what concerns the next batch too is heeded."""
-        self._status_at = self._clock.monotonic() + self._options.status_seconds
-        await self._gate.ready()
-        try:
-            status = await self._shared.graph.read_audience(self._record.state.facebook_id or "")
-        except UnreachableError:
-            return
-        except GraphRefusal as error:
-            if classify(error.refusal).reaction in (Reaction.THROTTLE, Reaction.AUDIENCE_GONE):
-                raise
-            self._trouble.count(error.refusal)
-            return
-        if self._trouble.shown is None or self._batcher.idle:
-            self._trouble.answered(status.usage)
-        await self._record.said(status, self._shown)
 
     async def _replace_everybody(self) -> None:
         session = self._record.state.replace
@@ -367,7 +348,7 @@ class Destination:
             case Wait(seconds=seconds):
                 self._not_before = self._clock.monotonic() + seconds
             case Replaced():
-                self._status_at = min(self._status_at, self._clock.monotonic())
+                self._status.read_by(self._clock.monotonic())
 
     # -- batches -----------------------------------------------------------------------------------------------
 
@@ -390,8 +371,7 @@ class Destination:
         self._batcher.confirm(batch)
         self._sending.forget()
         self._shared.counters.stages["batch"].records_out += len(batch.changes)
-        soon = self._clock.monotonic() + self._options.status_after_sync_seconds
-        self._status_at = min(self._status_at, soon)
+        self._status.read_by(self._status.after_sync)
 
     async def _pretend(self) -> None:
         """A dry run: everything but the sending."""

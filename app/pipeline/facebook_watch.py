@@ -19,14 +19,15 @@ from pydantic import SecretStr
 
 from app.domain.access_tokens import RENEW, FacebookView, TokenFacts, concern, is_near_its_end, lifetime
 from app.domain.api_versions import version_state
-from app.domain.delivery import GraphRefusal, words
+from app.domain.delivery import AnswerKind, GraphRefusal, Refusal, classify, words
+from app.domain.delivery_errors import Reaction
 from app.domain.instants import format_instant
 from app.errors import AudienceSyncError, InvalidInputError, UnreachableError
 from app.ports import Timer, TokenApi, TokenStore
 
 # A new token in the file is taken up this soon.
 FILE_SECONDS = 60.0
-# Facebook gave no answer,
+# Facebook gave no answer, or one that says to come again,
 AGAIN_SECONDS = 300.0
 # or no new token for one that is near its end.
 EXCHANGE_SECONDS = 21_600.0
@@ -107,6 +108,8 @@ class FacebookWatch:
         except UnreachableError:
             return AGAIN_SECONDS
         except GraphRefusal as error:
+            if _passes(error.refusal):
+                return AGAIN_SECONDS
             self._refused(error)
             return self._options.check_seconds
         self._note(facts)
@@ -154,6 +157,9 @@ class FacebookWatch:
             if not _lasts_longer(found, facts):
                 raise InvalidInputError("Facebook gave none that lasts longer")
             problem = await self._keep(old, new)
+            if problem is not None and await self._take_up():
+                # Somebody, perhaps another worker, was faster.
+                return await self._ask()
             self._api.use_token(new)
         except AudienceSyncError as error:
             self._trouble = f"the access token could not be exchanged for a new one: {error}"
@@ -188,6 +194,12 @@ class FacebookWatch:
         about_version = version_state(options.version, today).said
         found = (about_version, about_token, self._trouble, self._unsaved)
         return tuple(text for text in found if text is not None)
+
+
+def _passes(refusal: Refusal) -> bool:
+    """Whether it says nothing of the token; an answer in an unknown form stays what it is."""
+    reaction = classify(refusal).reaction
+    return refusal.kind is not AnswerKind.MALFORMED and reaction in (Reaction.RETRY, Reaction.THROTTLE)
 
 
 def _lasts_longer(new: TokenFacts, old: TokenFacts) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -20,10 +21,17 @@ if TYPE_CHECKING:
 
 TOKEN = "EAAsandboxtoken"
 ACCOUNT = "act_1"
+LIST = f"{ACCOUNT}/customaudiences"
+FIXED = datetime(2026, 1, 1, tzinfo=UTC)
+# In seconds.
+DAY = 24 * 3600
 
 
 def sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+A, B, C, D = (sha(text) for text in "abcd")
 
 
 @dataclass(frozen=True)

@@ -260,6 +260,48 @@ async def test_no_secret_is_in_any_text_of_asking_about_tokens(
         assert secret not in everything, secret
 
 
+@asynccontextmanager
+async def giving(new: str) -> AsyncIterator[FacebookAccess]:
+    """Gives this token in exchange, and then quotes whatever it is asked about."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("access_token"):
+            return web.json_response({"access_token": new})
+        error = {"code": 190, "message": f"Cannot parse {request.query['input_token']}"}
+        return web.json_response({"error": error}, status=400)
+
+    application = web.Application()
+    application.router.add_route("*", "/{rest:.*}", answer)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    credentials = Credentials(SecretStr(TOKEN), SecretStr(SECRET))
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        async with FacebookAccess(url, "v25.0", credentials, At()) as access:
+            yield access
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_new_token_is_secret_before_it_is_used() -> None:
+    # Tokens need not look like today's.
+    async with giving("zq7-canary-of-another-form") as access:
+        new = await access.exchange_token(APP)
+        with pytest.raises(GraphRefusal, match=r"Cannot parse \*\*\*") as caught:
+            await access.token_facts(new)
+        assert "zq7" not in repr(caught.value.refusal)
+
+
+@pytest.mark.parametrize("text", ["", "zq7 canary", "zq7\ncanary", "zq7-cänary"])
+async def test_what_no_header_can_carry_is_no_new_token(text: str) -> None:
+    """It would stand in the file in place of the one that works."""
+    async with giving(text) as access:
+        with pytest.raises(GraphRefusal, match="is no token") as caught:
+            await access.exchange_token(APP)
+        assert "zq7" not in str(caught.value)
+
+
 async def test_the_sandbox_keeps_no_token_in_its_log() -> None:
     async with both(options()) as (access, sandbox):
         new = await access.exchange_token(APP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -11,10 +10,7 @@ import orjson
 import pytest
 
 from app.sandbox.options import AccessToken, SandboxOptions
-from tests.contract.sandbox_client import ACCOUNT, TOKEN, SandboxClient, running, sha
-
-FIXED = datetime(2026, 1, 1, tzinfo=UTC)
-LIST = f"{ACCOUNT}/customaudiences"
+from tests.contract.sandbox_client import ACCOUNT, FIXED, LIST, TOKEN, SandboxClient, running, sha
 
 
 @pytest.mark.parametrize("version", ["v21.0", "v25.0", "v26.0", "v100.1"])

@@ -19,13 +19,12 @@ from app.errors import AudienceSyncError, InvalidInputError
 from app.sandbox.options import SandboxOptions
 from app.sandbox.server import start_sandbox
 from app.sandbox.storage import load_state, save_state
-from tests.contract.sandbox_client import SandboxClient, running, sha
+from tests.contract.sandbox_client import A, B, SandboxClient, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OPTIONS = SandboxOptions()
-A, B = sha("a"), sha("b")
 PROGRAM = (sys.executable, "-c", "from app.commands import main; main()", "sandbox")
 
 

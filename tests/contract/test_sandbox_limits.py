@@ -12,10 +12,8 @@ import pytest
 
 from app.sandbox.metering import LimitOptions
 from app.sandbox.options import AccessToken, SandboxOptions
-from tests.contract.sandbox_client import ACCOUNT, TOKEN, Answer, SandboxClient, running
+from tests.contract.sandbox_client import FIXED, LIST, TOKEN, Answer, SandboxClient, running
 
-FIXED = datetime(2026, 1, 1, tzinfo=UTC)
-LIST = f"{ACCOUNT}/customaudiences"
 MINUTE = 60
 
 

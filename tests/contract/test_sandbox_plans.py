@@ -16,10 +16,8 @@ from app.sandbox.faults import FaultRule, Happens, Respond, Used
 from app.sandbox.options import SandboxOptions
 from app.sandbox.storage import load_state, save_state
 from app.sandbox.switches import Switches
-from tests.contract.sandbox_client import ACCOUNT, SandboxClient, running, sha
+from tests.contract.sandbox_client import ACCOUNT, LIST, A, SandboxClient, running
 
-LIST = f"{ACCOUNT}/customaudiences"
-A = sha("a")
 CODES = sorted({(row.code, row.subcode) for row in ERROR_ROWS}, key=str)
 
 

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from app.sandbox.options import SandboxOptions
-from tests.contract.sandbox_client import ACCOUNT, running, sha
-
-A, B = sha("a"), sha("b")
+from tests.contract.sandbox_client import ACCOUNT, A, B, running
 
 
 @pytest.mark.parametrize("how", ["last batch", "time"])

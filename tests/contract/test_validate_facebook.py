@@ -223,3 +223,16 @@ async def test_definitions_that_cannot_be_used_are_status_2_before_anything_is_a
     async with sandbox() as client:
         status, out, _ = await validate(file, client.sandbox.base_url)
         assert (status, out, await client.log()) == (2, "", [])
+
+
+async def test_ad_accounts_that_are_not_asked_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "audiences.yaml"
+    accounts = "".join(f"\n      - {{ad_account_id: act_{number}}}" for number in range(100, 127))
+    file.write_text(
+        f"audiences:\n  - name: VIPs\n    when: {{trait: vip, equals: true}}\n    facebook:{accounts}\n"
+    )
+    async with sandbox() as client:
+        status, out, _ = await validate(file, client.sandbox.base_url)
+    assert status == 0
+    assert sum(", advertiser: " in line for line in out.splitlines()) == 25
+    assert "skipped facebook: 2 more ad accounts are not asked, act_125, act_126\n" in out

@@ -19,7 +19,7 @@ from app.domain.forgetting import forgotten_key
 from app.domain.formats import nothing_set_aside
 from app.domain.published import read_published
 from app.domain.state import AUDIENCES_KEY, CLOCK_KEY
-from app.errors import NewerFormatError
+from app.errors import NewerFormatError, UnreadableRecordError
 from app.pipeline.topology import Pipeline
 from schemas.profile import MERGE
 from tests.golden.files import HERE, record_files, this_release
@@ -148,9 +148,14 @@ async def test_it_says_where_the_record_stands(name: str, place: str) -> None:
         await met(name.partition(".")[0], newer(HERE / this_release() / name, changed=False))
 
 
-async def test_bytes_that_only_begin_like_a_newer_record_end_nobody() -> None:
+@pytest.mark.parametrize(
+    "value",
+    [b"\x93\x63 garbage", b"\x93\x63" + b"\x91" * 100_000, b"\x93\x63\x01\xa1\xff"],
+    ids=["cut", "nested without end", "no UTF-8"],
+)
+async def test_bytes_that_only_begin_like_a_newer_record_end_nobody(value: bytes) -> None:
     bench = Bench()
-    await bench.stage.process(0, [Arrived(0, b"\x93\x63 garbage", b"user_1")], lambda: None)
+    await bench.stage.process(0, [Arrived(0, value, b"user_1")], lambda: None)
     assert bench.counters.dead_letters["invalid_field"] == 1
 
 
@@ -176,5 +181,6 @@ def test_a_worker_that_meets_one_ends_with_status_2(monkeypatch: pytest.MonkeyPa
     statuses: list[int] = []
     monkeypatch.setattr("app.main.os._exit", statuses.append)
     main.fail(NewerFormatError("there is a SyncState of format 2"))
+    main.fail(UnreadableRecordError("a record of the changelog is no state of a profile"))
     main.fail(RuntimeError("anything else"))
-    assert statuses == [2, 1]
+    assert statuses == [2, 2, 1]

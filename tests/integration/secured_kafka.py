@@ -186,3 +186,46 @@ def _token() -> str:
     now = int(time.time())
     parts = ({"alg": "none"}, {"sub": USER, "iat": now, "exp": now + 3600})
     return ".".join([*(urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts), ""])
+
+
+def with_password(kafka: SecuredKafka, certificates: Certificates, **changed: str) -> dict[str, str]:
+    """Settings of an installation; `changed` over them, here and below."""
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.address("SASL_SSL"),
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+        "KAFKA_SASL_USERNAME": USER,
+        "KAFKA_SASL_PASSWORD": PASSWORD,
+        "KAFKA_SSL_CA_LOCATION": certificates.path("ca.pem"),
+        **changed,
+    }
+
+
+def with_certificate(kafka: SecuredKafka, certificates: Certificates, **changed: str) -> dict[str, str]:
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.address("SSL"),
+        "KAFKA_SECURITY_PROTOCOL": "ssl",
+        "KAFKA_SSL_CA_LOCATION": certificates.path("ca.pem"),
+        "KAFKA_SSL_CERTIFICATE_LOCATION": certificates.path("client.pem"),
+        "KAFKA_SSL_KEY_LOCATION": certificates.path("client.locked.key"),
+        "KAFKA_SSL_KEY_PASSWORD": KEY_PASSWORD,
+        "KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM": "none",
+        **changed,
+    }
+
+
+def with_tokens(
+    kafka: SecuredKafka, certificates: Certificates, endpoint: TokenEndpoint, **changed: str
+) -> dict[str, str]:
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.address("SASL_SSL"),
+        "KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+        "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+        "KAFKA_SASL_OAUTHBEARER_METHOD": "oidc",
+        "KAFKA_SASL_OAUTHBEARER_CLIENT_ID": CLIENT,
+        "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET": PASSWORD,
+        "KAFKA_SASL_OAUTHBEARER_SCOPE": "kafka",
+        "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": endpoint.url,
+        "KAFKA_SSL_CA_LOCATION": certificates.path("ca.pem"),
+        **changed,
+    }

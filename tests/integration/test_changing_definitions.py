@@ -6,6 +6,7 @@ import json
 import signal
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -43,11 +44,8 @@ def expected_after(orders: list[Order]) -> dict[str, set[str]]:
 
 @pytest.fixture
 def installation(bootstrap_servers: str) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", BEFORE)
-    try:
+    with closing(Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", BEFORE)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def ready(*workers: WorkerProcess) -> None:

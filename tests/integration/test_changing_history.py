@@ -7,6 +7,7 @@ import random
 import signal
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -98,11 +99,8 @@ def mixed(*streams: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def installation(bootstrap_servers: str) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", BEFORE)
-    try:
+    with closing(Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", BEFORE)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def start(installation: Installation) -> list[WorkerProcess]:

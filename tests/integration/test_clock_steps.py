@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,11 +34,8 @@ BRIEF = "  - {name: Brief, when: {event: Order Completed, within: 1h}}\n"
 def installation(bootstrap_servers: str, topic_prefix: str) -> Iterator[Installation]:
     # The smaller of windows empties at once.
     settings = {"AUDIENCE_SYNC_BRAKE_MEMBERS": "1000000"}
-    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES + BRIEF, settings=settings)
-    try:
+    with closing(Installation(bootstrap_servers, topic_prefix, AUDIENCES + BRIEF, settings=settings)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def start(installation: Installation) -> WorkerProcess:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,9 @@ def orders() -> list[Order]:
 
 @pytest.fixture
 def installation(bootstrap_servers: str, topic_prefix: str, orders: list[Order]) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES)
-    try:
+    with closing(Installation(bootstrap_servers, topic_prefix, AUDIENCES)) as made:
         made.produce(as_events(orders))
         yield made
-    finally:
-        made.close()
 
 
 def assert_as_if_nothing_had_happened(installation: Installation, orders: list[Order]) -> None:

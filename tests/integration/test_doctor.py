@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -24,11 +25,8 @@ PAGES_TOKEN = "zq7-token-of-the-pages"
 
 @pytest.fixture(scope="module")
 def installation(bootstrap_servers: str) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", AUDIENCES)
-    try:
+    with closing(Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", AUDIENCES)) as made:
         yield made
-    finally:
-        made.close()
 
 
 Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]

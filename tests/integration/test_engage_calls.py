@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -39,17 +40,16 @@ def orders() -> list[Order]:
 
 @pytest.fixture
 def telling(bootstrap_servers: str, topic_prefix: str, orders: list[Order]) -> Iterator[Installation]:
-    made = Installation(
-        bootstrap_servers,
-        topic_prefix,
-        AUDIENCES + TRAITS,
-        settings={"AUDIENCE_SYNC_ENGAGE_CALLS": "both"},
-    )
-    try:
+    with closing(
+        Installation(
+            bootstrap_servers,
+            topic_prefix,
+            AUDIENCES + TRAITS,
+            settings={"AUDIENCE_SYNC_ENGAGE_CALLS": "both"},
+        )
+    ) as made:
         made.produce(as_events(orders))
         yield made
-    finally:
-        made.close()
 
 
 def calls_of(installation: Installation) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,22 +65,21 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installation(bootstrap_servers: str, graph: RunningSandbox, token_file: Path) -> Iterator[Installation]:
-    made = Installation(
-        bootstrap_servers,
-        f"test-{uuid.uuid4().hex[:12]}.",
-        AUDIENCES,
-        settings={
-            "AUDIENCE_SYNC_FACEBOOK_API_URL": graph.base_url,
-            "FACEBOOK_ACCESS_TOKEN": "",
-            "FACEBOOK_ACCESS_TOKEN_FILE": str(token_file),
-            "FACEBOOK_APP_SECRET": SECRET,
-            "AUDIENCE_SYNC_FACEBOOK_APP_ID": APP,
-        },
-    )
-    try:
+    with closing(
+        Installation(
+            bootstrap_servers,
+            f"test-{uuid.uuid4().hex[:12]}.",
+            AUDIENCES,
+            settings={
+                "AUDIENCE_SYNC_FACEBOOK_API_URL": graph.base_url,
+                "FACEBOOK_ACCESS_TOKEN": "",
+                "FACEBOOK_ACCESS_TOKEN_FILE": str(token_file),
+                "FACEBOOK_APP_SECRET": SECRET,
+                "AUDIENCE_SYNC_FACEBOOK_APP_ID": APP,
+            },
+        )
+    ) as made:
         yield made
-    finally:
-        made.close()
 
 
 def about_token(worker: WorkerProcess) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from tests.integration.audiences_of_traits import AUDIENCES, wait_for, wait_until_paused
 from tests.integration.installation import Installation, WorkerProcess
-from tests.integration.test_pausing import AUDIENCES, wait_for, wait_until_paused
 from topics.spec import TopicSpec
 
 USER = "canary-user-5c1d"
@@ -36,9 +37,8 @@ CANARIES = [
 
 @pytest.fixture
 def installation(bootstrap_servers: str) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", AUDIENCES)
-    yield made
-    made.close()
+    with closing(Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", AUDIENCES)) as made:
+        yield made
 
 
 def person(user: str, **fields: Any) -> list[dict[str, Any]]:

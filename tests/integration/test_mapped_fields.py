@@ -6,6 +6,7 @@ import hashlib
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -63,11 +64,8 @@ def calls() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def installation(bootstrap_servers: str, topic_prefix: str) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES)
-    try:
+    with closing(Installation(bootstrap_servers, topic_prefix, AUDIENCES)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def members(installation: Installation) -> dict[str, dict[str, dict[str, Any]]]:

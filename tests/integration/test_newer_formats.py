@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -21,11 +22,8 @@ GOLDEN = HERE / this_release()
 
 @pytest.fixture
 def installation(bootstrap_servers: str) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", AUDIENCES)
-    try:
+    with closing(Installation(bootstrap_servers, f"test-{uuid.uuid4().hex[:12]}.", AUDIENCES)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def newer(name: str) -> bytes:

@@ -7,78 +7,24 @@ import signal
 import subprocess
 import sys
 import urllib.request
-import uuid
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
+from tests.integration.audiences_of_traits import (
+    AUDIENCES,
+    Make,
+    destination,
+    identify,
+    listed,
+    users,
+    wait_for,
+    wait_for_lags,
+    wait_until_paused,
+)
+from tests.integration.installation import HERE, Installation
 
-from tests.integration.installation import HERE, Installation, WorkerProcess, wait_until
-
-Make = Callable[..., Installation]
-
-AUDIENCES = """
-audiences:
-  - {name: Active, when: {trait: active, equals: true}}
-  - {name: Others, when: {trait: other, equals: true}}
-"""
 MONTH = "audiences: [{name: Recent, when: {event: Order Completed, within: 30d}}]"
 DAY = MONTH.replace("30d", "1d")
-
-
-@pytest.fixture
-def make(bootstrap_servers: str) -> Iterator[Make]:
-    made: list[Installation] = []
-
-    def installation(audiences: str, **settings: str) -> Installation:
-        prefix = f"test-{uuid.uuid4().hex[:12]}."
-        made.append(Installation(bootstrap_servers, prefix, audiences, settings=settings))
-        return made[-1]
-
-    yield installation
-    for each in made:
-        each.close()
-
-
-def destination(worker: WorkerProcess, key: str) -> dict[str, Any]:
-    stats = worker.stats()
-    found = (stats or {}).get("audiences", {}).get(key, {}).get("destinations") or [{"state": None}]
-    return dict(found[0])
-
-
-def wait_for(worker: WorkerProcess, condition: Callable[[], bool]) -> None:
-    def holds() -> bool:
-        assert worker.process.poll() is None, worker.said
-        return condition()
-
-    wait_until(holds, lambda: f"{worker.said}\n{json.dumps(worker.stats())}")
-
-
-def wait_until_paused(worker: WorkerProcess, key: str) -> dict[str, Any]:
-    wait_for(worker, lambda: destination(worker, key)["state"] == "paused")
-    return destination(worker, key)
-
-
-def wait_for_lags(worker: WorkerProcess) -> None:
-    """Everything has been read and evaluated, and offered to destinations."""
-
-    def read() -> bool:
-        stages = (worker.stats() or {"stages": {}})["stages"]
-        return bool(stages) and all(stages[name]["lag"] == 0 for name in ("resolve", "evaluate", "batch"))
-
-    quiet = 0
-
-    def at_rest() -> bool:
-        nonlocal quiet
-        quiet = quiet + 1 if read() else 0
-        return quiet >= 15
-
-    wait_for(worker, at_rest)
-
-
-def identify(trait: str, value: bool, users: set[str]) -> list[dict[str, Any]]:
-    return [{"type": "identify", "userId": user, "traits": {trait: value}} for user in sorted(users)]
 
 
 def orders(users: set[str], at: datetime) -> list[dict[str, Any]]:
@@ -87,16 +33,6 @@ def orders(users: set[str], at: datetime) -> list[dict[str, Any]]:
         {"type": "track", "event": "Order Completed", "userId": user, "timestamp": instant}
         for user in sorted(users)
     ]
-
-
-def users(first: int, end: int) -> set[str]:
-    return {f"user_{number}" for number in range(first, end)}
-
-
-def listed(installation: Installation, key: str) -> dict[str, Any]:
-    shown = json.loads(installation.command("audiences", "list", "--json").stdout)
-    [audience] = [each for each in shown["audiences"] if each["key"] == key]
-    return dict(audience["delivery"][key])
 
 
 def test_what_changes_while_an_audience_is_paused_arrives_when_it_is_resumed(make: Make) -> None:

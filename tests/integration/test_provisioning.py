@@ -6,10 +6,8 @@ import json
 import urllib.request
 from typing import Any
 
+from tests.integration.audiences_of_traits import AUDIENCES, Make, destination, identify, users, wait_for
 from tests.integration.installation import Installation
-from tests.integration.test_pausing import AUDIENCES, Make, destination, identify, make, users, wait_for
-
-__all__ = ["make"]
 
 
 def made_by_hand(installation: Installation, name: str, account: str = "act_1", **more: str) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,11 +46,8 @@ STEPS = {
 @pytest.fixture
 def installation(bootstrap_servers: str, topic_prefix: str) -> Iterator[Installation]:
     settings = {"AUDIENCE_SYNC_BRAKE_MEMBERS": "1000000"}
-    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES + MORE, settings=settings)
-    try:
+    with closing(Installation(bootstrap_servers, topic_prefix, AUDIENCES + MORE, settings=settings)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def repartition(installation: Installation, partitions: int) -> dict[str, Any]:
@@ -267,9 +265,13 @@ def test_killed_at_any_step_it_is_run_again(installation: Installation, steps: t
         refused = installation.start_worker(settings={"AUDIENCE_SYNC_PARTITIONS": str((4, 6, target)[place])})
         assert refused.ended() == 2, (step, refused.said)
         assert f"`audience-sync topics repartition --partitions {target}`" in refused.said
-        command = (["topics"], ["forget", "somebody"], ["topics", "--json"])[place]
-        said = installation.command(*command)
-        assert (said.returncode, "is not finished" in said.stderr) == (2, True), (step, command)
+        for command in (
+            (["topics"], ["reconcile"]),
+            (["forget", "somebody"], ["audiences", "show", "first_order"]),
+            (["topics", "--json"], ["reconcile", "--json"]),
+        )[place]:
+            said = installation.command(*command)
+            assert (said.returncode, "is not finished" in said.stderr) == (2, True), (step, command)
         repartition(installation, target)
         assert sorted(map(json.dumps, deltas(installation))) == before, step
         assert not any(staging(spec).name in topics(installation) for spec in installation.catalog.all())

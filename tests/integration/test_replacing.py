@@ -7,10 +7,8 @@ import urllib.request
 from collections import Counter
 from typing import Any
 
+from tests.integration.audiences_of_traits import AUDIENCES, Make, identify, listed, users, wait_for
 from tests.integration.installation import Installation
-from tests.integration.test_pausing import AUDIENCES, Make, identify, listed, make, users, wait_for
-
-__all__ = ["make"]
 
 
 def add_at_facebook(installation: Installation, name: str, people: set[str]) -> None:

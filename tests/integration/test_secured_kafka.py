@@ -26,7 +26,6 @@ from app.settings import load_settings
 from tests.integration.installation import AUDIENCE_SYNC, ROOT, Installation, wait_until
 from tests.integration.purchases import AUDIENCES, NAMES, as_events, expected_members, make_orders
 from tests.integration.secured_kafka import (
-    CLIENT,
     KEY_PASSWORD,
     LIMITED,
     PASSWORD,
@@ -34,6 +33,9 @@ from tests.integration.secured_kafka import (
     Certificates,
     SecuredKafka,
     TokenEndpoint,
+    with_certificate,
+    with_password,
+    with_tokens,
 )
 
 WRONG = "wrong-Zq7-secret"
@@ -54,31 +56,6 @@ def kafka(certificates: Certificates, started_kafka: Callable[[EmbeddedKafka], N
     started_kafka(secured.broker)
     secured.add_users()
     return secured
-
-
-def with_password(kafka: SecuredKafka, certificates: Certificates, **changed: str) -> dict[str, str]:
-    return {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.address("SASL_SSL"),
-        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
-        "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
-        "KAFKA_SASL_USERNAME": USER,
-        "KAFKA_SASL_PASSWORD": PASSWORD,
-        "KAFKA_SSL_CA_LOCATION": certificates.path("ca.pem"),
-        **changed,
-    }
-
-
-def with_certificate(kafka: SecuredKafka, certificates: Certificates, **changed: str) -> dict[str, str]:
-    return {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.address("SSL"),
-        "KAFKA_SECURITY_PROTOCOL": "ssl",
-        "KAFKA_SSL_CA_LOCATION": certificates.path("ca.pem"),
-        "KAFKA_SSL_CERTIFICATE_LOCATION": certificates.path("client.pem"),
-        "KAFKA_SSL_KEY_LOCATION": certificates.path("client.locked.key"),
-        "KAFKA_SSL_KEY_PASSWORD": KEY_PASSWORD,
-        "KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM": "none",
-        **changed,
-    }
 
 
 def assert_delivers(installation: Installation) -> None:
@@ -164,23 +141,6 @@ def endpoint() -> Iterator[TokenEndpoint]:
     made = TokenEndpoint()
     yield made
     made.close()
-
-
-def with_tokens(
-    kafka: SecuredKafka, certificates: Certificates, endpoint: TokenEndpoint, **changed: str
-) -> dict[str, str]:
-    return {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.address("SASL_SSL"),
-        "KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
-        "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
-        "KAFKA_SASL_OAUTHBEARER_METHOD": "oidc",
-        "KAFKA_SASL_OAUTHBEARER_CLIENT_ID": CLIENT,
-        "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET": PASSWORD,
-        "KAFKA_SASL_OAUTHBEARER_SCOPE": "kafka",
-        "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": endpoint.url,
-        "KAFKA_SSL_CA_LOCATION": certificates.path("ca.pem"),
-        **changed,
-    }
 
 
 def test_a_worker_delivers_with_tokens(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -43,12 +44,9 @@ def orders() -> list[Order]:
 
 @pytest.fixture
 def installation(bootstrap_servers: str, topic_prefix: str, orders: list[Order]) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES)
-    try:
+    with closing(Installation(bootstrap_servers, topic_prefix, AUDIENCES)) as made:
         made.produce(as_events(orders))
         yield made
-    finally:
-        made.close()
 
 
 def stop(worker: WorkerProcess) -> None:

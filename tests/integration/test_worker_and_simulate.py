@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,10 @@ Transition = tuple[str, str, str, bool]
 
 @contextmanager
 def installed(bootstrap_servers: str, prefix: str, source_partitions: int) -> Iterator[Installation]:
-    made = Installation(bootstrap_servers, prefix, AUDIENCES, source_partitions=source_partitions)
-    try:
+    with closing(
+        Installation(bootstrap_servers, prefix, AUDIENCES, source_partitions=source_partitions)
+    ) as made:
         yield made
-    finally:
-        made.close()
 
 
 def simulated(folder: Path, calls: list[SourceCall], until: int) -> list[Transition]:

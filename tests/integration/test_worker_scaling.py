@@ -6,6 +6,7 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -27,11 +28,8 @@ SERVED_AGAIN_SECONDS = 30.0
 def installation(bootstrap_servers: str, topic_prefix: str) -> Iterator[Installation]:
     # Most of the lapsed buy again, which is no mistake here.
     settings = {"AUDIENCE_SYNC_BRAKE_MEMBERS": "1000000"}
-    made = Installation(bootstrap_servers, topic_prefix, AUDIENCES, settings=settings)
-    try:
+    with closing(Installation(bootstrap_servers, topic_prefix, AUDIENCES, settings=settings)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def evaluated(worker: WorkerProcess) -> int:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +37,11 @@ def new_prefix() -> str:
 @pytest.fixture(scope="module")
 def installation(bootstrap_servers: str) -> Iterator[Installation]:
     """Its definitions are published, and no worker runs."""
-    made = Installation(bootstrap_servers, new_prefix(), AUDIENCES)
-    try:
+    with closing(Installation(bootstrap_servers, new_prefix(), AUDIENCES)) as made:
         first = made.start_worker()
         wait_until(first.ready, lambda: first.said)
         assert first.stop() == 0
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

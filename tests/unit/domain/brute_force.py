@@ -6,20 +6,15 @@ It reads definitions in the language of audiences.yaml, as plain data; durations
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-HOUR = 3_600_000
-DAY = 24 * HOUR
+from tests.unit.domain.brute_force_values import DAY, date, duration, hours, number, satisfied, text
 
 AGGREGATES = ("sum", "average", "min", "max")
-RELATIVE = ("within_last", "before_last", "within_next", "after_next")
 
 
 @dataclass
@@ -43,89 +38,6 @@ class Call:
 def whole_second(instant: int) -> int:
     """Message ids are remembered for a day that begins with the next whole second."""
     return -(-instant // 1_000) * 1_000
-
-
-def hours(text: str) -> int:
-    assert text.endswith("h")
-    return int(text[:-1]) * HOUR
-
-
-def duration(value: Any) -> int | None:
-    return hours(value) if isinstance(value, str) and re.fullmatch("[0-9]+h", value) else None
-
-
-def date(value: Any) -> int | None:
-    """The instant that a text of the one form that the tests write is."""
-    try:
-        moment = datetime.strptime(str(value), "%Y-%m-%dT%H:%M:%S.%f%z")
-    except ValueError:
-        return None
-    return round(moment.timestamp() * 1_000)
-
-
-def text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
-
-
-def number(value: Any) -> Fraction | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        return Fraction(value) if isinstance(value, int | float) else Fraction(str(value))
-    except ValueError:
-        return None
-
-
-def satisfied(operator: str, value: Any, operand: Any, now: int) -> bool:
-    """One operator, for scalars of the kinds that the tests generate."""
-    if operand is None:
-        return False
-    left, right = number(value), None if isinstance(operand, list) else number(operand)
-    if operator == "exists":
-        return (value is not None) is operand
-    if operator == "not_contains":
-        return value is None or str(operand) not in text(value)
-    if value is None:
-        return False
-    if operator == "equals":
-        if isinstance(value, bool) or isinstance(operand, bool):
-            return str(value).lower() == str(operand).lower()
-        both_text = isinstance(value, str) and isinstance(operand, str)
-        return bool(value == operand) if both_text or left is None or right is None else left == right
-    if operator == "not_equals":
-        return not satisfied("equals", value, operand, now)
-    if operator == "any_of":
-        return any(satisfied("equals", value, option, now) for option in operand)
-    if operator == "none_of":
-        return not satisfied("any_of", value, operand, now)
-    if operator == "contains":
-        return str(operand) in text(value)
-    if operator in ("before", "after", *RELATIVE):
-        return dated(operator, date(value), operand, now)
-    if left is None or right is None:
-        return False
-    return {
-        "greater_than": left > right,
-        "less_than": left < right,
-        "at_least": left >= right,
-        "at_most": left <= right,
-    }[operator]
-
-
-def dated(operator: str, value: int | None, operand: Any, now: int) -> bool:
-    limit = duration(operand) if operator in RELATIVE else date(operand)
-    if value is None or limit is None:
-        return False
-    return {
-        "before": value < limit,
-        "after": value > limit,
-        "within_last": value <= now < value + limit,
-        "before_last": now >= value + limit,
-        "within_next": value - limit <= now < value,
-        "after_next": now < value - limit,
-    }[operator]
 
 
 @dataclass

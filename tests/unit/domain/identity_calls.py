@@ -9,7 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.unit.domain.brute_force import DAY, HOUR, Call
+from tests.unit.domain.brute_force import Call
+from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.identity_oracle import Identifier, NamedCall
 from tests.unit.domain.random_cases import START, Defined, anything, data, instant, scalars
 

@@ -9,17 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.unit.domain.brute_force import (
-    DAY,
-    Call,
-    Oracle,
-    Truth,
-    date,
-    duration,
-    hours,
-    texts_in,
-    whole_second,
-)
+from tests.unit.domain.brute_force import Call, Oracle, Truth, texts_in, whole_second
+from tests.unit.domain.brute_force_values import DAY, date, duration, hours
 
 LIMITS = {"user": 1, "email": 5, "anon": 5, "madid": 5}
 # By priority: what a call names is looked up in this order.

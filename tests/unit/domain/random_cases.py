@@ -13,7 +13,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from app.domain.definitions import Document
-from tests.unit.domain.brute_force import DAY, HOUR, Call
+from tests.unit.domain.brute_force import Call
+from tests.unit.domain.brute_force_values import DAY, HOUR
 
 START = 20_000 * DAY
 EVENTS = ("A", "B")

@@ -13,7 +13,7 @@ from app.domain.conditions import compile_audiences
 from app.domain.definitions import parse_definitions
 from tests.unit.domain.account_calls import line_of, timeless, with_groups
 from tests.unit.domain.account_oracle import AccountOracle
-from tests.unit.domain.brute_force import DAY
+from tests.unit.domain.brute_force_values import DAY
 from tests.unit.domain.identity_calls import digest, histories
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import NamedCall

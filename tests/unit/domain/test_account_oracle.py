@@ -10,7 +10,7 @@ from app.domain.definitions import parse_definitions
 from app.domain.simulation import Transition, simulate
 from tests.unit.domain.account_calls import definitions, line_of, with_groups
 from tests.unit.domain.account_oracle import AccountOracle
-from tests.unit.domain.brute_force import DAY, HOUR
+from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.identity_calls import FEW, digest, histories
 from tests.unit.domain.identity_oracle import NamedCall
 from tests.unit.domain.random_cases import Defined

@@ -12,7 +12,7 @@ from app.domain.plan_changes import generations_after
 from app.errors import InvalidInputError
 from schemas.membership import Change
 from tests.unit.domain.plans import DAY, HOUR, START
-from tests.unit.domain.test_plan_switch import LANES, USERS, Step, World, compiled, definitions, finish
+from tests.unit.domain.switching_world import LANES, USERS, Step, World, compiled, definitions, finish
 
 MONTH = "{name: Month, when: {event: A, within: 30d}}"
 

@@ -14,7 +14,6 @@ from app.domain.brake import Brake, BrakePolicy, is_counted
 from app.domain.compact import audience_id
 from app.domain.counters import Counters
 from app.domain.engage_calls import EngageCalls
-from app.domain.mailbox import Place
 from app.domain.merging import fold_profile
 from app.domain.partition import AudiencePartition, Outcome
 from app.domain.resolution import ResolveOptions, Resolver
@@ -34,12 +33,10 @@ from schemas.profile import (
     Standing,
 )
 from schemas.sync import BrakeState
+from tests.unit.domain.accounts_of_users import Account, joins, logs_in, of_accounts, users
+from tests.unit.domain.person_of_accounts import ANY, DESTINATION, Person
 from tests.unit.domain.plans import DAY, FAR_WALL, HOUR, START, plan_of
-from tests.unit.domain.test_accounts import Account, joins, logs_in, of_accounts, users
 from tests.unit.domain.test_identity_scenarios import Worker, changes, identify, line, sha
-
-ANY = of_accounts(users("any"))
-DESTINATION = "audience_0"
 
 
 def causes(deltas: list[MembershipDelta]) -> list[tuple[str, str, Cause]]:
@@ -122,58 +119,6 @@ def test_accounts_are_no_members_for_the_brake() -> None:
 
 
 # --- Engage calls ---
-
-
-class Person:
-    """The partition of `u1` alone, whose accounts live elsewhere."""
-
-    def __init__(self, early: int = 0) -> None:
-        self.plan = plan_of(ANY, {**ANY, "name": "Other"}, {"name": "Buyers", "when": {"event": "Bought"}})
-        place = Place(0, lambda profile: 1 if profile.startswith("group_id:") else 0)
-        calls = EngageCalls("shop", ["identify"], early)
-        self.partition = AudiencePartition(self.plan, early, Counters(), place=place, calls=calls)
-        self.partition.finish_recovery()
-        self.partition.set_wall(FAR_WALL)
-        self.partition.set_expected(["lane"])
-        self.clock(START)
-        self.resolver = Resolver(self.plan, ResolveOptions())
-        self.offset = 0
-
-    def clock(self, instant: int) -> None:
-        progress = {"lane": instant}
-        self.partition.apply_marker(
-            ProfileEvent(VERSION, MARKER, "", 0, 0, instant, instant, progress=progress)
-        )
-
-    def join(self, group: str) -> None:
-        self.offset += 1
-        said = Standing(account=f"group_id:{group}")
-        self.partition.apply(
-            "u1", ProfileEvent(VERSION, JOIN, "lane", self.offset, 0, START, START, standing=said)
-        )
-
-    def enter(self, group: str, sequence: int, audiences: list[str], at: int) -> None:
-        said = Standing(f"group_id:{group}", audiences=list(map(audience_id, audiences)), sequence=sequence)
-        self.partition.apply(
-            "u1", ProfileEvent(VERSION, ENTRY, f"profiles/{group}", sequence, 0, at, at, standing=said)
-        )
-
-    def buys(self, day: float) -> None:
-        self.offset += 1
-        raw = line(day, "track", event="Bought", user="u1")
-        for profile, event in self.resolver.resolve(raw, None, FAR_WALL, "lane", self.offset).records:
-            self.partition.apply(profile, event)
-
-    def remembered(self) -> dict[str, int]:
-        self.partition.drain()
-        state = self.partition.states.find("u1")
-        assert state is not None
-        assert state.calls is not None
-        return state.calls.newest
-
-    def said(self) -> list[tuple[dict[str, Any], str]]:
-        outcome = self.partition.drain()
-        return [(call.traits or {}, call.timestamp) for _, call in outcome.calls]
 
 
 def test_calls_are_of_the_people_and_never_of_an_account() -> None:

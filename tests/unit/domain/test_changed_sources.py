@@ -17,7 +17,7 @@ from app.domain.plan_changes import generations_after
 from app.domain.state import decode_state
 from schemas.membership import Change, MembershipDelta
 from tests.unit.domain.plans import DAY, HOUR, START
-from tests.unit.domain.test_plan_switch import LANES, USERS, Step, World, compiled, definitions, finish
+from tests.unit.domain.switching_world import LANES, USERS, Step, World, compiled, definitions, finish
 
 ROWS = "source: reverse_etl, rows: {where: {$.context.protocols.sourceId: %s}}"
 OLD = f"""

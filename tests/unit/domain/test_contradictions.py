@@ -13,7 +13,7 @@ from app.domain.contradictions import always_true, never_true
 from app.domain.definitions import Document, parse_definitions
 from app.domain.explanation import verdicts
 from app.domain.state import ProfileState
-from tests.unit.domain.brute_force import DAY, HOUR
+from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.random_cases import (
     EVENTS,
     Case,

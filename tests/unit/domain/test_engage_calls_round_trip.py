@@ -18,7 +18,7 @@ from schemas.engage_call import EngageCall
 from schemas.membership import Change, MembershipDelta
 from schemas.profile import MARKER, VERSION, ProfileEvent
 from tests.unit.domain import account_calls
-from tests.unit.domain.brute_force import DAY, HOUR
+from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.engage_listener import EngageListener
 from tests.unit.domain.identity_calls import FEW, MANY, definitions, histories
 from tests.unit.domain.identity_calls import line_of as named_line_of

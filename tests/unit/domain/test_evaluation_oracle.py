@@ -16,7 +16,8 @@ from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.simulation import Transition, simulate
 from schemas.membership import Change
 from schemas.profile import MARKER, VERSION, ProfileEvent
-from tests.unit.domain.brute_force import DAY, HOUR, Oracle
+from tests.unit.domain.brute_force import Oracle
+from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.random_cases import CASES, EARLY, START, Defined, line_of
 
 slow_enough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -5,96 +5,15 @@ What is expected is hashed here, by hand.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from app.domain.counters import Counters
-from app.domain.definitions import Document, parse_definitions
 from app.domain.instants import format_instant
-from app.domain.partition import AudiencePartition
 from app.domain.resolution import ResolveOptions, Resolver
-from app.domain.state import decode_state
-from app.errors import InvalidInputError
-from schemas.membership import MembershipDelta
-from schemas.profile import MARKER, VERSION, ProfileEvent
-from tests.unit.domain.plans import DAY, FAR_WALL, HOUR, START, plan_of
-
-BOUGHT = {"event": "Bought"}
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-class Shop:
-    """One partition; an audience `a` of all who have bought anything."""
-
-    def __init__(self, fields: dict[str, Any], traits: dict[str, Any] | None = None, **facebook: Any) -> None:
-        self.traits = traits
-        self.log: dict[bytes, bytes] = {}
-        self.records: list[bytes] = []
-        self.offset = 0
-        self.define({"fields": fields, **facebook} if fields else {})
-        self.wait_until(START)
-
-    def define(self, facebook: dict[str, Any] | list[dict[str, Any]]) -> None:
-        """From the next record on, after a restart."""
-        audience = {"name": "a", "include_anonymous": True, "when": BOUGHT, "facebook": facebook}
-        self.plan = plan_of(audience, traits=self.traits)
-        self.resolver = Resolver(self.plan, ResolveOptions(default_country="DE"))
-        self.partition = AudiencePartition(self.plan, 0, Counters())
-        for key, value in self.log.items():
-            self.partition.load(key, value)
-        self.partition.finish_recovery()
-        self.partition.set_wall(FAR_WALL)
-        self.partition.set_expected(["lane"])
-
-    def wait_until(self, instant: int) -> None:
-        event = ProfileEvent(VERSION, MARKER, "", 0, 0, instant, instant, progress={"lane": instant})
-        self.partition.apply_marker(event)
-
-    def hears(self, at: int = START, **call: Any) -> None:
-        self.offset += 1
-        line = {
-            "type": "identify" if "traits" in call else "track",
-            "userId": "ann",
-            "receivedAt": format_instant(at),
-            "messageId": f"m{self.offset}",
-            **call,
-        }
-        raw = json.dumps(line).encode()
-        resolution = self.resolver.resolve(raw, None, FAR_WALL, "lane", self.offset)
-        assert resolution.refused is None
-        for profile, event in resolution.records:
-            encoded = msgspec.msgpack.encode(event)
-            self.records.append(encoded)
-            self.partition.apply(profile, msgspec.msgpack.decode(encoded, type=ProfileEvent))
-
-    def knows(self, at: int = START, **traits: Any) -> None:
-        self.hears(at, traits=traits)
-
-    def buys(self, at: int = START, **call: Any) -> None:
-        self.hears(at, event="Bought", **call)
-
-    def deltas(self) -> list[MembershipDelta]:
-        outcome = self.partition.drain()
-        self.log.update(outcome.states)
-        return outcome.deltas
-
-    def sent(self, destination: str = "a") -> list[tuple[str, list[dict[str, Any]]]]:
-        return [(delta.change.value, delta.rows[destination]) for delta in self.deltas()]
-
-    def row(self) -> dict[str, Any]:
-        """Of the newest delta, which has one row."""
-        (row,) = self.sent()[-1][1]
-        return row
-
+from tests.unit.domain.plans import FAR_WALL, START, plan_of
+from tests.unit.domain.shop_of_fields import BOUGHT, Shop, digest
 
 # What is mapped -> the traits of an identify call -> what is sent beside the user id.
 MAPPINGS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
@@ -284,80 +203,6 @@ def test_raw_values_go_no_further() -> None:
         assert raw not in written
 
 
-# --- computed traits ---
-
-WORTH: dict[str, Any] = {"worth": {"event": "Bought", "sum": "price", "within": "10d"}}
-
-
-def values(shop: Shop) -> list[tuple[str, Any]]:
-    return [(change, rows[0]["LOOKALIKE_VALUE"]) for change, rows in shop.sent()]
-
-
-def test_what_somebody_is_worth_is_sent_again_when_it_changes() -> None:
-    shop = Shop({"value": {"trait": "worth"}}, WORTH, value_based=True)
-    shop.buys(properties={"price": 5})
-    shop.buys(START + DAY, properties={"price": 6.5})
-    shop.buys(START + DAY, properties={"price": 0})
-    assert values(shop) == [("entered", 5), ("updated", 11.5)]
-    shop.wait_until(START + 30 * DAY)
-    assert values(shop) == [("updated", 6.5), ("updated", 0)]
-
-
-def test_every_row_of_a_value_based_audience_has_a_value() -> None:
-    shop = Shop({"value": {"trait": "worth"}}, WORTH, value_based=True)
-    shop.knows(email=["b@a.com", "c@a.com"])
-    shop.buys(properties={"price": -3})
-    ((_, rows),) = shop.sent()
-    assert [row["LOOKALIKE_VALUE"] for row in rows] == [0, 0], "nobody is worth less than nothing"
-    assert len({row["EMAIL"] for row in rows}) == 2
-
-
-def test_nothing_is_sent_again_when_nothing_that_is_sent_has_changed() -> None:
-    shop = Shop({"city": {"trait": "favourite"}}, {"favourite": {"event": "Bought", "last": "city"}})
-    shop.buys(properties={"city": "Lyon"})
-    shop.buys(START + 1, properties={"city": "LYON"})
-    shop.buys(START + 2, properties={"city": "Nice"})
-    assert [(change, row["CT"]) for change, (row,) in shop.sent()] == [
-        ("entered", digest("lyon")),
-        ("updated", digest("nice")),
-    ]
-
-
-def test_who_is_no_member_is_not_sent_again() -> None:
-    shop = Shop({"city": {"trait": "favourite"}}, {"favourite": {"event": "Seen", "last": "city"}})
-    shop.hears(event="Seen", properties={"city": "Lyon"})
-    assert shop.sent() == []
-
-
-def test_those_whose_default_fields_change_are_sent_again_too() -> None:
-    shop = Shop({"city": "$.traits.town"})
-    shop.buys()
-    shop.knows(START + 1, email="b@a.com")
-    assert shop.row() == {"EXTERN_ID": "ann", "EMAIL": digest("b@a.com")}
-
-
-def test_who_goes_on_after_a_merge_is_sent_with_what_both_had() -> None:
-    shop = Shop({"email": "$.traits.work", "value": {"trait": "worth"}}, WORTH, value_based=True)
-    shop.hears(userId=None, anonymousId="a1", traits={"work": "b@a.com"})
-    shop.buys(userId=None, anonymousId="a1", properties={"price": 2})
-    shop.buys(properties={"price": 3})
-    shop.deltas()
-    shop.hears(START + HOUR, anonymousId="a1", traits={})
-    newest = [delta for delta in shop.deltas() if delta.profile == "ann"][-1]
-    assert newest.rows["a"] == [{"EXTERN_ID": "ann", "EMAIL": digest("b@a.com"), "LOOKALIKE_VALUE": 5}]
-
-
-def test_all_addresses_of_both_are_sent_after_a_merge() -> None:
-    shop = Shop({"email": "$.traits.work"})
-    for number in (1, 2):
-        shop.hears(START + number, userId=None, anonymousId="a1", traits={"work": f"{number}@a.com"})
-    shop.knows(START + 3, work="3@a.com")
-    shop.buys()
-    shop.hears(START + HOUR, anonymousId="a1", traits={})
-    (_, rows) = shop.sent()[-1]
-    assert {row["EMAIL"] for row in rows} == {digest(f"{number}@a.com") for number in (1, 2, 3)}
-
-
 # --- other calls ---
 
 
@@ -408,147 +253,7 @@ def test_a_row_of_a_warehouse_is_mapped_unless_it_is_dropped() -> None:
     assert [event.identifiers for _, event in dropped] == []
 
 
-# --- another mapping ---
-
-
-def test_members_are_sent_again_by_another_mapping_and_what_is_mapped_no_more_is_forgotten() -> None:
-    shop = Shop({"email": "$.traits.work"})
-    shop.knows(email="home@a.com", work="work@a.com")
-    shop.hears(userId="no buyer", traits={"work": "other@a.com"})
-    shop.buys()
-    assert shop.row()["EMAIL"] == digest("work@a.com")
-    shop.define({"fields": {"gender": {"const": "f"}}})
-    shop.wait_until(START + HOUR)
-    assert shop.sent() == [
-        ("updated", [{"EXTERN_ID": "ann", "EMAIL": digest("home@a.com"), "GEN": digest("f")}])
-    ]
-    for profile in (b"ann", b"no buyer"):
-        assert [column for column in decode_state(shop.log[profile]).identifiers if "@" in column] == []
-    shop.define({})
-    shop.wait_until(START + 2 * HOUR)
-    assert shop.sent() == [("updated", [{"EXTERN_ID": "ann", "EMAIL": digest("home@a.com")}])]
-    shop.define({})
-    shop.wait_until(START + 3 * HOUR)
-    assert shop.sent() == []
-
-
-# --- whatever happens ---
-
-_STEPS = st.one_of(
-    st.tuples(st.just("knows"), st.sampled_from(["Lyon", "Nice", "", None, ...])),
-    st.tuples(st.just("buys"), st.sampled_from([0, 1, 2.5, -1, "x"])),
-    st.tuples(st.just("waits"), st.sampled_from([1, 4, 11])),
-    st.tuples(st.just("restarts"), st.none()),
-)
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.tuples(_STEPS, st.booleans()), min_size=3, max_size=25))
-def test_what_was_sent_last_is_what_is_true_now(steps: list[tuple[tuple[str, Any], bool]]) -> None:
-    """Against a few lines that know nothing of slots; and nothing is sent that has been sent before."""
-    facebook = {
-        "value_based": True,
-        "fields": {"value": {"trait": "worth"}, "city": ["$.traits.town", {"const": "Rome"}]},
-    }
-    shop = Shop(facebook["fields"], WORTH, value_based=True)  # type: ignore[arg-type]
-    now, town = START, None
-    bought: list[tuple[int, Any]] = []
-    sent: dict[str, Any] | None = None
-
-    def compare() -> None:
-        nonlocal sent
-        for change, (row,) in shop.sent():
-            assert change == ("entered" if sent is None else "updated")
-            assert row != sent
-            sent = row
-
-    for (what, argument), drain in steps:
-        now += HOUR
-        if what == "knows" and argument is ...:
-            shop.knows(now, other=1)
-        elif what == "knows":
-            town = argument
-            shop.knows(now, town=argument)
-        elif what == "buys":
-            bought.append((now, argument))
-            shop.buys(now, properties={"price": argument})
-        elif what == "waits":
-            now += argument * DAY
-        else:
-            compare()
-            shop.define(facebook)
-        if drain:
-            compare()
-    shop.wait_until(now)
-    compare()
-    worth = sum(price for at, price in bought if now < at + 10 * DAY and price != "x")
-    expected = {"EXTERN_ID": "ann", "CT": digest((town or "Rome").lower()), "LOOKALIKE_VALUE": max(worth, 0)}
-    assert sent == (expected if bought else None)
-
-
 # --- definitions ---
-
-
-def problem(facebook: str, defaults: str = "{}") -> str:
-    text = f"defaults: {{facebook: {defaults}}}\naudiences: [{{name: a, when: {{event: E}}, facebook: {facebook}}}]"
-    with pytest.raises(InvalidInputError) as caught:
-        parse_definitions([Document("f", text)])
-    (line,) = str(caught.value).splitlines()
-    return line.partition("facebook")[2]
-
-
-@pytest.mark.parametrize(
-    ("facebook", "said"),
-    [
-        ("{fields: {mail: $.traits.a}}", ".fields.mail: unknown field 'mail'; did you mean `email`?"),
-        ("{fields: {email: traits.a}}", ".fields.email: a path here starts at the whole call, such as"),
-        ("{fields: {email: []}}", ".fields.email: expected at least one place to look at"),
-        ("{fields: {email: [[$.a]]}}", ".fields.email[0]: expected a path such as"),
-        ("{fields: {city: $.traits.a.$}}", ".fields.city: a path to one value is needed here"),
-        ("{fields: {email: $.}}", ".fields.email: a path may not be empty"),
-        ("{fields: {email: {const: a, trait: b}}}", ".fields.email: expected one of {const: VALUE} and"),
-        ("{fields: {email: {path: a}}}", ".fields.email: expected one of {const: VALUE} and {trait: KEY}"),
-        ("{fields: {gender: {const: x}}}", ".fields.gender.const: this cannot be sent: no word for male"),
-        ("{fields: {gender: {const: '-'}}}", ".fields.gender.const: a blank value is sent nowhere"),
-        ("{fields: {name: {middle: $.a}}}", ".fields.name.middle: unknown key 'middle'"),
-        (
-            "{fields: {app_id: {const: fb12}}}",
-            ".fields.app_id.const: this cannot be sent: an id of Facebook's has",
-        ),
-        ("{fields: {page_id: {const: '-'}}}", ".fields.page_id.const: a blank value is sent nowhere"),
-        ("{external_id: md5}", ".external_id: expected plain or sha256, got"),
-        ("{fields: {value: $.a}}", ": the field `value` is sent to value-based audiences alone"),
-        ("{value_based: true}", ".value_based: what each person is worth is needed: map the field `value`"),
-        ("{value_based: perhaps}", ".value_based: expected true or false"),
-        ("{fields: 5}", ".fields: expected a mapping such as {email: $.traits.work_email}"),
-    ],
-)
-def test_what_is_wrong_with_a_mapping_is_said(facebook: str, said: str) -> None:
-    assert problem(facebook).startswith(said)
-
-
-def test_a_default_is_merged_field_by_field() -> None:
-    text = (
-        "defaults: {facebook: {fields: {email: $.traits.a, city: $.traits.b, name: {first: $.traits.c}}}}\n"
-        "audiences: [{name: a, when: {event: E}, facebook: {fields: {email: $.traits.d, name: {last: $.traits.e}}}}]"
-    )
-    (audience,) = parse_definitions([Document("f", text)]).audiences
-    fields = audience.destinations[0].fields
-    assert {name: [source.path for source in sources] for name, sources in fields.items()} == {
-        "email": ["traits.d"],
-        "city": ["traits.b"],
-        "name.first": ["traits.c"],
-        "name.last": ["traits.e"],
-    }
-
-
-def test_a_computed_trait_in_a_mapping_hides_one_of_identify_calls() -> None:
-    text = (
-        "audiences: [{name: a, when: {event: E}, facebook: {fields: {city: {trait: town}}}}]\n"
-        "traits: {town: {event: E, last: city}, other: {event: E, count: true}}"
-    )
-    (warning,) = parse_definitions([Document("f", text)]).warnings
-    assert "`trait: town` is this computed trait" in warning
 
 
 def test_external_ids_are_sent_hashed_where_that_is_asked_for() -> None:
@@ -582,13 +287,6 @@ def test_the_id_of_an_app_finds_nobody_alone() -> None:
     shop = Shop({"external_id": "$.properties.none", "instagram_account_ids": {"const": 9}})
     shop.buys()
     assert shop.sent()[-1][1] == []
-
-
-@pytest.mark.parametrize(("field", "warns"), [("$.traits.email", True), ("$.traits.crm_id", False)])
-def test_an_external_id_that_is_clear_text_of_a_person_is_warned_about(field: str, warns: bool) -> None:
-    text = f"audiences: [{{name: a, when: {{event: E}}, facebook: {{fields: {{external_id: {field}}}}}}}]"
-    warnings = parse_definitions([Document("f", text)]).warnings
-    assert [("is sent hashed" in warning) for warning in warnings] == [True] * warns
 
 
 def test_a_plan_without_mappings_takes_and_keeps_nothing_more() -> None:

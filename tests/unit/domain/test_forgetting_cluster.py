@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.domain.forgetting import FORGOTTEN_KEY
 from app.domain.state import owner_in
-from tests.unit.domain.brute_force import DAY
+from tests.unit.domain.brute_force_values import DAY
 from tests.unit.domain.identity_calls import histories, line_of, telling
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import Identifier, NamedCall

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import parse_definitions
 from app.domain.identity import all_aliases
-from tests.unit.domain.brute_force import DAY, Call
+from tests.unit.domain.brute_force import Call
+from tests.unit.domain.brute_force_values import DAY
 from tests.unit.domain.identity_calls import FEW, MANY, definitions, digest, histories, line_of
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import Identifier, IdentityOracle, NamedCall

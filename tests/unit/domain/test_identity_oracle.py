@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import parse_definitions
 from app.domain.simulation import Transition, simulate
-from tests.unit.domain.brute_force import DAY, HOUR
+from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.identity_calls import FEW, MANY, definitions, digest, histories, line_of
 from tests.unit.domain.identity_oracle import IdentityOracle, NamedCall
 from tests.unit.domain.random_cases import Defined

@@ -23,7 +23,7 @@ from app.domain.state import ProfileState, decode_state, encode_state
 from schemas.membership import Change, MembershipDelta
 from schemas.profile import MERGE, VERSION, Linking, ProfileEvent
 from tests.unit.domain.plans import DAY, FAR_WALL, HOUR, START
-from tests.unit.domain.test_plan_switch import LANES, USERS, Step, World, compiled, definitions, finish
+from tests.unit.domain.switching_world import LANES, USERS, Step, World, compiled, definitions, finish
 
 OLD = """
 audiences:

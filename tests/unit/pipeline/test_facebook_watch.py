@@ -288,15 +288,20 @@ async def test_a_token_that_facebook_takes_no_more_is_named_with_its_words() -> 
 async def test_a_refusal_that_is_not_about_the_token_leaves_what_is_known() -> None:
     watched = Watched()
     async with watched.running():
-        watched.api.errors = [refusal(4)]
-        await watched.pass_days(1.1)
-        assert watched.watch.view.token == GOOD
-        assert "Facebook refused (4)" in watched.warnings
+        for error, said in (
+            (refusal(10), "Facebook refused (10)"),
+            (GraphRefusal(Refusal(AnswerKind.MALFORMED, 200, message="data: missing")), "data: missing"),
+        ):
+            watched.api.errors = [error]
+            await watched.pass_days(1.1)
+            assert watched.watch.view.token == GOOD
+            assert said in watched.warnings
 
 
-async def test_no_answer_is_no_news_and_asked_for_again_soon() -> None:
+@pytest.mark.parametrize("error", [UnreachableError("no connection"), refusal(4), refusal(2)])
+async def test_no_answer_is_no_news_and_asked_for_again_soon(error: Exception) -> None:
     watched = Watched()
-    watched.api.errors = [UnreachableError("no connection"), UnreachableError("no connection")]
+    watched.api.errors = [error, error]
     async with watched.running():
         assert watched.watch.view.token is None
         await watched.clock.advance(299)
@@ -304,6 +309,28 @@ async def test_no_answer_is_no_news_and_asked_for_again_soon() -> None:
         await watched.clock.advance(302)
         assert watched.watch.view.token == GOOD
     assert watched.said == []
+
+
+async def test_of_two_workers_that_exchange_at_once_the_slower_one_takes_what_is_in_the_file() -> None:
+    store = Store()
+    watched = Watched(store)
+    watched.api.ends_in(10)
+    exchange = watched.api.exchange_token
+
+    async def slower(app_id: str) -> SecretStr:
+        new = await exchange(app_id)
+        store.content, store.problem = "EAAfaster", "the file holds another token by now"
+        watched.api.ends_in(60, "EAAfaster")
+        return new
+
+    watched.api.exchange_token = slower  # type: ignore[method-assign]
+    async with watched.running():
+        assert (watched.api.held, store.content) == ("EAAfaster", "EAAfaster")
+        assert watched.watch.view.token == watched.api.known["EAAfaster"]
+        assert watched.watch.view.warnings == ()
+        await watched.pass_days(2)
+    assert watched.said == ["the access token's file holds another one, which is used from now on"]
+    assert watched.api.exchanged == [OLD]
 
 
 @pytest.mark.parametrize("error", [UnreachableError("no connection"), refusal(1), refusal(101)])

@@ -1,4 +1,4 @@
-"""A rebalance in the middle of a restore: nothing is begun that is another worker's by then."""
+"""A rebalance in the middle of a restore: nothing is begun that is another worker's by then. And records that are none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import pytest
 
+from app.adapters.kafka_delivery import KafkaMembershipLog
+from app.adapters.kafka_tallies import TallyReader
 from app.adapters.memory import (
     ManualClock,
     MemoryDeadLetters,
@@ -18,11 +20,13 @@ from app.adapters.memory import (
 )
 from app.adapters.memory_graph import MemoryGraph
 from app.domain.counters import Counters
+from app.domain.sizes import SizeTally
 from app.pipeline.deliver import Delivery, DeliveryOptions
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from app.pipeline.expire import LaneProgress
 from app.pipeline.topology import Owned, Pipeline, Stages
 from schemas.audience import AudienceDefinition, AudienceSource, FacebookDestination
+from tests.unit.pipeline.test_evaluate import Arrived
 from topics.catalog import Catalog
 
 OWNED = Owned(source=frozenset({0}), memberships=frozenset({0, 1}))
@@ -157,3 +161,50 @@ async def test_whatever_fails_behind_the_last_batch_ends_the_process(broken: str
     for _ in range(5):
         await asyncio.sleep(0)
     assert [type(failure) for failure in failures] == [MemoryError]
+
+
+# Of somebody else who writes to audience.memberships.
+NO_DELTAS = {
+    "bad UTF-8": b'{"audience": "\xff"}',
+    "endless nesting": b'{"audience": "zero", "more": ' + b"[" * 100_000,
+    "no object": b"[]",
+}
+
+
+@pytest.mark.parametrize("value", NO_DELTAS.values(), ids=NO_DELTAS)
+async def test_what_is_no_delta_becomes_a_letter_and_ends_nobody(value: bytes) -> None:
+    world, letters = World(revoked_at="never"), MemoryDeadLetters()
+    world.pipeline.letters = letters
+    done: list[bool] = []
+    await world.pipeline.on_memberships(0, [Arrived(3, value, b"zero|user_1")], lambda: done.append(True))
+    assert [(letter.reason, letter.origin.offset) for letter in letters.letters.values()] == [
+        ("invalid_field", 3)
+    ]
+    assert done
+
+
+@pytest.mark.parametrize("value", NO_DELTAS.values(), ids=NO_DELTAS)
+async def test_what_is_no_delta_becomes_a_letter_where_a_destination_catches_up(value: bytes) -> None:
+    message = SimpleNamespace(key=lambda: b"zero|user_1", value=lambda: value, offset=lambda: 3)
+    reader: Any = SimpleNamespace(batches=lambda *_: iter([[message]]))
+    buried: list[tuple[int, int, bytes]] = []
+
+    async def bury(*place: Any) -> None:
+        buried.append(place)
+
+    log = KafkaMembershipLog(reader, "audience.memberships", bury)
+    assert [delta async for delta in log.read(0, 0, 4, "zero")] == []
+    assert buried == [(0, 3, value)]
+
+
+@pytest.mark.parametrize("value", NO_DELTAS.values(), ids=NO_DELTAS)
+def test_what_is_no_delta_is_no_member(value: bytes) -> None:
+    message = SimpleNamespace(
+        key=lambda: b"zero|user_1", value=lambda: value, partition=lambda: 0, offset=lambda: 3
+    )
+    reader: Any = SimpleNamespace(
+        settled_ends=lambda *_: {0: 4}, read=lambda _topic, _ranges, take: take([message])
+    )
+    tally = SizeTally("zero")
+    TallyReader(reader, Catalog(), 2).read_sizes(0, "zero", [tally])
+    assert tally.members == {}

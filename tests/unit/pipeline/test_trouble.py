@@ -4,6 +4,7 @@ person has to mend. With in-memory twins and a clock that is moved by hand.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,17 +15,14 @@ from app.domain.data_use import NOTHING_SAID, DataUse
 from app.ports import UsersAnswer
 from schemas.dead_letter import Reason
 from schemas.sync import DestinationState
-from tests.unit.pipeline.test_deliver import (
+from tests.unit.pipeline.delivery_world import (
     World,
     Worlds,
     audience,
     cut,
     people,
     refused,
-    worlds,
 )
-
-__all__ = ["worlds"]
 
 PROBE = 300
 HELD, LIVE, GONE = DestinationState.HELD, DestinationState.LIVE, DestinationState.GONE
@@ -61,6 +59,26 @@ async def test_an_account_whose_calls_fail_is_left_alone_but_for_one_that_tries(
     assert all(world.members(key) == {"ann"} for key in keys)
     assert [world.view(key).state for key in keys] == [LIVE] * 6
     assert world.letters.letters == {}
+
+
+async def test_who_waits_for_another_one_s_try_writes_nothing_meanwhile(worlds: Worlds) -> None:
+    keys = ["a", "b", "c"]
+    world = worlds(*(audience(key) for key in keys))
+    await world.start()
+    outage = world.graph.script("add", cut(), times=None)
+    for key in keys:
+        await world.live("ann", key=key)
+    await world.pass_period()
+    await world.clock.advance(100)
+    outage.until = answered = asyncio.Event()
+    await world.clock.advance(PROBE)
+    assert [call.kind for call in world.graph.under_way] == ["add"], "one tries, and gets no answer for long"
+    before = len(world.ledger.history)
+    await world.clock.advance(60)
+    # Who waits says where it stands now and then, not each second.
+    assert len(world.ledger.history) - before <= 3 * len(keys)
+    answered.set()
+    await world.clock.settle()
 
 
 async def test_an_account_is_not_left_alone_for_minutes_because_of_a_second(worlds: Worlds) -> None:
