@@ -235,11 +235,12 @@ def test_what_nobody_asks_for_any_more_leaves_the_states() -> None:
 
 def test_who_came_since_the_last_timer_does_not_leave_and_come_back() -> None:
     """Nothing was due in between, and of the events only the newest is kept."""
-    month = "audiences: [{name: Month, when: {event: A, within: %dd}}]"
+    german = "{name: German, when: {trait: country, equals: DE}}"
+    month = f"audiences: [{{name: Month, when: {{event: A, within: %dd}}}}, {german}]"
     world = World({1: compiled(month % 30), 2: compiled(month % 20)})
     world.run(Step(0, 0, "user_1", "A"))
-    for number in range(len(LANES)):
-        world.run(Step(HOUR, number, "user_1", "A"))
+    world.run(Step(HOUR, 0, "user_2", "identify"))
+    world.run(Step(0, 1, "user_1", "A"))
     world.publish(2)
     for lane in LANES:
         world.carry(lane, 2)
