@@ -79,19 +79,21 @@ class Callers:
         context = call.context
         if context is None or (context.device is ABSENT and context.traits is ABSENT):
             return NOTHING
-        contacts: Identifiers = {}
-        sight = 0
-        if context.traits is not ABSENT:
-            sight = _sight(call, context.traits)
-            if sight in self._contacts and user_profile(call.user_id) is not None:
-                sight = 0  # nothing new, and it is not by them that the call finds its profile
-            else:
-                contacts = self._contacts_in(bytes(context.traits))
         device: Identifiers = {}
         if context.device is not ABSENT:
             found = device_identifier(read_object(context.device), trusted=False)
             if found is not None:
                 device = {_MADID: found}
+        contacts: Identifiers = {}
+        sight = 0
+        if context.traits is not ABSENT:
+            sight = _sight(call, context.traits)
+            if not device and sight in self._contacts and user_profile(call.user_id) is not None:
+                # Nothing new, and it is not by them that the call finds its profile; but one that is refused decides over
+                # a device behind it each time.
+                sight = 0
+            else:
+                contacts = self._contacts_in(bytes(context.traits))
         return Beside(contacts, sight, device)
 
     def _contacts_in(self, traits: bytes) -> Identifiers:

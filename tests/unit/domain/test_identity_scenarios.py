@@ -389,3 +389,24 @@ def test_ids_that_came_in_a_refused_call_are_forwarded_with_the_next() -> None:
         ["anonymous_id:a3"],
     ]
     assert [set(event.identifiers or {}) for _, event in (*first, *second)] == [{"EMAIL"}, {"MADID"}]
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_refused_email_drops_the_device_behind_it_however_often_it_comes(times: int) -> None:
+    """Also when the e-mail is no news any more: it still comes before the device."""
+    calls = [
+        order(0, user="user_1"),
+        order(1, user="user_2", email="two@example.com"),
+        page(2, madid="38400000-8cf0-11bd-b23e-10b96e40000d"),
+        *(
+            order(
+                3 + number,
+                user="user_1",
+                email="two@example.com",
+                madid="38400000-8cf0-11bd-b23e-10b96e40000d",
+            )
+            for number in range(times)
+        ),
+    ]
+    found = transitions(plan_of(NEVER), *calls)
+    assert found == [(2, "madid:38400000-8cf0-11bd-b23e-10b96e40000d", True)]
