@@ -172,6 +172,16 @@ async def test_the_size_is_read_after_a_sync(worlds: Worlds) -> None:
     assert (world.view().lower_bound, world.view().upper_bound) == (1000, 1000)
 
 
+async def test_the_size_is_read_soon_after_every_sync(worlds: Worlds) -> None:
+    world = worlds()
+    await world.start()
+    await world.clock.advance(world.options.status_after_sync_seconds)
+    before = len(world.graph.calls_of("read"))
+    await world.live("ann")
+    await world.clock.advance(PERIOD + world.options.status_after_sync_seconds)
+    assert len(world.graph.calls_of("read")) == before + 1
+
+
 # -- order -----------------------------------------------------------------------------------------------------
 
 
