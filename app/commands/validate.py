@@ -135,7 +135,9 @@ def _line(audience: AudienceDefinition) -> str:
     notes = [] if audience.enabled else ["not enabled"]
     if audience.include_anonymous:
         notes.append("with anonymous people")
-    notes.append(", ".join(map(_destination, audience.destinations)) or "delivered nowhere")
+    notes.append(
+        ", ".join(_destination(audience, one) for one in audience.destinations) or "delivered nowhere"
+    )
     of = " of accounts" if audience.entity is Entity.ACCOUNT else ""
     return f"{audience.key} ({audience.name}), {audience.source}{of}: {words} [{'; '.join(notes)}]"
 
@@ -144,13 +146,15 @@ def _words(audience: AudienceDefinition) -> str:
     return _DECIDED_ELSEWHERE[audience.source] if audience.when is None else describe_condition(audience.when)
 
 
-def _destination(destination: FacebookDestination) -> str:
+def _destination(audience: AudienceDefinition, destination: FacebookDestination) -> str:
     words = destination.id if destination.mode is DeliveryMode.LIVE else f"{destination.id} as a dry run"
     mode = destination.sync_mode
     if mode is not SyncMode.MIRROR:
         words += f", {mode}"
     if destination.fields:
         words += f" with {' and '.join(destination.fields)} as mapped, of calls from now on"
+        if audience.include_history:
+            words += " and, when that is new, of all that the source topic keeps"
     return words
 
 

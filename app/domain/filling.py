@@ -11,6 +11,7 @@ from msgspec.structs import replace as msgspec_replace
 
 from app.domain.definitions_references import names_read
 from app.domain.feeds import filled_by, is_filled_by
+from app.domain.past_fields import FIELDS, set_aside
 from app.domain.plan import AccountPlan, by_event
 from app.domain.trait_sources import TRAIT, traits_asked_for
 from schemas.profile import CALL, GROUP, JOIN, PAST
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from app.domain.definitions import DefinitionSet
+    from app.domain.fields import CallFields
     from app.domain.plan import CompiledAudience, Plan
     from schemas.audience import AudienceDefinition, ComputedTraitDefinition
     from schemas.profile import ProfileEvent
@@ -44,12 +46,19 @@ def held_back(
     after: DefinitionSet, before: Sequence[AudienceDefinition], filled: Collection[str], plan: Plan
 ) -> frozenset[str]:
     """The audiences that wait: the filled ones, those that use a filled trait, and what is new or edited and asks for
-    the membership of one of these. `filled` are keys of audiences, and of computed traits as `traits.KEY`.
+    the membership of one of these. `filled` are keys of audiences, of computed traits as `traits.KEY`, and of audiences
+    whose mapped fields are filled as `fields.KEY`: for those alone only a new audience waits, which has sent nothing yet.
     """
     known = {definition.key: definition for definition in before}
     edited = {definition.key for definition in after.audiences if known.get(definition.key) != definition}
     traits = using(after.traits, {key.removeprefix(TRAIT) for key in filled if key.startswith(TRAIT)})
-    held = {item.key for item in after.audiences if item.key in filled or traits_of(item) & traits}
+    held = {
+        item.key
+        for item in after.audiences
+        if item.key in filled
+        or traits_of(item) & traits
+        or (item.key not in known and f"{FIELDS}{item.key}" in filled)
+    }
     ahead = list(held)
     while ahead:
         more = plan.asking(ahead.pop()) & edited - held
@@ -101,8 +110,8 @@ def waiting(plan: Plan, held: Collection[str]) -> Plan:
     )
 
 
-def of_the_past(plan: Plan, held: frozenset[str], number: int) -> Plan:
-    """What is taken of calls that are read again for this version."""
+def of_the_past(plan: Plan, held: frozenset[str], number: int, fields: CallFields | None = None) -> Plan:
+    """What is taken of calls that are read again for this version; `fields` is what mappings do."""
     feeds = {
         key: feed for key, feed in plan.feeds.items() if feed.since and is_filled_by(feed.since.whose, number)
     }
@@ -122,13 +131,18 @@ def of_the_past(plan: Plan, held: frozenset[str], number: int) -> Plan:
         accounts = None if held.isdisjoint(accounts.asked_by) else _of_past_groups(accounts, held)
     return replace(
         plan,
-        audiences={key: item for key, item in plan.audiences.items() if is_filled_by(item.claim, number)},
+        # Whose field a call fills may be said by any of them: a warehouse's row says in its own way whom it is about.
+        audiences={
+            key: item
+            for key, item in plan.audiences.items()
+            if fields is not None or is_filled_by(item.claim, number)
+        },
         feeds=feeds,
         events=by_event(feeds.values()),
         traits=tuple(use for use in plan.traits if use.path in paths),
         has_new_users=sees and plan.has_new_users,
         has_new_anonymous=sees and plan.has_new_anonymous,
-        call_fields=None,
+        call_fields=fields,
         accounts=accounts,
     )
 
@@ -139,16 +153,20 @@ def _of_past_groups(accounts: AccountPlan, held: Collection[str]) -> AccountPlan
     return replace(accounts, plan=replace(accounts.plan, traits=uses))
 
 
-def as_past(event: ProfileEvent) -> ProfileEvent | None:
-    """Of a call that was resolved for a plan of the past, what those who wait need; None: nothing.
+def as_past(event: ProfileEvent, number: int) -> ProfileEvent | None:
+    """Of a call that was resolved for a plan of the past, what this version fills needs; None: nothing.
 
     Who called is known from the first reading: a profile that was heard of by its identifiers exists. What group calls
     say of accounts may be heard any number of times.
     """
     if event.kind in (JOIN, GROUP):
         return event
-    if not (event.hits or event.traits or event.claims) and (event.identifiers or event.linking):
-        return None
     if event.kind != CALL:
         return None  # whoever was to be forgotten has been
-    return msgspec_replace(event, kind=PAST, identifiers=None, linking=None)
+    claims = {name: said for name, said in (event.claims or {}).items() if is_filled_by(name, number)}
+    fields = set_aside(event.identifiers)
+    if not (event.hits or event.traits or claims or fields) and (
+        event.identifiers or event.linking or event.claims
+    ):
+        return None
+    return msgspec_replace(event, kind=PAST, identifiers=fields, claims=claims or None, linking=None)

@@ -20,6 +20,7 @@ from app.domain.linking import (
     take_over,
 )
 from app.domain.merging import add_aliases, evaluate_merged, fold_profile, leave
+from app.domain.past_fields import has_past
 from app.domain.resending import resend, rows_sent
 from app.domain.rows import rows_of
 from app.domain.state import AT_ONCE, ProfileState, decode_state, forwarder
@@ -160,7 +161,9 @@ class Identities:
         self._profiles.emit(deltas)
         self._profiles.tell(profile, state, instant)
         self._accounts.tell(profile, state, instant)
-        due = next_due(state, self._profiles.plan, instant, state.feeds, facts=True)
+        # What is known of the past may have ended here already.
+        past = has_past(state)
+        due = AT_ONCE if past else next_due(state, self._profiles.plan, instant, state.feeds, facts=True)
         if due < state.wake:
             self._profiles.arm(profile, state, due)
 

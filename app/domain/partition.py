@@ -172,6 +172,10 @@ class AudiencePartition:
     def _go_over(self, plan: Plan) -> None:
         """To another version."""
         self._record_changed = True
+        now = self.clock.now
+        if now is not None and now < self._profiles.next_due:
+            # Every profile is looked at where the clock stands: earlier, what has happened since would be missing.
+            self._fired = now
         self._evaluation.begin_plan()
         self._profiles.change_plan(plan)
 
@@ -308,8 +312,11 @@ class AudiencePartition:
             self._evaluated.dropped[DropReason.DUPLICATE.value] += 1
             return
         now = clock.now
-        if now is not None and (now >= self._profiles.next_due or self._fired is None):
-            self._advance()  # unless whoever calls has foreseen the record
+        if now is not None:
+            if now >= self._profiles.next_due or self._fired is None:
+                self._advance()  # unless whoever calls has foreseen the record
+            else:
+                self._fired = now
         self._evaluation.receive(profile, event, now)
         if self._mailbox.local:
             self._evaluation.deliver_mail(now)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.conditions import compile_audiences
 from app.domain.filling import traits_of, using
+from app.domain.past_fields import FIELDS, slots_of
 from app.domain.trait_sources import TRAIT, name_of
 from app.errors import InvalidInputError
 from schemas.audience import OnDelete
@@ -35,7 +36,7 @@ def generations_after(
     before: DefinitionSet, after: DefinitionSet, known: Mapping[str, int], number: int, now_ms: int
 ) -> dict[str, int]:
     """The version that fills each audience, and each computed trait under `traits.KEY`, from history, where there is
-    one; `number` for those it is needed for now.
+    one; `number` for those it is needed for now, and under `fields.KEY` for audiences whose mapped fields are to be.
 
     `known` are those of the version before. Raises InvalidInputError with a line for each thing that cannot be done.
     """
@@ -45,8 +46,9 @@ def generations_after(
     generations = _kept(before, after, known)
     traits = _Changes(before, after, known, generations, now_ms).traits_to_fill()
     generations |= {f"{TRAIT}{key}": number for key in traits}
-    audiences = _Changes(before, after, known, generations, now_ms).audiences_to_fill()
-    return generations | dict.fromkeys(audiences, number)
+    changes = _Changes(before, after, known, generations, now_ms)
+    fields = {f"{FIELDS}{key}" for key in changes.fields_to_fill()}
+    return generations | dict.fromkeys(changes.audiences_to_fill() | fields, number)
 
 
 def _kept(before: DefinitionSet, after: DefinitionSet, known: Mapping[str, int]) -> dict[str, int]:
@@ -116,6 +118,11 @@ class _Changes:
                 found |= initial & self._touched or initial
         return found | self._accounts_to_fill()
 
+    def fields_to_fill(self) -> set[str]:
+        """The audiences whose mappings take what was not taken of calls, or not from their beginning on."""
+        taken = slots_of(self.old, _with_history(self._before)).keys()
+        return {key for key in _with_history(self._after) if not slots_of(self.new, (key,)).keys() <= taken}
+
     def _accounts_to_fill(self) -> set[str]:
         """The audiences of accounts that need group calls, or a trait of them, which nothing was taken of."""
         old, new = self.old.accounts, self.new.accounts
@@ -160,6 +167,10 @@ class _Changes:
         if definition.created_at is None:
             return key not in self.old.unapplied
         return definition.created_at >= self._now_ms + AHEAD_MS
+
+
+def _with_history(definitions: Mapping[str, AudienceDefinition]) -> list[str]:
+    return [key for key, definition in definitions.items() if definition.include_history]
 
 
 def _taken_rows(audience: CompiledAudience) -> Mapping[str, bool] | None:

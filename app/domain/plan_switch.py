@@ -15,6 +15,7 @@ from app.domain.account_plan import is_asked
 from app.domain.feeds import key_of
 from app.domain.fields import SEPARATOR
 from app.domain.filling import PAST_LANE, lane_of_past, waiting
+from app.domain.past_fields import name_of_past
 from app.domain.state import AudiencesRecord
 from app.domain.telling import Told
 
@@ -33,7 +34,7 @@ class PlanSwitch:
     `lanes` are the live ones, `wall` the real time: the owner keeps both. `told` is what destinations have heard. `full` is the plan of the version, whoever
     waits.
 
-    While audiences are filled from the past, `boundary` is where each live lane stood when the partition went over: of
+    While anything is filled from the past, `boundary` is where each live lane stood when the partition went over: of
     what is read again exactly the records up to there are news to them, as whatever came later was taken for them. What
     resolve had dropped before it went over has left no record here, so a lane stands at least there.
     `filled` are the lanes of which all has been read.
@@ -108,8 +109,8 @@ class PlanSwitch:
         if carried <= self.number or carried not in self._versions.plans:
             return None
         self.number = carried
-        held = self._versions.held.get(carried)
-        self.boundary, self.filled = (self._stood_at(positions) if held else None), set()
+        fills = self._versions.reads_again(carried)
+        self.boundary, self.filled = (self._stood_at(positions) if fills else None), set()
         return self._begin(self._versions.plans[carried], self.applied)
 
     def _stood_at(self, positions: Mapping[str, int]) -> dict[str, int]:
@@ -182,7 +183,9 @@ def reclaim(state: ProfileState, plan: Plan) -> bool:
     for key in claims:
         del state.claims[key]
     known = frozenset() if plan.call_fields is None else plan.call_fields.columns
-    columns = [column for column in state.identifiers if SEPARATOR in column and column not in known]
+    columns = [
+        column for column in state.identifiers if SEPARATOR in column and name_of_past(column) not in known
+    ]
     for column in columns:
         del state.identifiers[column]
         state.further.pop(column, None)

@@ -16,6 +16,7 @@ from app.domain.plan import by_event
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from app.domain.fields import CallFields
     from app.domain.plan import AccountPlan, Plan
 
 
@@ -23,18 +24,31 @@ if TYPE_CHECKING:
 class PlanVersions:
     """The plans that a worker knows, by version; all partitions of it share one. `newest` 0: there is none yet.
 
-    `held` are the audiences of a version that wait until the past has been read for it.
+    `held` are the audiences of a version that wait until the past has been read for it, `fields` what mappings take of
+    calls that are read again, None: nothing.
     """
 
     plans: dict[int, Plan] = field(default_factory=dict)
     held: dict[int, frozenset[str]] = field(default_factory=dict)
+    fields: dict[int, CallFields | None] = field(default_factory=dict)
     newest: int = 0
 
-    def take(self, number: int, plan: Plan, held: frozenset[str] = frozenset()) -> None:
+    def take(
+        self,
+        number: int,
+        plan: Plan,
+        held: frozenset[str] = frozenset(),
+        fields: CallFields | None = None,
+    ) -> None:
         """One more version."""
         self.plans[number] = plan
         self.held[number] = held
+        self.fields[number] = fields
         self.newest = max(self.newest, number)
+
+    def reads_again(self, number: int) -> bool:
+        """Whether anything of the version is filled from history."""
+        return bool(self.held.get(number)) or self.fields.get(number) is not None
 
     def keep(self, numbers: Collection[int]) -> None:
         """Forget all versions but these and the newest."""

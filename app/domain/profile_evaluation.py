@@ -18,6 +18,7 @@ from app.domain.forgetting import drop, forget
 from app.domain.identity import Identities
 from app.domain.linking import owner_of
 from app.domain.merging import inherit
+from app.domain.past_fields import take_past
 from app.domain.plan import joined
 from app.domain.plan_switch import reclaim
 from app.domain.profile_ids import WITHOUT_USER, is_account
@@ -284,7 +285,9 @@ class ProfileEvaluation:
         audiences = plan.concerning(state) if everything else self._timed(state)
         deltas = inherit(profile, state, plan, instant) if everything else []
         deltas += evaluate(profile, state, audiences, instant, cause)
-        if everything and (done := told.heard_of(state, deltas)) is not None:
+        # Whoever has been looked at for this plan's sake before has been told.
+        is_outdated = cause is Cause.DEFINITION
+        if is_outdated and (done := told.heard_of(state, deltas)) is not None:
             deltas += announce(profile, state, plan, instant, done)
         if sent is not None:
             deltas += resend(profile, state, plan, instant, sent, {delta.audience for delta in deltas})
@@ -292,7 +295,7 @@ class ProfileEvaluation:
         if everything and state.ties is not None:
             self._accounts.tell(profile, state, instant)
             adopted = True
-        if everything and (left := told.left_by(state, deltas)):
+        if is_outdated and (left := told.left_by(state, deltas)):
             # Nobody is counted out twice.
             deltas += (again := announce_exits(profile, state, plan, instant, left))
             profiles.deltas.extend(again)
@@ -304,6 +307,8 @@ class ProfileEvaluation:
     def _adopt(self, state: ProfileState) -> bool:
         """Fit the state to this plan; whether it was another's."""
         changed = adopt(state, self._profiles.plan.needs)
+        if self._switch.boundary is None:
+            changed = take_past(state) or changed
         changed = reclaim(state, self._switch.full) or changed
         state.computed = {}
         return changed

@@ -64,7 +64,7 @@ class Published:
 
     versions: Mapping[int, DefinitionsRecord] = field(default_factory=dict)
     running: Mapping[int, int] = field(default_factory=dict)
-    # Partitions in which audiences wait for their past.
+    # Partitions in which anything waits for its past.
     filling: frozenset[int] = frozenset()
     # Keys of audiences that calls of Engage have named.
     wanted: frozenset[str] = frozenset()
@@ -91,11 +91,9 @@ class Published:
 
     @property
     def filled(self) -> frozenset[str]:
-        """The audiences that the newest version fills from history."""
+        """What the newest version fills from history, by the keys of its generations."""
         newest = self.newest
-        if newest is None:
-            return frozenset()
-        return frozenset(key for key, number in newest.generations.items() if number == newest.number)
+        return frozenset() if newest is None else filled_by_version(newest)
 
     def is_filling(self, partitions: int) -> bool:
         """Whether that is still to be done somewhere."""
@@ -155,6 +153,11 @@ def read_published(records: Mapping[bytes, bytes]) -> Published:
         repartition,
         frozenset(set_aside),
     )
+
+
+def filled_by_version(record: DefinitionsRecord) -> frozenset[str]:
+    """The keys of what this version fills from history: see `DefinitionsRecord.generations`."""
+    return frozenset(key for key, number in record.generations.items() if number == record.number)
 
 
 def _read(model: type[_Record], key: bytes, value: bytes) -> _Record:

@@ -1,7 +1,7 @@
-"""The history of the source topic and of topics of rows → profile.events, for audiences that are newer than it.
+"""The history of what resolve reads → profile.events, for audiences and mapped fields that are newer than it.
 
-When all partitions of profile.events run by a version that fills audiences from history, each worker reads the
-partitions of these topics that it owns once more, from their beginning to their present end, and writes what those audiences need of
+When all partitions of profile.events run by a version that fills anything from history, each worker reads the
+partitions of these topics that it owns once more, from their beginning to their present end, and writes what those need of
 each call in a lane of its own, which holds no clock. The end of the lane is written into every partition behind it;
 when a partition has the ends of all lanes, its audiences stop waiting (app.domain.plan_switch). Reading begins anew
 after a crash: what was written before is recognised by its position.
@@ -100,7 +100,7 @@ class Backfill:
     async def _fill(self, number: int, partition: SourcePartition, lane: str) -> bool:
         """Whether all was written while the partition was this worker's."""
         versions = self.follower.versions
-        past = of_the_past(versions.plans[number], versions.held[number], number)
+        past = of_the_past(versions.plans[number], versions.held[number], number, versions.fields[number])
         resolver = self.resolver(past, partition.topic)
         end = await self.in_thread(self.end_offset, partition)
         progress = self.progress[partition] = Progress(0, end)
@@ -111,7 +111,7 @@ class Backfill:
             if not self._owns(partition, lane):
                 return False
             for record in batch:
-                stands_at = self._write(resolver, record, past_lane(number, lane), stands_at)
+                stands_at = self._write(resolver, record, number, lane, stands_at)
             await self.in_thread(self.writer.flush)
             progress.read = batch[-1].offset() + 1
             await asyncio.sleep(PAUSE_SECONDS)
@@ -127,14 +127,18 @@ class Backfill:
     def _owns(self, partition: SourcePartition, lane: str) -> bool:
         return partition in self.lanes.partitions and self.lanes.lane(partition) == lane
 
-    def _write(self, resolver: Resolver, record: Any, lane: str, stands_at: int) -> int:
+    def _write(self, resolver: Resolver, record: Any, number: int, lane: str, stands_at: int) -> int:
         """The instant at which the lane stands behind the record."""
         outcome = resolver.resolve(
-            record.value(), record.timestamp()[1], self.clock.now_ms(), lane, record.offset()
+            record.value(),
+            record.timestamp()[1],
+            self.clock.now_ms(),
+            past_lane(number, lane),
+            record.offset(),
         )
         stands_at = max(stands_at, outcome.received or 0)
         for profile, event in outcome.records:
-            past = as_past(event)
+            past = as_past(event, number)
             if past is not None:
                 past = replace(past, received=stands_at)
                 self.writer.produce(self.output, _encode(past), profile.encode())

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from app.domain.conditions import compile_audiences
 from app.domain.filling import held_back
+from app.domain.past_fields import filled_fields
 from app.domain.plan_versions import PlanVersions, projection
-from app.domain.published import Published, cleared_by, definitions_of
+from app.domain.published import Published, cleared_by, definitions_of, filled_by_version
 from app.errors import UnreachableError
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ class Follower:
                     record.generations,
                     self.funnel_events,
                 )
-                self.versions.take(number, plan, _held(published, record, plan))
+                held, fields = _held(published, record, plan), filled_fields(plan, filled_by_version(record))
+                self.versions.take(number, plan, held, fields)
         self.versions.keep(numbers)
         self._numbers = numbers
         plans = [self.versions.plans[number] for number in numbers]
@@ -137,7 +139,7 @@ class Follower:
 
 def _held(published: Published, record: DefinitionsRecord, plan: Plan) -> frozenset[str]:
     """The audiences of a version that wait for their past."""
-    filled = {key for key, number in record.generations.items() if number == record.number}
+    filled = filled_by_version(record)
     if not filled:
         return frozenset()
     earlier = published.versions.get(record.number - 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.canaries import found_in
-from tests.integration.installation import Installation, assert_unbroken
+from tests.integration.installation import Installation, assert_unbroken, wait_until
 
 AUDIENCES = """
 audiences:
@@ -99,3 +101,59 @@ def test_each_destination_gets_what_is_mapped_for_it(installation: Installation)
     assert_unbroken(installation.memberships())
     assert installation.dead_letters() == []
     assert found_in(installation, ["canary"], worker) == []
+
+
+PLAIN = "{name: Plain, when: {event: Order Completed}}"
+# Work addresses were of no interest to this audience; now they alone are sent, and where people have bought.
+CHANGED = """
+  - name: Plain
+    when: {event: Order Completed}
+    facebook: {fields: {email: [$.traits.job_email, $.traits.work_email], city: [$.properties.store, $.properties.shop.city]}}
+"""
+
+
+def filled(installation: Installation) -> bool:
+    found = json.loads(installation.command("audiences", "list", "--json").stdout)
+    running = set(found["running"].values())
+    return found["version"] == 2 and running == {2} and found["filling"] == []
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["all live", "one is killed"])
+def test_a_changed_mapping_reaches_what_was_said_before(installation: Installation, killed: bool) -> None:
+    workers = [installation.start_worker(instance=f"slot-{number}") for number in range(2)]
+    stream = calls()
+    early = stream[: len(stream) * 3 // 4]
+    installation.produce(early)
+    installation.wait_until_idle(*workers)
+    applied = installation.apply(AUDIENCES.replace(f"  - {PLAIN}\n", CHANGED))
+    assert applied.returncode == 0, applied.stderr
+    installation.produce(stream[len(early) :])
+    if killed:
+        workers[1].process.kill()
+        workers[1].ended()
+        workers[1] = installation.start_worker(instance="slot-1")
+    said = lambda: "\n".join(worker.said for worker in workers)  # noqa: E731 - no more than a name
+    wait_until(lambda: filled(installation), said, every=1)
+    installation.wait_until_idle(*workers)
+    found = members(installation)
+    numbers = range(PEOPLE)
+    work = {f"user_{number}": digest(f"work{number}@canary.com") for number in numbers if number % 2}
+    sent = {user: one.get("EMAIL") for user, one in found["Plain"].items()}
+    assert {user: sent[user] for user in work} == work
+    assert {user: one["EMAIL"] for user, one in found["Worth"].items() if user in work} == work
+    assert {user for user, one in found["Plain"].items() if "CT" in one} == {
+        f"user_{number}" for number in numbers if number % 3
+    }
+    deltas = installation.memberships()
+    assert_unbroken(deltas)
+    if not killed:
+        # Of who says nothing since: all are sent by the new mapping, and once more those of whom the past knows more.
+        for number in range(PEOPLE * 3 // 4 - 1):
+            key = ("plain", f"user_{number}")
+            told = [delta["change"] for delta in deltas if (delta["audience"], delta["profile"]) == key]
+            assert told == ["entered", "updated", *(["updated"] if number % 2 or number % 3 else [])]
+    assert installation.dead_letters() == []
+    for worker in workers:
+        assert found_in(installation, ["canary"], worker) == []
+        assert worker.stop(signal.SIGTERM) == 0
+        assert "Traceback" not in worker.said

@@ -59,7 +59,7 @@ def test_reads_definitions_out(good: Path, tmp_path: Path) -> None:
         (
             "vips (VIPs), engage: computed by Segment Engage; required: opt_in is true "
             "[not enabled; with anonymous people; vips@act_1, vips@act_2 as a dry run with city as mapped, "
-            "of calls from now on]"
+            "of calls from now on and, when that is new, of all that the source topic keeps]"
         ),
         "counted (Counted), computed: email has a value; required: opt_in is true [delivered nowhere]",
         "orders_30d, computed trait: the number of Order Completed within 30d",

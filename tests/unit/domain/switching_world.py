@@ -128,11 +128,12 @@ class World:
     def read_again(self, lane: str, number: int, most: int | None = None) -> None:
         """The lane's records for those who wait; `most` of them and no end, as if the reader had died there."""
         held = self.versions.held[number]
-        resolver = Resolver(of_the_past(self.plans[number], held, number), ResolveOptions())
+        fields = self.versions.fields[number]
+        resolver = Resolver(of_the_past(self.plans[number], held, number, fields), ResolveOptions())
         past = past_lane(number, lane)
         for offset, raw in self.source[lane][:most]:
             for profile, event in resolver.resolve(raw, None, FAR_WALL, past, offset).records:
-                again = as_past(event)
+                again = as_past(event, number)
                 if again is not None:
                     self._arrive(profile, again)
         if most is None:

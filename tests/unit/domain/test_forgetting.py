@@ -270,7 +270,7 @@ def test_a_call_of_type_delete_asks_for_it() -> None:
     [(profile, event)] = resolved.records
     assert (profile, event.kind, event.received, event.offset) == ("user_1", FORGET, START + 1_000, 7)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=ProfileEvent) == event
-    assert as_past(event) is None, "history that is read again forgets nobody, and makes nobody known"
+    assert as_past(event, 2) is None, "history that is read again forgets nobody, and makes nobody known"
 
 
 def test_a_delete_without_a_user_id_is_a_dead_letter() -> None:

@@ -233,6 +233,20 @@ def test_what_nobody_asks_for_any_more_leaves_the_states() -> None:
     assert world.members()["month"] == {"user_1"}
 
 
+def test_who_came_since_the_last_timer_does_not_leave_and_come_back() -> None:
+    """Nothing was due in between, and of the events only the newest is kept."""
+    month = "audiences: [{name: Month, when: {event: A, within: %dd}}]"
+    world = World({1: compiled(month % 30), 2: compiled(month % 20)})
+    world.run(Step(0, 0, "user_1", "A"))
+    for number in range(len(LANES)):
+        world.run(Step(HOUR, number, "user_1", "A"))
+    world.publish(2)
+    for lane in LANES:
+        world.carry(lane, 2)
+    finish(world)
+    assert [delta.change for delta in world.deltas] == [Change.ENTERED]
+
+
 # --- filled from history ---
 
 

@@ -217,7 +217,62 @@ def test_one_ad_account_may_become_several_and_several_one(before: str, after: s
         known, of(f"{{name: A, when: {{event: A}}, facebook: {after}}}"), 1, START, allow_delete=False
     )
     assert record is not None
-    assert record.generations == {}, "nothing is read again for it"
+    fields = {"fields.a": 2} if "fields" in after else {}
+    assert record.generations == fields, "nothing is read again but for what is sent of people"
+
+
+WORK = "{email: [$.traits.work_email, $.traits.email]}"
+OF_FIELDS = {
+    "a first mapping": ("{}", WORK, {"fields.a"}),
+    "another path": (WORK, "{email: $.traits.work_email}", {"fields.a"}),
+    "another order": (WORK, "{email: [$.traits.email, $.traits.work_email]}", {"fields.a"}),
+    "a trait of identify calls": (WORK, "{email: {trait: work_email}}", {"fields.a"}),
+    "another country to read a phone number by": (
+        "{phone: $.traits.p}",
+        "{phone: $.traits.p, country: $.traits.land}",
+        {"fields.a"},
+    ),
+    "one field more": (
+        WORK,
+        "{email: [$.traits.work_email, $.traits.email], city: $.traits.c}",
+        {"fields.a"},
+    ),
+    "one field less": ("{email: $.traits.m, city: $.traits.c}", "{email: $.traits.m}", set()),
+    "a constant behind it": (
+        "{city: $.traits.c}",
+        "{city: [$.traits.c, {const: Berlin}]}",
+        set(),
+    ),
+    "nothing of calls": (WORK, "{city: {const: Berlin}, gender: {trait: bought}}", set()),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "filled"), OF_FIELDS.values(), ids=OF_FIELDS.keys())
+def test_fills_mapped_fields_that_take_something_else_of_calls(
+    before: str, after: str, filled: set[str]
+) -> None:
+    def mapped(fields: str, more: str = "") -> DefinitionSet:
+        audience = f"{{name: A, when: {{event: A}}{more}, facebook: {{fields: {fields}}}}}"
+        return of(audience, traits=BOUGHT)
+
+    record = to_apply(published(mapped(before)), mapped(after), 1, START, allow_delete=False)
+    assert record is not None
+    assert record.generations == dict.fromkeys(filled, 2)
+    without = ", include_history: false"
+    record = to_apply(
+        published(mapped(before, without)), mapped(after, without), 1, START, allow_delete=False
+    )
+    assert record is not None
+    assert record.generations == {}
+
+
+def test_what_an_audience_without_history_takes_of_calls_is_filled_for_one_with_it() -> None:
+    without = f"{{name: A, when: {{event: A}}, include_history: false, facebook: {{fields: {WORK}}}}}"
+    known = published(of(without))
+    other = f"{{name: B, when: {{event: A}}, facebook: {{fields: {WORK}}}}}"
+    record = to_apply(known, of(without, other), 1, START, allow_delete=False)
+    assert record is not None
+    assert "fields.b" in record.generations
 
 
 BOUGHT = "{bought: {event: B, count: true, within: 30d}}"

@@ -170,3 +170,16 @@ async def test_says_no_end_of_a_lane_that_has_become_another_workers(world: Worl
     assert [event.kind for _, _, event in written] == [PAST, PAST, PAST, PAST_END, PAST_END], (
         "from the beginning"
     )
+
+
+async def test_reads_mapped_fields_while_their_audience_goes_on(world: World) -> None:
+    mapped = ONE.replace("}}", "}, facebook: {fields: {external_id: $.messageId}}}")
+    world.publish(mapped)
+    world.control.published = Published(world.control.published.versions, {0: 2, 1: 2}, frozenset({0, 1}))
+    written = await world.step()
+    assert world.backfill.follower.versions.held[2] == frozenset()
+    past = [event for _, _, event in written if event.kind == PAST]
+    assert [list((event.identifiers or {}).values()) for event in past] == [[[str(n)]] for n in range(6)]
+    assert all(column.endswith("@past") for event in past for column in event.identifiers or {})
+    assert not any(event.hits for event in past), "nothing counts twice"
+    assert [event.kind for _, _, event in written[-2:]] == [PAST_END, PAST_END]

@@ -282,7 +282,7 @@ def test_an_audience_filled_from_history_meanwhile_counts_the_call_once(
         for record in world.topics.read(world.catalog.source.name, number):
             outcome = past.resolve(record.value, record.timestamp, world.clock.now_ms(), lane, record.offset)
             for profile, event in outcome.records:
-                told = as_past(event)
+                told = as_past(event, 2)
                 assert told is not None
                 topic = world.catalog.profile_events.name
                 world.produce(topic, msgspec.msgpack.encode(told), profile.encode())
