@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import signal
-import sys
-import traceback
 import uuid
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from faust.types import TP
@@ -33,13 +29,11 @@ from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet
 from app.domain.published import Published, to_publish_at_start
 from app.domain.reverse_etl import refuse_own_topics, refuse_unread_topics, row_topics
+from app.ending import fail, say
 from app.errors import (
-    AudienceSyncError,
     FatalError,
     InvalidInputError,
-    NewerFormatError,
     UnreachableError,
-    UnreadableRecordError,
 )
 from app.pipeline.facebook_watch import FacebookWatch
 from app.pipeline.follow import Follower, InForce
@@ -59,31 +53,6 @@ STATS_SECONDS = 1.0
 STOP_SECONDS = 7.0
 AWAY_MORE_SECONDS = 2.0
 INTERRUPTED = 130
-# What the next start would meet once more.
-NO_USE_STARTING_AGAIN = (NewerFormatError, UnreadableRecordError)
-
-
-def say(text: str) -> None:
-    """A state change, for whoever watches the process; where it cannot be written, a full disk say, it is not said."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the worker's output for its supervisor
-
-
-def fail(exc: BaseException) -> None:
-    """End the process: what is in memory may not be what Kafka has. A supervisor starts it again.
-
-    Of an unexpected exception only the type and the place are said: its text may hold what an event held.
-    """
-    try:
-        if isinstance(exc, AudienceSyncError):
-            say(f"worker: ended: {exc}")
-        else:
-            frames = traceback.extract_tb(exc.__traceback__)[-3:]
-            place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-            say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
-    finally:
-        # Also when there is no memory left to say why, or nobody reads it.
-        os._exit(exc.exit_status if isinstance(exc, NO_USE_STARTING_AGAIN) else 1)
 
 
 class Worker:

@@ -9,8 +9,9 @@ import os
 import click
 
 from app.adapters.definition_files import read_definitions
+from app.ending import say
 from app.errors import AudienceSyncError
-from app.main import Worker, say
+from app.main import Worker
 from app.settings import load_settings
 
 GC_THRESHOLDS = (100_000, 50, 100)

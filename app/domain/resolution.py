@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.domain.blocked import BlockedIdentifiers
+from app.domain.call_source import CallSource
 from app.domain.call_times import received_of_refused, times_of
 from app.domain.callers import NOTHING, Callers, Named, named_pair
 from app.domain.calls import (
@@ -60,8 +61,9 @@ _NOT_NEEDED: Final = DropReason.NOT_NEEDED
 class ResolveOptions:
     """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country.
 
-    `source_topic` is the topic whose records are calls of any kind. `legacy_journeys`: a call of a journey's step that has no boolean says that the profile has entered.
-    `blocked` are identifiers that identify no one. The switches for names are those of `NormalizationOptions`.
+    `source_topic` is the topic whose records are calls of any kind. `legacy_journeys`: a call of a journey's step that has
+    no boolean says that the profile has entered. `blocked` are identifiers that identify no one. The switches for names are
+    those of `NormalizationOptions`.
     """
 
     default_country: str | None = None
@@ -88,30 +90,6 @@ class Resolution(msgspec.Struct, gc=False, frozen=True):
     refused: Refusal | None = None
     unknown_audience: str | None = None
     placed: tuple[str, Place, int] | None = None
-
-
-class _Source(msgspec.Struct, gc=False, frozen=True):
-    """Where a call came from, and when."""
-
-    raw: bytes
-    lane: str
-    offset: int
-    received: int
-    timestamp: int
-
-    def event(self, message_id: str | None = None, linking: Linking | None = None) -> ProfileEvent:
-        """Of such a call, which as yet says nothing of its profile."""
-        return ProfileEvent(
-            VERSION,
-            CALL,
-            self.lane,
-            self.offset,
-            0,
-            self.timestamp,
-            self.received,
-            message_id,
-            linking=linking,
-        )
 
 
 class Resolver:
@@ -196,7 +174,7 @@ class Resolver:
             if self._rows is None:
                 return Resolution(received, (), _NOT_NEEDED)
             require_row(call)
-            row = self._resolve_row(self._rows, call, _Source(raw, lane, offset, received, timestamp))
+            row = self._resolve_row(self._rows, call, CallSource(raw, lane, offset, received, timestamp))
             return row or refuse_engage()
         context = call.context
         # Whose context says nothing new of the person.
@@ -209,15 +187,15 @@ class Resolver:
         if named_track and not self._looks_at_all and call.event not in self._tracked and has_id(call):
             # Most calls end here.
             if (context is None or context.traits is ABSENT) and self._callers.are_new_pair(call):
-                return self._only_links(call, _Source(raw, lane, offset, received, timestamp))
+                return self._only_links(call, CallSource(raw, lane, offset, received, timestamp))
             return Resolution(received, (), _NOT_NEEDED)
         if call_type == "alias":
             return Resolution(received, (), DropReason.ALIAS)
         if self._rows is not None and call_type == "track" and call.event in ROW_EVENTS:
-            row = self._resolve_row(self._rows, call, _Source(raw, lane, offset, received, timestamp))
+            row = self._resolve_row(self._rows, call, CallSource(raw, lane, offset, received, timestamp))
             if row is not None:
                 return row
-        source = _Source(raw, lane, offset, received, timestamp)
+        source = CallSource(raw, lane, offset, received, timestamp)
         if known and call_type != "identify" and context is not None and context.traits is not ABSENT:
             profile = user_profile(call.user_id)
             if profile is not None:
@@ -258,7 +236,7 @@ class Resolver:
 
     # --- what a call gives ---
 
-    def _resolve_identify(self, call: SegmentEvent, source: _Source, beside: Beside) -> Resolution:
+    def _resolve_identify(self, call: SegmentEvent, source: CallSource, beside: Beside) -> Resolution:
         traits = read_object(call.traits)
         identifiers = identifiers_in([traits], self._normalization(source))
         named = self._callers.named(call, identifiers, beside.contacts, beside.device)
@@ -274,7 +252,7 @@ class Resolver:
         return None if account is None else (account, read_object(call.traits))
 
     def _with_account(
-        self, made: Resolution, call: SegmentEvent, profile: str, group: tuple[str, Any], source: _Source
+        self, made: Resolution, call: SegmentEvent, profile: str, group: tuple[str, Any], source: CallSource
     ) -> Resolution:
         """Of a group call, with what it says to the account and of it; `made` is what it is beside that."""
         if self._groups is None:
@@ -283,7 +261,7 @@ class Resolver:
         further = self._groups.records(profile, *group, event)
         return Resolution(source.received, (*made.records, *further)) if further else made
 
-    def _resolve_engage(self, call: SegmentEvent, personas: dict[str, Any], source: _Source) -> Resolution:
+    def _resolve_engage(self, call: SegmentEvent, personas: dict[str, Any], source: CallSource) -> Resolution:
         """Such a call is no event; its claim may be dropped, its identifiers and other traits are kept anyway."""
         traits, properties = read_object(call.traits), read_object(call.properties)
         context = read_context(source.raw)
@@ -295,7 +273,7 @@ class Resolver:
         place = None if claim.dropped and claim.unknown_audience is None else place_of(personas)
         return made if place is None else replace(made, placed=(claim.key, place, source.timestamp))
 
-    def _resolve_row(self, rows: RowClaims, call: SegmentEvent, source: _Source) -> Resolution | None:
+    def _resolve_row(self, rows: RowClaims, call: SegmentEvent, source: CallSource) -> Resolution | None:
         """A row of a warehouse; None: no audience takes it for one, or its boolean makes it a call of Engage.
 
         A row is no event. One that is dropped says nothing but that its profile exists.
@@ -335,7 +313,7 @@ class Resolver:
         }
         return used or None
 
-    def _normalization(self, source: _Source) -> NormalizationOptions:
+    def _normalization(self, source: CallSource) -> NormalizationOptions:
         options = self._options
         return NormalizationOptions(
             today_year=datetime.fromtimestamp(source.received // 1_000, UTC).year,
@@ -351,7 +329,7 @@ class Resolver:
         self,
         call: SegmentEvent,
         named: Named,
-        source: _Source,
+        source: CallSource,
         hits: list[FeedHit],
         traits: dict[str, Any] | None,
         identifiers: Identifiers | None,
@@ -387,7 +365,7 @@ class Resolver:
         return Resolution(source.received, ((profile, event),), claim.dropped, None, claim.unknown_audience)
 
     def _with_mapped(
-        self, source: _Source, identifiers: Identifiers | None, claim: Claim | None
+        self, source: CallSource, identifiers: Identifiers | None, claim: Claim | None
     ) -> Identifiers | None:
         """With what mapped fields take of the call; a row of a warehouse that is dropped says nothing."""
         if self._mapped is None or (claim is not None and claim.dropped is not None and not claim.key):
@@ -395,7 +373,7 @@ class Resolver:
         mapped = self._mapped.take(read_whole(source.raw), self._normalization(source))
         return {**(identifiers or {}), **mapped} or None
 
-    def _only_links(self, call: SegmentEvent, source: _Source) -> Resolution:
+    def _only_links(self, call: SegmentEvent, source: CallSource) -> Resolution:
         """Of a call that no definition needs, that its two ids are one person's."""
         profile, links = named_pair(call)
         event = source.event(linking=Linking(links or []))

@@ -11,7 +11,6 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from app import main
 from app.adapters.kafka_delivery import KafkaMembershipLog
 from app.adapters.kafka_letters import newest_letters
 from app.adapters.kafka_log import LogReader
@@ -19,6 +18,7 @@ from app.domain.forgetting import forgotten_key
 from app.domain.formats import nothing_set_aside
 from app.domain.published import read_published
 from app.domain.state import AUDIENCES_KEY, CLOCK_KEY
+from app.ending import fail
 from app.errors import NewerFormatError, UnreadableRecordError
 from app.pipeline.topology import Pipeline
 from schemas.profile import MERGE
@@ -179,8 +179,8 @@ async def test_an_unknown_kind_of_a_known_format_becomes_a_dead_letter() -> None
 
 def test_a_worker_that_meets_one_ends_with_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
     statuses: list[int] = []
-    monkeypatch.setattr("app.main.os._exit", statuses.append)
-    main.fail(NewerFormatError("there is a SyncState of format 2"))
-    main.fail(UnreadableRecordError("a record of the changelog is no state of a profile"))
-    main.fail(RuntimeError("anything else"))
+    monkeypatch.setattr("app.ending.os._exit", statuses.append)
+    fail(NewerFormatError("there is a SyncState of format 2"))
+    fail(UnreadableRecordError("a record of the changelog is no state of a profile"))
+    fail(RuntimeError("anything else"))
     assert statuses == [2, 2, 1]
