@@ -41,6 +41,14 @@ class Timer(Clock, Protocol):
         """Returns when the event is set or the seconds have passed; None waits for the event alone."""
 
 
+# Told what the headers of an answer say of the limits.
+Heed = Callable[[Sequence[UsageMeter]], None]
+
+
+def heedless(usage: Sequence[UsageMeter]) -> None:
+    """For who makes a call or two, and no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListedAudience:
     """A Facebook audience as the list of an ad account shows it.
@@ -163,9 +171,12 @@ class GraphApi(Protocol):
         customer_file_source: str,
         *,
         value_based: bool = False,
+        heed: Heed = heedless,
     ) -> str: ...
 
-    def list_audiences(self, ad_account_id: str) -> AsyncIterator[ListedAudience]: ...
+    def list_audiences(
+        self, ad_account_id: str, *, heed: Heed = heedless
+    ) -> AsyncIterator[ListedAudience]: ...
 
     async def read_audience(self, audience_id: str) -> AudienceStatus: ...
 

@@ -18,9 +18,11 @@ from app.ports import (
     REQUEST_TIMEOUT_SECONDS,
     AudienceStatus,
     Clock,
+    Heed,
     ListedAudience,
     ReplaceBatch,
     UsersAnswer,
+    heedless,
 )
 from schemas.facebook import AudienceAnswer, CreatedAnswer, ListAnswer, ListedNode, UsersEdgeAnswer
 
@@ -72,6 +74,7 @@ class FacebookGraph(GraphTransport):
         customer_file_source: str,
         *,
         value_based: bool = False,
+        heed: Heed = heedless,
     ) -> str:
         body: dict[str, Any] = {
             "name": name,
@@ -82,11 +85,12 @@ class FacebookGraph(GraphTransport):
         if value_based:
             body["is_value_based"] = True
         path = f"{account_path(ad_account_id)}/customaudiences"
-        answer, _, _ = await self._call("POST", path, CreatedAnswer, body=body)
+        answer, usage, _ = await self._call("POST", path, CreatedAnswer, body=body)
+        heed(usage)
         return answer.id
 
     async def list_audiences(
-        self, ad_account_id: str, *, details: bool = False
+        self, ad_account_id: str, *, details: bool = False, heed: Heed = heedless
     ) -> AsyncGenerator[ListedAudience, None]:
         """All pages, by cursor: the address that Facebook names for the next page is never followed."""
         fields = _DETAILS if details else _LIST_FIELDS
@@ -96,12 +100,13 @@ class FacebookGraph(GraphTransport):
         while len(seen) < _MOST_PAGES:
             query = {"fields": fields, "limit": str(limit)} | ({"after": after} if after else {})
             try:
-                page, _, _ = await self._call("GET", path, ListAnswer, query=query)
+                page, usage, _ = await self._call("GET", path, ListAnswer, query=query)
             except GraphRefusal as error:
                 if error.refusal.code == _TOO_MUCH_DATA and limit > _SMALL_PAGE:
                     limit = _SMALL_PAGE
                     continue
                 raise
+            heed(usage)
             for node in page.data:
                 yield _listed(node)
             if page.is_cut_off:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.data_use import NOTHING_SAID, DataUse
-from app.domain.delivery import AnswerKind, GraphRefusal, Refusal
-from app.ports import AudienceStatus, ListedAudience, ReplaceBatch, UsersAnswer
+from app.domain.delivery import AnswerKind, GraphRefusal, Refusal, UsageMeter
+from app.ports import AudienceStatus, Heed, ListedAudience, ReplaceBatch, UsersAnswer, heedless
 
 # More turns of the event loop than anything here needs between two waits.
 _SETTLE_ROUNDS = 200
@@ -83,7 +83,8 @@ class MemoryGraph:
     """Implements `app.ports.GraphApi`: audiences in a dict, and refusals as scripted.
 
     People are recognised by the first of EXTERN_ID, EMAIL, PHONE, MADID in a row. Kinds of calls: create, list, read,
-    add, remove, replace. While a session is open, people are not added or removed. `answers` replace the answers of the next users calls that succeed.
+    add, remove, replace. While a session is open, people are not added or removed. `answers` replace the answers of the
+    next users calls that succeed.
     """
 
     def __init__(self) -> None:
@@ -91,6 +92,8 @@ class MemoryGraph:
         self.calls: list[GraphCall] = []
         self.scripts: list[Script] = []
         self.answers: list[UsersAnswer] = []
+        # What the answers to create, list and read say of the limits.
+        self.usage: tuple[UsageMeter, ...] = ()
         self.under_way: list[GraphCall] = []
         self.most_under_way = 0
         self._ids = itertools.count(23_849_182_047_670_582)
@@ -116,6 +119,7 @@ class MemoryGraph:
         customer_file_source: str,
         *,
         value_based: bool = False,
+        heed: Heed = heedless,
     ) -> str:
         del customer_file_source, value_based
         created: list[str] = []
@@ -126,10 +130,14 @@ class MemoryGraph:
             created.append(audience.id)
 
         await self._arrive(GraphCall("create", ad_account_id), apply)
+        heed(self.usage)
         return created[0]
 
-    async def list_audiences(self, ad_account_id: str) -> AsyncGenerator[ListedAudience, None]:
+    async def list_audiences(
+        self, ad_account_id: str, *, heed: Heed = heedless
+    ) -> AsyncGenerator[ListedAudience, None]:
         await self._arrive(GraphCall("list", ad_account_id))
+        heed(self.usage)
         for audience in reversed(list(self.audiences.values())):
             if audience.ad_account_id == ad_account_id:
                 yield ListedAudience(audience.id, audience.name, audience.description, "CUSTOM")
@@ -144,6 +152,7 @@ class MemoryGraph:
             1000,
             audience.status,
             200,
+            self.usage,
             operation=f"{audience.status} {'Normal' if audience.status == _NORMAL else 'Replace in progress'}",
             delivery="200 This audience is ready for use.",
         )

@@ -111,18 +111,19 @@ class Destination:
             self._gate.ready,
             lambda: self._shown,
         )
-        now = self._clock.monotonic()
+        now, timeout = self._clock.monotonic(), shared.options.request_timeout_seconds
         # What a predecessor had under way may reach Facebook until then.
-        quiet_until = now + shared.options.request_timeout_seconds
+        quiet_until = now + timeout
         self._not_before = quiet_until if (start.unconfirmed or start.replace) and not self._dry else now
         self._provisioner = Provisioner(
             definition,
             mapping,
             shared.graph,
             shared.clock,
-            shared.options.request_timeout_seconds,
+            timeout,
             self._record_creating,
             self._gate.ready,
+            self._limits.heed,
             quiet_until if state is not None and state.creating else now,
         )
         self._provisioned = self._dry

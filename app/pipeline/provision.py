@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from app.domain.delivery import GraphRefusal, NotSentError
 from app.errors import NeedsPersonError, UnreachableError
-from app.ports import GraphApi, ListedAudience, Timer
+from app.ports import GraphApi, Heed, ListedAudience, Timer
 from schemas.audience import AudienceDefinition, FacebookDestination
 from schemas.sync import SyncState
 
@@ -32,7 +32,8 @@ class Postponed:
 class Provisioner:
     """One destination. `unknown_until`: until when (monotonic seconds) a predecessor's call may be under way.
 
-    `record` writes the ledger; `ready` returns when a call may be made now, and raises when it may not.
+    `record` writes the ledger; `ready` returns when a call may be made now, and raises when it may not. `heed` is told
+    what the answers say of the limits.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Provisioner:
         timeout_seconds: float,
         record: Callable[[], Awaitable[None]],
         ready: Callable[[], Awaitable[None]],
+        heed: Heed,
         unknown_until: float,
     ) -> None:
         self._definition = definition
@@ -53,6 +55,7 @@ class Provisioner:
         self._timeout_seconds = timeout_seconds
         self._record = record
         self._ready = ready
+        self._heed = heed
         self._unknown_until = unknown_until
 
     async def run(self, state: SyncState, account: str | None) -> str | Postponed:
@@ -84,13 +87,15 @@ class Provisioner:
         if not _DIGITS.fullmatch(audience_id):
             raise NeedsPersonError("facebook.audience_id of the audience must consist of digits")
         await self._ready()
-        return (await self._graph.read_audience(audience_id)).id
+        found = await self._graph.read_audience(audience_id)
+        self._heed(found.usage)
+        return found.id
 
     async def _find(self, account: str, marker: str) -> str | None:
         await self._ready()
         found: list[ListedAudience] = [
             listed
-            async for listed in self._graph.list_audiences(account)
+            async for listed in self._graph.list_audiences(account, heed=self._heed)
             if marker in (listed.description or "")
         ]
         # There is one at most; were there two, every worker would have to choose the same.
@@ -108,6 +113,7 @@ class Provisioner:
                 f"{human} {marker}".strip(),
                 self._mapping.customer_file_source,
                 value_based=self._mapping.value_based,
+                heed=self._heed,
             )
         except NotSentError:
             raise

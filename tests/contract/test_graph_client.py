@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -235,9 +235,17 @@ async def test_usage_headers_of_an_answer_are_passed_on() -> None:
             "X-App-Usage": '{"call_count":5,"total_cputime":7,"total_time":1}',
             "X-Ad-Account-Usage": '{"acc_id_util_pct":97.5,"reset_time_duration":100}',
         }
-        await sandbox.fault({"headers": headers}, times=1)
+        await sandbox.fault({"headers": headers}, times=4)
         answer = await graph.add_users(audience, ["EXTERN_ID"], [["u"]])
-        assert answer.usage == (UsageMeter(Scope.APP, 7), UsageMeter(Scope.AD_ACCOUNT, 97.5, 100))
+        meters = (UsageMeter(Scope.APP, 7), UsageMeter(Scope.AD_ACCOUNT, 97.5, 100))
+        assert answer.usage == meters
+        assert {*meters} <= {*(await graph.read_audience(audience)).usage}
+        heard: list[Sequence[UsageMeter]] = []
+        await graph.create_audience(ACCOUNT, "Second", "", SOURCE, heed=heard.append)
+        assert len([one async for one in graph.list_audiences(ACCOUNT, heed=heard.append)]) == 2
+        # Beside what the sandbox itself says of the ad account.
+        assert len(heard) == 2
+        assert all({*meters} <= {*usage} for usage in heard)
 
 
 USAGE = [

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from app.adapters.memory_graph import MemoryAudience
 from app.domain.delivery import UsageMeter
 from app.domain.delivery_errors import Scope
 from app.ports import UsersAnswer
 from schemas.sync import DestinationState
-from tests.unit.pipeline.delivery_world import EXIT, Worlds, audience, cut, people, refused
+from tests.unit.pipeline.delivery_world import EXIT, TIMEOUT, Worlds, audience, creating, cut, people, refused
 
 LIMIT = UsageMeter(Scope.AD_ACCOUNT, 120, 600)
 
@@ -117,6 +120,25 @@ async def test_near_its_limit_an_ad_account_rests(worlds: Worlds) -> None:
     assert (view.state, view.reason) == (DestinationState.HELD, "act_1 is near its limit of calls")
     await world.clock.advance(100)
     assert world.members() == {"ann", "bob"}
+
+
+@pytest.mark.parametrize("kind", ["create", "list", "read"])
+async def test_an_ad_account_rests_whatever_call_says_that_it_is_near_its_limit(
+    worlds: Worlds, kind: str
+) -> None:
+    keys = ("a1", "a2")
+    world = worlds(*(audience(key, audience_id="77" if kind == "read" else None) for key in keys))
+    world.graph.audiences["77"] = MemoryAudience("77", "act_1", "theirs", "")
+    if kind == "list":
+        for key in keys:
+            note = {"destination": key, "audience": key, "marker": f"[audience-sync:test:{key}]"}
+            world.ledger.states[key] = creating(world).model_copy(update=note)
+    world.graph.usage = (UsageMeter(Scope.AD_ACCOUNT, 97, 100),)
+    await world.start()
+    assert len(world.graph.calls_of(kind)) == 1
+    world.graph.usage = ()
+    await world.clock.advance(100 + TIMEOUT)
+    assert len(world.graph.calls_of(kind)) > 1
 
 
 async def test_a_destination_that_is_refused_does_not_delay_its_neighbour(worlds: Worlds) -> None:
