@@ -28,7 +28,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from app.adapters.kafka_client import DurableProducer, client_config
 from app.adapters.kafka_embedded import EmbeddedKafka
 from tests.chaos.faults import POISON
-from tests.chaos.history import gaps, let_out_too_early, replayed_wrongly
+from tests.chaos.history import gaps, let_out_too_early, replayed_wrongly, said_members
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.stream import POISONED, Call, Stream, written
 from tests.chaos.truth import definitions, key_of, members
@@ -242,6 +242,7 @@ class Chaos:
         letters: dict[str, dict[str, Any]] = {
             letter["id"]: letter for letter in self._installation.dead_letters()
         }
+        deltas = self._installation.memberships()
         lost, wrong = 0, 0
         for name, people in expected.items():
             there = found.get(name, set())
@@ -249,9 +250,12 @@ class Chaos:
             lost, wrong = lost + len(missing), wrong + len(extra)
             line = f"{name}: {len(people)} members, at Facebook {len(there)}"
             if missing or extra:
+                said = said_members(deltas, key_of(name))
                 line += f"; MISSING {sorted(missing)[:5]}, WRONG {sorted(extra)[:5]}"
+                line += (
+                    f"; by the topic of memberships missing {len(missing - said)}, wrong {len(extra & said)}"
+                )
             say(line)
-        deltas = self._installation.memberships()
         history = [*gaps(deltas), *let_out_too_early(deltas, self._calls)]
         say(f"changes {len(deltas):,}; missing, twice or too early {len(history)}")
         complaints = [*self._complaints(expected, letters), *history[:MOST_SHOWN]]

@@ -36,6 +36,12 @@ def gaps(deltas: Iterable[Delta]) -> Iterator[str]:
             yield f"{key}: entered twice, at {before['at']} and at {delta['at']}"
 
 
+def said_members(deltas: Iterable[Delta], audience: str) -> set[str]:
+    """Who is a member by the newest change of each profile."""
+    newest = {delta["profile"]: delta["change"] for delta in deltas if delta["audience"] == audience}
+    return {profile for profile, change in newest.items() if change != "exited"}
+
+
 def let_out_too_early(deltas: Iterable[Delta], calls: Iterable[tuple[int, Call]]) -> Iterator[str]:
     """Of who bought lately: exits by time, at an instant at which an order that Kafka had before still counted.
 
