@@ -221,8 +221,8 @@ class ProfileEvaluation:
             self._counters.forgotten_events += settle(state, plan.needs, now)
         said = event
         if event.hits and event.message_id is not None:
-            # An id that the first reading has seen is news to those who wait.
-            said = replace(event, message_id=f"past {event.message_id}")
+            # An id that was seen before is news to those who wait, also when others have waited before them.
+            said = replace(event, message_id=f"past {self._switch.number} {event.message_id}")
         fold_hits(state, said, plan, now or 0, self._counters)
         fold_facts(state, event, plan)
         if self._switch.boundary is None:

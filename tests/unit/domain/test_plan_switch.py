@@ -275,6 +275,37 @@ traits:
 """
 
 
+def test_an_audience_that_comes_back_within_a_day_is_filled_again() -> None:
+    """What was read again for it the first time is news to it the second time."""
+    without, with_it = (
+        definitions(OLD),
+        definitions(OLD.replace("traits:", "  - {name: Ever d, when: {event: D}}\ntraits:")),
+    )
+    plans, held = {1: PLANS[1]}, {1: frozenset[str]()}
+    generations: dict[str, int] = {}
+    for number, (before, after) in enumerate(
+        [(without, with_it), (with_it, without), (without, with_it)], start=2
+    ):
+        generations = generations_after(before, after, generations, number, START)
+        plans[number] = compile_audiences(after.audiences, after.traits, generations)
+        held[number] = held_back(after, before.audiences, generations, plans[number])
+    world = World(plans)
+    world.run(Step(0, 0, "user_1", "D"))
+    for number in (2, 3, 4):
+        world.publish(number, held[number])
+        for lane in LANES:
+            world.carry(lane, number)
+        finish(world)
+        if held[number]:
+            for lane in LANES:
+                world.read_again(lane, number)
+        finish(world)
+    found = [delta.change for delta in world.deltas if delta.audience == "ever_d"]
+    assert found == [Change.ENTERED, Change.UPDATED], (
+        "the member stays one, and a new destination hears of it"
+    )
+
+
 def filled_world(most: int) -> tuple[World, frozenset[str]]:
     before, after = definitions(OLD), definitions(FILLED)
     generations = generations_after(before, after, {}, 2, START)
