@@ -153,6 +153,13 @@ def _of_past_groups(accounts: AccountPlan, held: Collection[str]) -> AccountPlan
     return replace(accounts, plan=replace(accounts.plan, traits=uses))
 
 
+def id_of_past(message_id: str, number: int) -> str:
+    """Under which the reading for this version counts a call: one that was seen before is news to those who wait, also
+    when others have waited before them.
+    """
+    return f"past {number} {message_id}"
+
+
 def as_past(event: ProfileEvent, number: int) -> ProfileEvent | None:
     """Of a call that was resolved for a plan of the past, what this version fills needs; None: nothing.
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from app.domain.computed_traits import refresh_after, refresh_known
 from app.domain.evaluation import Instant, announce, announce_exits, evaluate, next_due
+from app.domain.filling import id_of_past
 from app.domain.fold import adopt, settle
 from app.domain.fold_call import fold_facts, fold_hits
 from app.domain.forgetting import drop, forget
@@ -221,8 +222,7 @@ class ProfileEvaluation:
             self._counters.forgotten_events += settle(state, plan.needs, now)
         said = event
         if event.hits and event.message_id is not None:
-            # An id that was seen before is news to those who wait, also when others have waited before them.
-            said = replace(event, message_id=f"past {self._switch.number} {event.message_id}")
+            said = replace(event, message_id=id_of_past(event.message_id, self._switch.number))
         fold_hits(state, said, plan, now or 0, self._counters)
         fold_facts(state, event, plan)
         if self._switch.boundary is None:

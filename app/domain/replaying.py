@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from app.domain.conditions import compile_audiences
 from app.domain.feeds import filled_by
+from app.domain.filling import id_of_past
 from app.domain.plan_versions import projection
 from app.domain.published import cleared_by, definitions_of
-from schemas.profile import VERSION, ProfileEvent
+from schemas.profile import VERSION, FeedHit, ProfileEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 class Projection:
     """Of all versions that some partition may run by, as resolve takes them.
 
-    `filled`: feed -> instant (epoch milliseconds) up to which records of the source topic have been, or are being,
-    read again for the audience that has it. `destinations` are the ids of those that are delivered to.
+    `filled`: feed -> the version for which records of the source topic have been, or are being, read again for the
+    audience that has it, and the instant (epoch milliseconds) up to which. `destinations` are the ids of those that are delivered to.
     """
 
     numbers: tuple[int, ...]
     plan: Plan
-    filled: Mapping[str, int]
+    filled: Mapping[str, tuple[int, int]]
     destinations: frozenset[str]
 
 
@@ -41,13 +42,13 @@ def projected(published: Published, partitions: int) -> Projection | None:
         return None
     records = [published.versions[number] for number in numbers]
     plans = []
-    fills: dict[str, int] = {}
+    fills: dict[str, tuple[int, int]] = {}
     destinations: set[str] = set()
     for record in records:
         defined, cleared = definitions_of(record), cleared_by(record)
         plans.append(compile_audiences((*defined.audiences, *cleared), defined.traits, record.generations))
         for key, number in record.generations.items():
-            fills[filled_by(key, number)] = _published_by(published, number)
+            fills[filled_by(key, number)] = number, _published_by(published, number)
         destinations |= {
             one.id for audience in (*defined.audiences, *cleared) for one in audience.destinations
         }
@@ -65,25 +66,34 @@ def _published_by(published: Published, number: int) -> int:
     return min(record.published_at for known, record in published.versions.items() if known >= number)
 
 
-def as_news(event: ProfileEvent, filled: Mapping[str, int], failed_at: int) -> Sequence[ProfileEvent]:
+def as_news(
+    event: ProfileEvent, filled: Mapping[str, tuple[int, int]], failed_at: int
+) -> Sequence[ProfileEvent]:
     """A call that failed first at `failed_at`, for whom it is news.
 
     Where an audience was filled from history since, the call may have been read for it already, if what was wrong had
     been mended by then. Its feeds get the call under the message id that the reading of the past has given it, so that
     it counts once.
     """
-    known = [hit for hit in event.hits if failed_at < filled.get(hit.feed, 0)]
+    known: dict[int, list[FeedHit]] = {}
+    news: list[FeedHit] = []
+    for hit in event.hits:
+        number, until = filled.get(hit.feed, (0, 0))
+        (known.setdefault(number, []) if failed_at < until else news).append(hit)
     if not known or event.message_id is None:
         return (event,)
-    again = ProfileEvent(
-        VERSION,
-        event.kind,
-        event.lane,
-        event.offset,
-        event.index,
-        event.timestamp,
-        event.received,
-        f"past {event.message_id}",
-        known,
-    )
-    return replace(event, hits=[hit for hit in event.hits if hit not in known]), again
+    again = [
+        ProfileEvent(
+            VERSION,
+            event.kind,
+            event.lane,
+            event.offset,
+            event.index,
+            event.timestamp,
+            event.received,
+            id_of_past(event.message_id, number),
+            hits,
+        )
+        for number, hits in known.items()
+    ]
+    return replace(event, hits=news), *again
