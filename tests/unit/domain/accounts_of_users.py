@@ -10,8 +10,8 @@ from app.domain.partition import AudiencePartition, Outcome
 from app.domain.plan import Plan
 from app.domain.resolution import Resolution, Resolver
 from schemas.profile import MARKER, VERSION, ProfileEvent, Standing
+from tests.unit.domain.identity_lines import line
 from tests.unit.domain.plans import FACEBOOK, FAR_WALL, START, plan_of
-from tests.unit.domain.test_identity_scenarios import line
 
 LOGGED_IN = {"event": "Logged In", "within": "30d"}
 

@@ -19,8 +19,8 @@ from schemas.profile import (
     Standing,
 )
 from tests.unit.domain.accounts_of_users import of_accounts, users
+from tests.unit.domain.identity_lines import line
 from tests.unit.domain.plans import FAR_WALL, START, plan_of
-from tests.unit.domain.test_identity_scenarios import line
 
 ANY = of_accounts(users("any"))
 DESTINATION = "audience_0"

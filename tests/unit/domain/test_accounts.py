@@ -18,8 +18,8 @@ from schemas.dead_letter import Reason
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import CALL, GROUP, JOIN, Standing
 from tests.unit.domain.accounts_of_users import LOGGED_IN, joins, logs_in, of_accounts, resolve, users
+from tests.unit.domain.identity_lines import Worker, changes, identify, sha, transitions
 from tests.unit.domain.plans import DAY, HOUR, START, plan_of
-from tests.unit.domain.test_identity_scenarios import Worker, changes, identify, sha, transitions
 
 # --- situations ---
 

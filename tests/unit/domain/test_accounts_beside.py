@@ -34,9 +34,9 @@ from schemas.profile import (
 )
 from schemas.sync import BrakeState
 from tests.unit.domain.accounts_of_users import Account, joins, logs_in, of_accounts, users
+from tests.unit.domain.identity_lines import Worker, changes, identify, line, sha
 from tests.unit.domain.person_of_accounts import ANY, DESTINATION, Person
 from tests.unit.domain.plans import DAY, FAR_WALL, HOUR, START, plan_of
-from tests.unit.domain.test_identity_scenarios import Worker, changes, identify, line, sha
 
 
 def causes(deltas: list[MembershipDelta]) -> list[tuple[str, str, Cause]]:

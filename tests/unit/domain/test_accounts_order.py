@@ -11,8 +11,8 @@ from app.domain.partition import AudiencePartition
 from schemas.membership import Change
 from schemas.profile import ENDED, ENTRY, JOIN, MARKER, STANDING, VERSION, ProfileEvent, Standing
 from tests.unit.domain.accounts_of_users import Account, of_accounts, users
+from tests.unit.domain.identity_lines import changes
 from tests.unit.domain.plans import DAY, FAR_WALL, HOUR, START, plan_of
-from tests.unit.domain.test_identity_scenarios import changes
 
 
 def test_an_end_is_waited_for_when_the_successor_speaks_first() -> None:

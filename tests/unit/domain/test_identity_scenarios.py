@@ -2,107 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any
-
 import pytest
 
-from app.domain.counters import Counters
-from app.domain.partition import AudiencePartition
-from app.domain.plan import Plan
-from app.domain.resolution import ResolveOptions, Resolver
-from app.domain.simulation import Transition, simulate
-from schemas.membership import Cause, Change, MembershipDelta
-from schemas.profile import MARKER, VERSION, ProfileEvent
-from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, plan_of
-
-VIEWED = {"when": {"event": "Page Viewed", "count": {"at_least": 3}}, "facebook": FACEBOOK}
-ORDERED = {"when": {"event": "Order Completed"}, "facebook": FACEBOOK}
-TWICE = {"when": {"event": "Order Completed", "count": {"at_least": 2}}, "facebook": FACEBOOK}
-NEVER = {"when": {"event": "Order Completed", "count": {"exactly": 0}}, "facebook": FACEBOOK}
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def line(day: float, kind: str, *, user: str | None = None, anon: str | None = None, **fields: Any) -> bytes:
-    """A call on that day of March 2025, counted from 0; `email` and `madid` stand where libraries put them."""
-    milliseconds = round(day * DAY)
-    at = (
-        f"2025-03-{milliseconds // DAY + 1:02}T{milliseconds // HOUR % 24:02}:{milliseconds // 60_000 % 60:02}:"
-        f"{milliseconds // 1_000 % 60:02}.{milliseconds % 1_000:03}Z"
-    )
-    call: dict[str, Any] = {
-        "type": kind,
-        "receivedAt": at,
-        "timestamp": at,
-        "messageId": f"{day}",
-    }
-    if user is not None:
-        call["userId"] = user
-    if anon is not None:
-        call["anonymousId"] = anon
-    if "email" in fields:
-        (call if kind == "identify" else call.setdefault("context", {}))["traits"] = {
-            "email": fields.pop("email")
-        }
-    if "madid" in fields:
-        device = {"type": "ios", "advertisingId": fields.pop("madid"), "adTrackingEnabled": True}
-        call.setdefault("context", {})["device"] = device
-    return json.dumps({**call, **fields}).encode()
-
-
-def page(day: float, **fields: Any) -> bytes:
-    return line(day, "page", name="Pricing", **fields)
-
-
-def order(day: float, **fields: Any) -> bytes:
-    return line(day, "track", event="Order Completed", **fields)
-
-
-def identify(day: float, **fields: Any) -> bytes:
-    return line(day, "identify", **fields)
-
-
-def transitions(plan: Plan, *lines: bytes, until: float = 300) -> list[tuple[float, str, bool]]:
-    found = list(simulate(plan, lines, START + round(until * DAY)))
-    assert all(isinstance(item, Transition) for item in found), found
-    return [
-        ((item.at - START) / DAY, item.profile, item.member) for item in found if isinstance(item, Transition)
-    ]
-
-
-class Worker:
-    """One partition that holds everything, fed as a worker feeds it; for what `simulate` does not print."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.partition = AudiencePartition(plan, 0, Counters())
-        self.partition.finish_recovery()
-        self.partition.set_wall(FAR_WALL)
-        self.partition.set_expected(["lane"])
-        self._resolver = Resolver(plan, ResolveOptions())
-        self._offset = 0
-
-    def feed(self, *lines: bytes) -> list[MembershipDelta]:
-        for one in lines:
-            self._offset += 1
-            resolution = self._resolver.resolve(one, None, FAR_WALL, "lane", self._offset)
-            assert resolution.received is not None
-            self.move_clock(resolution.received)
-            for profile, event in resolution.records:
-                self.partition.apply(profile, event)
-        return self.partition.drain().deltas
-
-    def move_clock(self, instant: int) -> None:
-        marker = ProfileEvent(VERSION, MARKER, "", 0, 0, instant, instant, progress={"lane": instant})
-        self.partition.apply_marker(marker)
-
-
-def changes(deltas: list[MembershipDelta]) -> list[tuple[str, str, int]]:
-    return [(delta.profile, delta.change.value, delta.sequence) for delta in deltas]
-
+from schemas.membership import Cause, Change
+from tests.unit.domain.identity_lines import (
+    NEVER,
+    ORDERED,
+    TWICE,
+    VIEWED,
+    Worker,
+    changes,
+    identify,
+    line,
+    order,
+    page,
+    sha,
+    transitions,
+)
+from tests.unit.domain.plans import DAY, FACEBOOK, START, plan_of
 
 # --- Segment's own examples ---
 
@@ -326,69 +243,6 @@ def test_a_user_id_that_looks_like_another_kind_is_a_user_id() -> None:
         (0, "email:x", True),
         (1, "madid:y", True),
     ]
-
-
-# --- what is forwarded ---
-
-
-def forwarded(plan: Plan, *lines: bytes) -> list[list[tuple[str, ProfileEvent]]]:
-    resolver = Resolver(plan, ResolveOptions())
-    return [
-        list(resolver.resolve(one, None, FAR_WALL, "lane", offset).records)
-        for offset, one in enumerate(lines)
-    ]
-
-
-def test_ids_that_come_together_again_are_not_forwarded_again() -> None:
-    plan = plan_of({"when": {"event": "Needed"}})
-    first, again, other, needed, email, email_again = forwarded(
-        plan,
-        order(0, user="u1", anon="a1"),
-        order(1, user="u1", anon="a1"),
-        order(2, user="u1", anon="a2"),
-        line(3, "track", event="Needed", user="u1", anon="a1"),
-        page(4, user="u1", anon="a1", email="jane@example.com"),
-        page(5, user="u1", anon="a1", email="jane@example.com"),
-    )
-    (profile, event) = first[0]
-    assert (profile, event.hits, event.linking and event.linking.links) == ("u1", [], ["anonymous_id:a1"])
-    assert again == []
-    assert [event.linking.links for _, event in other if event.linking] == [["anonymous_id:a2"]]
-    assert [event.linking for _, event in needed] == [None]
-    (_, event) = email[0]
-    assert event.linking is not None
-    assert event.linking.links == [f"email:{sha('jane@example.com')}", "anonymous_id:a1"]
-    assert email_again == []
-
-
-def test_nothing_raw_is_written_of_an_email() -> None:
-    (records,) = forwarded(plan_of(ORDERED), order(0, anon="jane@example.com", email="jane@example.com"))
-    assert "example.com" not in repr(records)
-
-
-def test_ids_that_came_in_a_refused_call_are_forwarded_with_the_next() -> None:
-    plan = plan_of(ORDERED, {"key": "vips", "source": "engage"})
-    personas = {"computation_class": "audience", "computation_key": "vips"}
-    refused = [
-        line(0, "track", event=" ", user="u1", anon="a1", email="jane@example.com"),
-        line(0, "group", user="u2", anon="a2", madid="38400000-8cf0-11bd-b23e-10b96e40000d"),
-        identify(0, user="u3", anon="a3", traits={"vips": "maybe"}, context={"personas": personas}),
-    ]
-    good = [
-        order(1, user="u1", anon="a1", email="jane@example.com"),
-        order(1, user="u2", anon="a2", madid="38400000-8cf0-11bd-b23e-10b96e40000d"),
-        identify(1, user="u3", anon="a3", traits={"vips": True}, context={"personas": personas}),
-    ]
-    *none, first, second, third = forwarded(plan, *refused, *good)
-    assert none == [[], [], []]
-    assert [
-        event.linking and event.linking.links for records in (first, second, third) for _, event in records
-    ] == [
-        [f"email:{sha('jane@example.com')}", "anonymous_id:a1"],
-        ["anonymous_id:a2", "madid:38400000-8cf0-11bd-b23e-10b96e40000d"],
-        ["anonymous_id:a3"],
-    ]
-    assert [set(event.identifiers or {}) for _, event in (*first, *second)] == [{"EMAIL"}, {"MADID"}]
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
