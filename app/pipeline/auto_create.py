@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.domain.auto_create import is_dealt_with, may_be_created, to_create
-from app.errors import UnreachableError
+from app.pipeline.watching import keep_doing
 from schemas.control import WantedRecord
 
 if TYPE_CHECKING:
@@ -48,12 +47,7 @@ class AutoCreate:
 
     async def run(self) -> None:
         """Create whatever is wanted, for ever."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                await self.step()
-            except UnreachableError:
-                continue
+        await keep_doing(self.step, WATCH_SECONDS)
 
     async def step(self) -> None:
         """Publish what is wanted now."""

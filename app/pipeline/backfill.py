@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.domain.filling import as_past, of_the_past, past_lane
-from app.errors import UnreachableError
+from app.pipeline.watching import keep_doing
 from schemas.profile import PAST_END, VERSION, ProfileEvent
 
 if TYPE_CHECKING:
@@ -69,12 +69,7 @@ class Backfill:
 
     async def run(self) -> None:
         """Read whenever there is something to fill, for ever."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                await self.step()
-            except UnreachableError:
-                continue
+        await keep_doing(self.step, WATCH_SECONDS)
 
     def by_name(self, source_topic: str) -> dict[str, Progress]:
         """The progress by partition: those of the source topic by number, those of others as TOPIC/NUMBER."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.domain.engage_places import is_news
 from app.domain.placing import may_be_placed, to_place
-from app.errors import UnreachableError
+from app.pipeline.watching import keep_doing
 from schemas.control import PlacedRecord
 
 if TYPE_CHECKING:
@@ -66,12 +65,7 @@ class EngagePlaces:
 
     async def run(self) -> None:
         """Publish whatever is news, for ever."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                await self.step()
-            except UnreachableError:
-                continue
+        await keep_doing(self.step, WATCH_SECONDS)
 
     async def step(self) -> None:
         """Publish what is news now."""

@@ -18,6 +18,7 @@ from app.domain.past_fields import filled_fields
 from app.domain.plan_versions import PlanVersions, projection
 from app.domain.published import Published, cleared_by, definitions_of, filled_by_version
 from app.errors import UnreachableError
+from app.pipeline.watching import keep_doing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -73,12 +74,8 @@ class Follower:
 
     async def run(self) -> None:
         """Follow for ever."""
-        while True:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            try:
-                await self._read(settled=False)
-            except UnreachableError:
-                continue  # what was in force is in force until something else is known
+        # Of Kafka out of reach: what was in force is in force until something else is known.
+        await keep_doing(lambda: self._read(settled=False), FOLLOW_SECONDS)
 
     async def refresh(self) -> None:
         """Returns when everything is in use that was published before the call, however long Kafka takes.
