@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from app.domain.conditions import compile_audiences
 from app.domain.counters import Counters
 from app.domain.definitions import DefinitionSet, Document, parse_definitions
+from app.domain.fields import CallFields
 from app.domain.filling import as_past, of_the_past, past_lane
 from app.domain.partition import AudiencePartition
 from app.domain.plan import Plan
@@ -122,8 +124,10 @@ class World:
         for profile, event in again:
             self._arrive(profile, event)
 
-    def publish(self, number: int, held: frozenset[str] = frozenset()) -> None:
-        self.versions.take(number, self.plans[number], held)
+    def publish(
+        self, number: int, held: frozenset[str] = frozenset(), fields: CallFields | None = None
+    ) -> None:
+        self.versions.take(number, self.plans[number], held, fields)
 
     def read_again(self, lane: str, number: int, most: int | None = None) -> None:
         """The lane's records for those who wait; `most` of them and no end, as if the reader had died there."""
@@ -242,3 +246,34 @@ def finish(world: World) -> None:
     world.markers()
     world.markers()
     world.commit()
+
+
+def read_but_for_one_lane(
+    world: World, phases: Sequence[Sequence[Step]], publish: Callable[[], None], died_at: int, *, crash: bool
+) -> int:
+    """The steps before, between and behind the switch to version 2, and while lane-0 is read again, after a reader that
+    died; how many deltas there were at the switch.
+    """
+    before, between, waiting, reading = phases
+    for step in before:
+        world.run(step)
+    publish()
+    world.carry("lane-1", 2)
+    for step in between:
+        world.run(step)
+    world.carry("lane-0", 2)
+    world.markers()
+    world.commit()
+    at_switch = len(world.deltas)
+    for step in waiting:
+        world.run(step)
+    world.read_again("lane-0", 2, died_at)
+    world.commit()
+    world.read_again("lane-0", 2)
+    if crash:
+        world.recover()
+    for step in reading:
+        world.run(step)
+    world.commit()
+    assert world.partition.is_filling
+    return at_switch

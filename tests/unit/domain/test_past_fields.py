@@ -6,6 +6,7 @@ Nobody hears of the same rows twice, whatever is read again, and however often.
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.conditions import compile_audiences
+from app.domain.fields import CallFields
 from app.domain.filling import as_past, held_back, of_the_past
 from app.domain.fold import MAX_OF_ONE_KIND
 from app.domain.past_fields import filled_fields, take_past
@@ -23,7 +25,16 @@ from app.domain.state import ProfileState, decode_state, encode_state
 from schemas.membership import Change, MembershipDelta
 from schemas.profile import MERGE, VERSION, Linking, ProfileEvent
 from tests.unit.domain.plans import DAY, FAR_WALL, HOUR, START
-from tests.unit.domain.switching_world import LANES, USERS, Step, World, compiled, definitions, finish
+from tests.unit.domain.switching_world import (
+    LANES,
+    USERS,
+    Step,
+    World,
+    compiled,
+    definitions,
+    finish,
+    read_but_for_one_lane,
+)
 
 OLD = """
 audiences:
@@ -51,7 +62,12 @@ FILLED = {"fields.month", "fields.short", "fields.fresh", "fields.long", "long"}
 
 
 class Mapped(World):
-    """Steps are orders and identify calls; `anonymous` orders are of whom a `login` makes known."""
+    """Steps are orders and identify calls; `anonymous` orders are of whom a `login` makes known. What waits for version 2
+    and what is filled of mapped fields stand in `held` and `filled`.
+    """
+
+    held: frozenset[str]
+    filled: CallFields | None
 
     def body(self, step: Step, lane: str) -> dict[str, Any]:
         body = super().body(step, lane)
@@ -97,13 +113,13 @@ def world_of(old: str, new: str, filled: set[str], most: int = 1_000) -> Mapped:
     assert set(generations) == filled
     plan = compile_audiences(after.audiences, after.traits, generations)
     world = Mapped({1: compiled(old), 2: plan}, most=most)
-    world.filled = filled_fields(plan, generations)  # type: ignore[attr-defined] # for `publish_filled`
-    world.held = held_back(after, before.audiences, generations, plan)  # type: ignore[attr-defined] # as above
+    world.filled = filled_fields(plan, generations)
+    world.held = held_back(after, before.audiences, generations, plan)
     return world
 
 
 def publish(world: Mapped) -> None:
-    world.versions.take(2, world.plans[2], world.held, world.filled)  # type: ignore[attr-defined] # as above
+    world.publish(2, world.held, world.filled)
 
 
 def rows_of(world: World) -> dict[tuple[str, str, str], list[str]]:
@@ -141,30 +157,11 @@ def test_a_changed_mapping_ends_as_if_it_had_been_there_from_the_start(
     phases: list[list[Step]], most: int, died_at: int, crash: bool
 ) -> None:
     world = world_of(OLD, NEW, FILLED, most)
-    assert world.held == {"fresh", "long"}  # type: ignore[attr-defined] # set above
-    before, between, waiting, reading, after = phases
-    for step in before:
-        world.run(step)
-    publish(world)
-    world.carry("lane-1", 2)
-    for step in between:
-        world.run(step)
-    world.carry("lane-0", 2)
+    assert world.held == {"fresh", "long"}
+    *until_then, after = phases
+    at_switch = read_but_for_one_lane(world, until_then, lambda: publish(world), died_at, crash=crash)
     world.markers()
     world.commit()
-    at_switch = len(world.deltas)
-    for step in waiting:
-        world.run(step)
-    world.read_again("lane-0", 2, died_at)
-    world.commit()
-    world.read_again("lane-0", 2)
-    if crash:
-        world.recover()
-    for step in reading:
-        world.run(step)
-    world.markers()
-    world.commit()
-    assert world.partition.is_filling
     at_end = len(world.deltas)
     world.read_again("lane-1", 2)
     world.commit()
@@ -180,7 +177,7 @@ def test_a_changed_mapping_ends_as_if_it_had_been_there_from_the_start(
         world.run(step)
     finish(world)
     reference = Mapped({2: compiled(NEW)}, first=2)
-    for step in (*before, *between, *waiting, *reading, *after):
+    for step in chain(*phases):
         reference.run(step)
     finish(reference)
     assert world.members() == reference.members()

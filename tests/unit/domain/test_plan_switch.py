@@ -5,6 +5,8 @@ Several lanes go over at different moments, states are committed in pieces, and 
 
 from __future__ import annotations
 
+from itertools import chain
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +28,7 @@ from tests.unit.domain.switching_world import (
     compiled,
     definitions,
     finish,
+    read_but_for_one_lane,
 )
 
 steps = st.lists(
@@ -331,28 +334,8 @@ def test_a_filled_audience_ends_as_if_it_had_been_there_from_the_start(
     phases: list[list[Step]], most: int, died_at: int, crash: bool
 ) -> None:
     world, held = filled_world(most)
-    before, between, waiting, reading, after = phases
-    for step in before:
-        world.run(step)
-    world.publish(2, held)
-    world.carry("lane-1", 2)
-    for step in between:
-        world.run(step)
-    world.carry("lane-0", 2)
-    world.markers()
-    world.commit()
-    at_switch = len(world.deltas)
-    for step in waiting:
-        world.run(step)
-    world.read_again("lane-0", 2, died_at)
-    world.commit()
-    world.read_again("lane-0", 2)
-    if crash:
-        world.recover()
-    for step in reading:
-        world.run(step)
-    world.commit()
-    assert world.partition.is_filling
+    *until_then, after = phases
+    at_switch = read_but_for_one_lane(world, until_then, lambda: world.publish(2, held), died_at, crash=crash)
     assert [delta for delta in world.deltas[at_switch:] if delta.audience in held] == []
     world.read_again("lane-1", 2)
     world.commit()
@@ -365,7 +348,7 @@ def test_a_filled_audience_ends_as_if_it_had_been_there_from_the_start(
         world.run(step)
     finish(world)
     reference = World({2: compiled(FILLED)}, first=2)
-    for step in (*before, *between, *waiting, *reading, *after):
+    for step in chain(*phases):
         reference.run(step)
     finish(reference)
     kept = {key: people for key, people in world.members().items() if key in world.plans[2].audiences}
