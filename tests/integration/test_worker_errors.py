@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from tests.integration.installation import Installation
-from tests.integration.test_worker_delivery import Run
+from tests.integration.delivery_run import Run, delivering
 
 # Audience -> ad account; an audience's members are those with an event of its name.
 ACCOUNTS = {
@@ -48,18 +46,8 @@ PROBE_SECONDS = 2.0
 
 @pytest.fixture(scope="module")
 def run(bootstrap_servers: str) -> Iterator[Run]:
-    installation = Installation(
-        bootstrap_servers,
-        f"test-{uuid.uuid4().hex[:12]}.",
-        AUDIENCES,
-        settings={"AUDIENCE_SYNC_FACEBOOK_PROBE_SECONDS": str(PROBE_SECONDS)},
-    )
-    try:
-        worker = installation.start_worker()
-        installation.wait_until_idle(worker)
-        yield Run(installation, worker)
-    finally:
-        installation.close()
+    with delivering(bootstrap_servers, AUDIENCES, PROBE_SECONDS) as run:
+        yield run
 
 
 @pytest.fixture(autouse=True)
