@@ -29,13 +29,14 @@ class DefinitionsRecord(StoredMessage):
     """One version of the whole set of definitions, under the key `definitions|VERSION`. Versions grow by one.
 
     `definitions` are published forms with all defaults merged: of audiences by key, of computed traits by
-    `traits.KEY`, of the defaults for audiences that Engage names by `defaults.engage`. `cleared` are audiences deleted from the set whose Facebook audiences are to be emptied: they have
-    no members any more and are delivered to all the same. `digest` is that of `definitions`; `earlier` are the
-    digests of the versions before, the newest last. `generations` is by audience the version that filled it from the
-    history of the source topic, of those for which there was one; where it is this one, that is under way or done. Computed
-    traits stand there as `traits.KEY`, and as `fields.KEY` the audiences of which this version fills mapped fields.
-    `created` are the keys of audiences that nobody defined and calls of Engage named. `placed` is, by audience, where calls
-    of Engage say that it is; of an audience that is placed elsewhere by its definition, that holds.
+    `traits.KEY`, of the defaults for audiences that Engage names by `defaults.engage`. `cleared` are audiences
+    deleted from the set whose Facebook audiences are to be emptied: they have no members any more and are delivered
+    to all the same. `digest` is that of `definitions`; `earlier` are the digests of the versions before, the newest
+    last. `generations` is by audience the version that filled it from the history of the source topic, of those for
+    which there was one; where it is this one, that is under way or done. Computed traits stand there as `traits.KEY`,
+    and as `fields.KEY` the audiences of which this version fills mapped fields. `created` are the keys of audiences
+    that nobody defined and calls of Engage named. `placed` is, by audience, where calls of Engage say that it is; of
+    an audience that is placed elsewhere by its definition, that holds.
     """
 
     number: int
@@ -137,8 +138,8 @@ class SetAsideRecord(StoredMessage):
 
 
 class RepartitionStep(StrEnum):
-    """How far `topics repartition` has come: until `swapping` the topics are as they were, and from then on the copies are
-    what counts, until all topics have been made anew (`finishing`).
+    """How far `topics repartition` has come: until `swapping` the topics are as they were, and from then on the
+    copies are what counts, until all topics have been made anew (`finishing`).
     """
 
     COPYING = "copying"

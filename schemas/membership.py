@@ -71,9 +71,9 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
     An `exited` that follows another one changes nothing but what Facebook has: a destination hears of exits that, by its
     former sync mode, it did not hear of.
 
-    Of an audience of accounts there are deltas of its accounts, `group_id:ID`, which nobody is told of, and of their people.
-    The `exited` of a forgotten person is for every destination, whatever its sync mode, and is deleted by a tombstone when
-    all have confirmed it.
+    Of an audience of accounts there are deltas of its accounts, `group_id:ID`, which nobody is told of, and of their
+    people. The `exited` of a forgotten person is for every destination, whatever its sync mode, and is deleted by a
+    tombstone when all have confirmed it.
 
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
 

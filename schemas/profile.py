@@ -121,11 +121,12 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     received: int
     message_id: str | None = None
     hits: list[FeedHit] = []
-    # Of identify calls, and for accounts of group calls: trait path, as definitions write it -> value; None removes the trait.
+    # Of identify calls, and for accounts of group calls: trait path, as definitions write it -> value; None removes
+    # the trait.
     traits: dict[str, Any] | None = None
     # Facebook's column name -> the value as sent, a list where the call has several; None: the call says that the
-    # profile has none. What a mapping of fields takes stands under COLUMN@SLOT (see app.domain.fields), and of a call that
-    # was read again under COLUMN@SLOT@past (see app.domain.past_fields).
+    # profile has none. What a mapping of fields takes stands under COLUMN@SLOT (see app.domain.fields), and of a call
+    # that was read again under COLUMN@SLOT@past (see app.domain.past_fields).
     identifiers: dict[str, str | float | list[str] | None] | None = None
     # Name of an audience's claims, its key or `KEY#VERSION` where that filled it from history -> membership, claimed by
     # an Engage call or a warehouse's row.

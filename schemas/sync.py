@@ -88,20 +88,18 @@ class SyncHour(StoredMessage):
 class SyncState(StoredMessage):
     """The newest record of a destination id in audience.syncs.
 
-    `cursor` is the offset in the audience's partition of audience.memberships below which every change is
-    confirmed. `unconfirmed` was about to be sent when this was written: its outcome is unknown after a crash.
-    `creating` is set, with no `facebook_id`, from before the create call until its answer is recorded: whoever
-    finds it must look for the audience whose description carries `marker` before creating another.
-    `dry_run`: nothing of what is confirmed has been sent.
-    `resynced_at` is the newest wish for a resync (`DesiredRecord.resync_at`) that was taken up. Until the cursor is at
-    `resync_end` again, it goes on below, with the newest change of each profile only; with `resync_left_out` only with those
-    members whom a session could not hold.
-    `operation` and `delivery` are Facebook's words for its last operation on the audience and for its use in ads, which it
-    said with the bounds at `status_at`. `next_retry_at` is when a destination that waits is tried again. `history` are the
-    newest changes of state, `hours` the newest hours with rows, both the oldest first.
-    `recreated_at` is the newest wish for a new Facebook audience (`DesiredRecord.recreate_at`) that was taken up.
-    `former` is the id that the destination had while the audience had one ad account, or several: what its deltas have
-    under that is its own.
+    `cursor` is the offset in the audience's partition of audience.memberships below which every change is confirmed.
+    `unconfirmed` was about to be sent when this was written: its outcome is unknown after a crash. `creating` is set,
+    with no `facebook_id`, from before the create call until its answer is recorded: whoever finds it must look for
+    the audience whose description carries `marker` before creating another. `dry_run`: nothing of what is confirmed
+    has been sent. `resynced_at` is the newest wish for a resync (`DesiredRecord.resync_at`) that was taken up. Until
+    the cursor is at `resync_end` again, it goes on below, with the newest change of each profile only; with
+    `resync_left_out` only with those members whom a session could not hold. `operation` and `delivery` are Facebook's
+    words for its last operation on the audience and for its use in ads, which it said with the bounds at `status_at`.
+    `next_retry_at` is when a destination that waits is tried again. `history` are the newest changes of state,
+    `hours` the newest hours with rows, both the oldest first. `recreated_at` is the newest wish for a new Facebook
+    audience (`DesiredRecord.recreate_at`) that was taken up. `former` is the id that the destination had while the
+    audience had one ad account, or several: what its deltas have under that is its own.
     """
 
     destination: str

@@ -58,7 +58,9 @@ class Credentials:
             self._others.append(token)
 
     def proof(self, now_ms: int) -> dict[str, str]:
-        """Parameters that prove to Meta that the caller holds the app's secret; a timed one ages, so each call has its own."""
+        """Parameters that prove to Meta that the caller holds the app's secret; a timed one ages, so each call has
+        its own.
+        """
         if self._app_secret is None:
             return {}
         message, timed = self._token.get_secret_value(), {}

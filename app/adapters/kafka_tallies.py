@@ -1,4 +1,6 @@
-"""What `reconcile` and `audiences show` read of the topics: members by the state's counters, and by audience.memberships."""
+"""What `reconcile` and `audiences show` read of the topics: members by the state's counters, and by
+audience.memberships.
+"""
 
 from __future__ import annotations
 

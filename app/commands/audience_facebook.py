@@ -1,4 +1,6 @@
-"""`audiences list --facebook`, `create`, `connect` and `test-record`: what has to do with Facebook audiences themselves."""
+"""`audiences list --facebook`, `create`, `connect` and `test-record`: what has to do with Facebook audiences
+themselves.
+"""
 
 from __future__ import annotations
 

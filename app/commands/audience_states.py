@@ -1,4 +1,6 @@
-"""`audience-sync audiences pause`, `resume` and `resync`, and what is known of destinations: desired by people, said by workers."""
+"""`audience-sync audiences pause`, `resume` and `resync`, and what is known of destinations: desired by people, said
+by workers.
+"""
 
 from __future__ import annotations
 

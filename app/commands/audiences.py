@@ -70,10 +70,10 @@ command.add_command(test_record)
 def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
     """Publish the definitions of a file, or of a folder of them, as the whole set.
 
-    Prints what is added, changed and removed. Workers that run take it up within seconds; for rows of a topic that they do
-    not read yet they end, status 1, and read it once their supervisor has started them again. Status 2, and nothing is
-    changed, when something published is missing in the file, unless deletions are allowed, and for a change that
-    needs more of the past than has been kept.
+    Prints what is added, changed and removed. Workers that run take it up within seconds; for rows of a topic that
+    they do not read yet they end, status 1, and read it once their supervisor has started them again. Status 2, and
+    nothing is changed, when something published is missing in the file, unless deletions are allowed, and for a
+    change that needs more of the past than has been kept.
     """
     settings = load_settings()
     definitions = _read(file, settings)

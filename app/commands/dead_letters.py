@@ -45,7 +45,9 @@ _STAGES: Final = ("resolve", "evaluate", "deliver")
 
 @click.group(name="dead-letters")
 def command() -> None:
-    """List, show and replay what could not be processed, as the topic dead.letters has it; set aside what ends workers."""
+    """List, show and replay what could not be processed, as the topic dead.letters has it; set aside what ends
+    workers.
+    """
 
 
 # --- which letters ------------------------------------------------------------------------------------------------
@@ -336,9 +338,9 @@ def _print(totals: Totals, letters: int, *, dry_run: bool, as_json: bool) -> Non
 def set_aside(topic: str, partition: int, offset: int) -> None:
     """Make the record at that place a dead letter, though it looks like one of a newer release.
 
-    A worker that meets a record of a format that it does not know ends, as only the release that wrote it can read it.
-    Where none of yours has, somebody else writes to our topics: say so with the place that the worker names, and start the
-    workers again. A release that knows the format can replay the letter.
+    A worker that meets a record of a format that it does not know ends, as only the release that wrote it can read
+    it. Where none of yours has, somebody else writes to our topics: say so with the place that the worker names, and
+    start the workers again. A release that knows the format can replay the letter.
     """
     settings = load_settings()
     reachable(kafka_connection(settings), UNREACHABLE_SECONDS)

@@ -59,12 +59,12 @@ _DECIDED_ELSEWHERE = {
 def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, facebook: bool) -> int:
     """Check audience definitions and read each out in plain words.
 
-    Without --kafka and --facebook nothing but the files is looked at. With --kafka, warnings also name windows that are
-    longer than the source topic keeps its records, and events, properties and traits that its newest 10,000 records do not
-    have. With --facebook one line follows for each check, with the fix where one is needed.
+    Without --kafka and --facebook nothing but the files is looked at. With --kafka, warnings also name windows that
+    are longer than the source topic keeps its records, and events, properties and traits that its newest 10,000
+    records do not have. With --facebook one line follows for each check, with the fix where one is needed.
 
-    Status 2 with every problem found, one a line, when the definitions cannot be used; 1 when a check of --facebook fails;
-    3 when Kafka or Facebook does not answer for 30 s. Warnings go to standard error and leave the status at 0.
+    Status 2 with every problem found, one a line, when the definitions cannot be used; 1 when a check of --facebook
+    fails; 3 when Kafka or Facebook does not answer for 30 s. Warnings go to standard error and leave the status at 0.
     """
     if file is not None and option is not None:
         raise click.UsageError("give the file once, as an argument or with --audiences")

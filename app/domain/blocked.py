@@ -28,7 +28,8 @@ _SUGGESTED_PATTERN: Final = re.compile(r"[0-]*")
 
 class BlockedIdentifiers:
     """`values` are user ids, anonymous ids, mobile advertising ids and e-mail addresses as they come; SUGGESTED is
-    those that Segment suggests. Only a whole value is blocked; e-mail addresses and advertising ids however they are written.
+    those that Segment suggests. Only a whole value is blocked; e-mail addresses and advertising ids however they are
+    written.
 
     `seen` counts the blocked values since somebody has last set it to 0.
     """

@@ -1,7 +1,7 @@
 """The clock of one partition of profile.events, and the memory of what its lanes have already brought.
 
-A lane is where records come from: a partition of a topic that resolve reads, a replay, a backfill. Within a lane positions
-only grow, so a record at or below the highest position seen is a redelivery.
+A lane is where records come from: a partition of a topic that resolve reads, a replay, a backfill. Within a lane
+positions only grow, so a record at or below the highest position seen is a redelivery.
 
 The clock stands at the least progress over the expected lanes: nothing older can still come on any of them, as
 far as received times tell. It never goes back and never past the wall.

@@ -53,7 +53,8 @@ class Scope:
 class ConditionCompiler:
     """Compiles the conditions of one definition, and collects what they use together.
 
-    `traits` are paths as definitions write them, `audiences` are those whose membership is asked for. Raises InvalidInputError for a condition that cannot be computed.
+    `traits` are paths as definitions write them, `audiences` are those whose membership is asked for. Raises
+    InvalidInputError for a condition that cannot be computed.
     """
 
     def __init__(

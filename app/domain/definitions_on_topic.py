@@ -1,4 +1,6 @@
-"""Definitions against the source topic as it is: windows beyond what it keeps, and names that it has not brought lately."""
+"""Definitions against the source topic as it is: windows beyond what it keeps, and names that it has not brought
+lately.
+"""
 
 from __future__ import annotations
 

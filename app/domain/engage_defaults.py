@@ -1,4 +1,6 @@
-"""What an audience is that nobody defined and Segment Engage calls about: the defaults of the definitions, under its key."""
+"""What an audience is that nobody defined and Segment Engage calls about: the defaults of the definitions, under its
+key.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`kind` is the condition's key in the language, or `created` or `account`. `deciding`: the verdict at the top rests on it.
+    """`kind` is the condition's key in the language, or `created` or `account`. `deciding`: the verdict at the top
+    rests on it.
 
     `changes_at` is the next instant at which it is known to change by time alone, if nothing more is heard.
     """
@@ -309,7 +310,9 @@ def explain(
 
 
 def _decided(whole: Explanation) -> Explanation:
-    """With what its verdict rests on marked: of `any` that holds the parts that hold, of `all` that does not the others."""
+    """With what its verdict rests on marked: of `any` that holds the parts that hold, of `all` that does not the
+    others.
+    """
     some = whole.kind == ("any" if whole.holds else "all")
     parts = (_decided(part) if part.holds is whole.holds or not some else part for part in whole.parts)
     return replace(whole, parts=tuple(parts), deciding=True)

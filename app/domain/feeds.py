@@ -86,8 +86,9 @@ def key_of(name: str) -> str:
 class Feed:
     """`passes(properties, context)` says whether an event of this name belongs to the feed, if `since` lets it.
 
-    Both arguments may be None, and are, where the call has no such object or no feed of the event needs it.
-    `content` is what the id is a digest of. `fits(values)` says whether these may be what the feed keeps of one event; if not, resolve did not write them.
+    Both arguments may be None, and are, where the call has no such object or no feed of the event needs it. `content`
+    is what the id is a digest of. `fits(values)` says whether these may be what the feed keeps of one event; if not,
+    resolve did not write them.
     """
 
     id: str

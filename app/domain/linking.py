@@ -11,9 +11,10 @@ belongs to answers at once:
 - it ranks above the asker: it takes the matter over and asks for the asker in turn (DONE).
 
 Every answer says which identifiers the asker has by then. One identifier is asked for at a time, so that limits are
-counted exactly; nobody is made to wait for an answer, so nobody waits in a circle. Who ends always gives way to a profile that asked before and ranks higher, or was
-nothing: forwarders never form a ring. An identifier that is refused is dropped from its call, and so are the
-identifiers of lower priority in that call; what has been refused once would be refused again.
+counted exactly; nobody is made to wait for an answer, so nobody waits in a circle. Who ends always gives way to a
+profile that asked before and ranks higher, or was nothing: forwarders never form a ring. An identifier that is
+refused is dropped from its call, and so are the identifiers of lower priority in that call; what has been refused
+once would be refused again.
 """
 
 from __future__ import annotations

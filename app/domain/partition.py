@@ -55,8 +55,8 @@ class Outcome:
     """What changed since the last drain: `deltas` in order, and each changed state once, by its key.
 
     `records` are what profiles here have to say to profiles of other partitions, in order. `calls` are what Engage
-    would say, by profile, where that is asked for. Of forgotten people the states of `erased` and the memberships of `left`,
-    by audience and profile, are to be deleted, before the rest is written.
+    would say, by profile, where that is asked for. Of forgotten people the states of `erased` and the memberships of
+    `left`, by audience and profile, are to be deleted, before the rest is written.
     """
 
     deltas: list[MembershipDelta]

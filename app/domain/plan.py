@@ -26,12 +26,12 @@ _FEW: Final = 10
 class CompiledAudience:
     """One audience, ready to be asked.
 
-    `id` stands for the key in states. `holds` is the condition and `require` together; of an audience that is not computed
-    here, `require` alone, and `claimed` is True: the newest claim must say so too. `claim` is the name under which claims
-    are made and kept; of past ones, those received from `claims_from` on count. `rows`: the claims are those of a
-    warehouse's rows. `told`
-    says which destinations hear of what. `rank` is greater than that of every audience whose
-    membership the condition asks for. Before `created` nobody is a member, which `holds` sees to. `feeds` are all that can change it, through those audiences too.
+    `id` stands for the key in states. `holds` is the condition and `require` together; of an audience that is not
+    computed here, `require` alone, and `claimed` is True: the newest claim must say so too. `claim` is the name under
+    which claims are made and kept; of past ones, those received from `claims_from` on count. `rows`: the claims are
+    those of a warehouse's rows. `told` says which destinations hear of what. `rank` is greater than that of every
+    audience whose membership the condition asks for. Before `created` nobody is a member, which `holds` sees to.
+    `feeds` are all that can change it, through those audiences too.
     """
 
     key: str
@@ -110,9 +110,10 @@ class Plan:
     is `has_new_users` and `has_new_anonymous`. `watched` are the audiences that dates of traits can change,
     `watches_of_trait` say when; `watches_of_feed` do so for dates of events, where the audiences are those of the
     feed. `computed` are the computed traits in order of rank; which of them an event or a trait can change is
-    `computed_of_feed` and `computed_of_trait`. `births` are the instants at which audiences are created, in order; every profile is looked at then, and
-    these audiences are `watched` too. `since` is the received time from which on the events of a feed count, for the
-    feeds that have one. `digest` differs between plans that may give different memberships for the same states.
+    `computed_of_feed` and `computed_of_trait`. `births` are the instants at which audiences are created, in order;
+    every profile is looked at then, and these audiences are `watched` too. `since` is the received time from which on
+    the events of a feed count, for the feeds that have one. `digest` differs between plans that may give different
+    memberships for the same states.
     """
 
     audiences: Mapping[str, CompiledAudience]
@@ -210,8 +211,9 @@ class Plan:
 class AccountPlan:
     """Audiences of accounts, as they are asked of an account: `plan` is as any other, but for the states of accounts.
 
-    In the plan that this belongs to, audiences of the same keys are those of the people who are sent. Conditions on users are
-    audiences there too, whom nobody is told of; `asked` are their keys, and `asked_by` those of each audience.
+    In the plan that this belongs to, audiences of the same keys are those of the people who are sent. Conditions on
+    users are audiences there too, whom nobody is told of; `asked` are their keys, and `asked_by` those of each
+    audience.
     """
 
     plan: Plan

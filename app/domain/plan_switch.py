@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class PlanSwitch:
     """`number` is the version that the partition runs by, `applied` when audiences that need to know it began here.
 
-    `lanes` are the live ones, `wall` the real time: the owner keeps both. `told` is what destinations have heard. `full` is the plan of the version, whoever
-    waits.
+    `lanes` are the live ones, `wall` the real time: the owner keeps both. `told` is what destinations have heard.
+    `full` is the plan of the version, whoever waits.
 
     While anything is filled from the past, `boundary` is where each live lane stood when the partition went over: of
     what is read again exactly the records up to there are news to them, as whatever came later was taken for them. What
@@ -128,7 +128,9 @@ class PlanSwitch:
         return waiting(self.full, self._versions.held.get(self.number, ()))
 
     def news(self, event: ProfileEvent) -> ProfileEvent:
-        """What was read again, as far as it counts for those who wait. What one profile says to another has been asked."""
+        """What was read again, as far as it counts for those who wait. What one profile says to another has been
+        asked.
+        """
         if not event.lane.startswith(PAST_LANE):
             return event
         lane = lane_of_past(event.lane, self.number)

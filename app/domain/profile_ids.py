@@ -1,8 +1,9 @@
 """Profile ids: what a profile is keyed by, and the names it goes by elsewhere.
 
-Each identifier of a person is a profile id, and so is an account. A user id is its own. Every other form has a prefix, and so has a user id that would read as one of
-them, or that begins with the NUL of the reserved keys of a state table. An id that is an e-mail address or a
-phone number by its looks would put personal data into every topic: it is replaced by its SHA-256 first.
+Each identifier of a person is a profile id, and so is an account. A user id is its own. Every other form has a
+prefix, and so has a user id that would read as one of them, or that begins with the NUL of the reserved keys of a
+state table. An id that is an e-mail address or a phone number by its looks would put personal data into every topic:
+it is replaced by its SHA-256 first.
 """
 
 from __future__ import annotations

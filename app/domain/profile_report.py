@@ -51,7 +51,8 @@ class AudienceReport:
 
 @dataclass(frozen=True, slots=True)
 class ProfileReport:
-    """`identifiers` are as they are stored, which is hashed; `aliases` are the profile ids that lead here. `now` is the clock of the profile's partition.
+    """`identifiers` are as they are stored, which is hashed; `aliases` are the profile ids that lead here. `now` is
+    the clock of the profile's partition.
 
     `known_until` is how far the future was looked at; None: to its end.
     """

@@ -129,8 +129,9 @@ def _lanes(records: Iterable[PartitionRecord], committed: Mapping[str, int]) -> 
 
 
 def merged_audiences(records: Sequence[AudiencesRecord]) -> AudiencesRecord | None:
-    """What a new partition remembers of the audiences: the earliest instant at which one was applied, and the destinations
-    that have been told everywhere; one that has not is told once more. None: nothing is remembered anywhere.
+    """What a new partition remembers of the audiences: the earliest instant at which one was applied, and the
+    destinations that have been told everywhere; one that has not is told once more. None: nothing is remembered
+    anywhere.
     """
     if not records:
         return None

@@ -26,7 +26,8 @@ class Projection:
     """Of all versions that some partition may run by, as resolve takes them.
 
     `filled`: feed -> the version for which records of the source topic have been, or are being, read again for the
-    audience that has it, and the instant (epoch milliseconds) up to which. `destinations` are the ids of those that are delivered to.
+    audience that has it, and the instant (epoch milliseconds) up to which. `destinations` are the ids of those that
+    are delivered to.
     """
 
     numbers: tuple[int, ...]

@@ -61,9 +61,9 @@ _NOT_NEEDED: Final = DropReason.NOT_NEEDED
 class ResolveOptions:
     """`default_country` (ISO alpha-2, capitals) guides phone numbers and states of calls that name no country.
 
-    `source_topic` is the topic whose records are calls of any kind. `legacy_journeys`: a call of a journey's step that has
-    no boolean says that the profile has entered. `blocked` are identifiers that identify no one. The switches for names are
-    those of `NormalizationOptions`.
+    `source_topic` is the topic whose records are calls of any kind. `legacy_journeys`: a call of a journey's step
+    that has no boolean says that the profile has entered. `blocked` are identifiers that identify no one. The
+    switches for names are those of `NormalizationOptions`.
     """
 
     default_country: str | None = None
@@ -80,8 +80,8 @@ class Resolution(msgspec.Struct, gc=False, frozen=True):
     call or a row whose claim is dropped while what else it says is kept.
 
     `received` is the record's received time, also when it is refused; None only without a record time.
-    `unknown_audience` is the key that an Engage call dropped as UNKNOWN_AUDIENCE speaks of. `placed` is what an Engage call
-    says of where its audience is: the key, the place, and its timestamp.
+    `unknown_audience` is the key that an Engage call dropped as UNKNOWN_AUDIENCE speaks of. `placed` is what an
+    Engage call says of where its audience is: the key, the place, and its timestamp.
     """
 
     received: int | None

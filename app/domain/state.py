@@ -96,7 +96,8 @@ class Tie(msgspec.Struct, array_like=True, gc=False):
     """One account of a person.
 
     `told`: what the account has been told of the person (see `schemas.profile.Standing`), None: nothing yet.
-    `replaces`: others whom it knows, who have become part of this person. `audiences`: what the account is a member of, as of its `sequence`.
+    `replaces`: others whom it knows, who have become part of this person. `audiences`: what the account is a member
+    of, as of its `sequence`.
     """
 
     told: dict[str, bool] | None = None

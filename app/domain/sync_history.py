@@ -23,7 +23,8 @@ def with_change(
 ) -> tuple[StateChange, ...]:
     """The history, with what the destination is now, should that be something else than it was.
 
-    Of two states in turn, as near a limit, the first time and the last few are kept, as they would leave no room for others.
+    Of two states in turn, as near a limit, the first time and the last few are kept, as they would leave no room for
+    others.
     """
     change = StateChange(at=now_ms, state=state, reason=reason, facebook_id=facebook_id)
     history = known.history

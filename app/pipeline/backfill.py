@@ -2,10 +2,10 @@
 than it.
 
 When all partitions of profile.events run by a version that fills anything from history, each worker reads the
-partitions of these topics that it owns once more, from their beginning to their present end, and writes what those need of
-each call in a lane of its own, which holds no clock. The end of the lane is written into every partition behind it;
-when a partition has the ends of all lanes, its audiences stop waiting (app.domain.plan_switch). Reading begins anew
-after a crash: what was written before is recognised by its position.
+partitions of these topics that it owns once more, from their beginning to their present end, and writes what those
+need of each call in a lane of its own, which holds no clock. The end of the lane is written into every partition
+behind it; when a partition has the ends of all lanes, its audiences stop waiting (app.domain.plan_switch). Reading
+begins anew after a crash: what was written before is recognised by its position.
 """
 
 from __future__ import annotations

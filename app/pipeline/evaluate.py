@@ -197,7 +197,9 @@ class EvaluateStage:
         return calls
 
     def _bury(self, number: int, record: RawRecord, event: ProfileEvent | None) -> None:
-        """What cannot be read, unless a newer release has written it: that ends the worker, until a person says otherwise."""
+        """What cannot be read, unless a newer release has written it: that ends the worker, until a person says
+        otherwise.
+        """
         topic, value = self._catalog.profile_events.name, record.value or b""
         reason, detail = Reason.INVALID_FIELD, "the record is no ProfileEvent"
         try:

@@ -73,8 +73,9 @@ class Stages:
 class Pipeline:
     """One worker's stages and what they need; `in_thread` awaits a blocking call in a thread.
 
-    `source_layouts` asks Kafka for the id and the number of partitions of each of these topics, by its name. `caught_up` says whether everything of such a partition below an offset has been handed to resolve and is done there.
-    `refresh_definitions` returns when all that was published before is in use.
+    `source_layouts` asks Kafka for the id and the number of partitions of each of these topics, by its name.
+    `caught_up` says whether everything of such a partition below an offset has been handed to resolve and is done
+    there. `refresh_definitions` returns when all that was published before is in use.
     """
 
     stages: Stages

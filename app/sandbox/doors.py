@@ -1,4 +1,6 @@
-"""What stands before every call beside its token: the API's version, and the proof that the caller has the app's secret."""
+"""What stands before every call beside its token: the API's version, and the proof that the caller has the app's
+secret.
+"""
 
 from __future__ import annotations
 

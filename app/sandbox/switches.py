@@ -23,7 +23,9 @@ _SETS = ("versions", "ended_versions")
 
 
 class Switches(BaseModel):
-    """Those that are given; the others stay as they are. Meanings are those of `SandboxOptions` and what it is made of."""
+    """Those that are given; the others stay as they are. Meanings are those of `SandboxOptions` and what it is made
+    of.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -38,8 +38,8 @@ _MOST_FORWARDS: Final = 100
 class ProfileSource:
     """Where the page looks. `partitions` are the owned ones, of `count` altogether.
 
-    `explainer` explains the version of the definitions that a partition runs by. `owners` gives the URLs of the workers that own
-    a partition as far as is known, `workers` those of all.
+    `explainer` explains the version of the definitions that a partition runs by. `owners` gives the URLs of the
+    workers that own a partition as far as is known, `workers` those of all.
     """
 
     partitions: Mapping[int, AudiencePartition]

@@ -1,8 +1,8 @@
 """The worker's pages for people and monitors: /stats, /health, /ready and /metrics.
 
-What it knows of one profile is in app.web.profiles. /health asks whether the process should be restarted, /ready whether it processes at this moment: a worker that
-starts or rebalances is healthy and not ready. They change nothing, take no parameter and no body, and answer
-everybody who can reach the port.
+What it knows of one profile is in app.web.profiles. /health asks whether the process should be restarted, /ready
+whether it processes at this moment: a worker that starts or rebalances is healthy and not ready. They change nothing,
+take no parameter and no body, and answer everybody who can reach the port.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ from app.ports import Clock
 class DestinationView(Protocol):
     """One destination that this worker owns; instants are epoch milliseconds.
 
-    `oldest_pending_at` None: nothing waits. The bounds are Facebook's privacy buckets, never an exact size; `operation` and
-    `delivery` its words for the last operation and the use in ads. `next_retry_at` None: nothing went wrong.
+    `oldest_pending_at` None: nothing waits. The bounds are Facebook's privacy buckets, never an exact size;
+    `operation` and `delivery` its words for the last operation and the use in ads. `next_retry_at` None: nothing went
+    wrong.
     """
 
     @property
