@@ -131,10 +131,11 @@ class ProfileEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     # Name of an audience's claims, its key or `KEY#VERSION` where that filled it from history -> membership, claimed by
     # an Engage call or a warehouse's row.
     claims: dict[str, bool] | None = None
-    # Of markers: lane -> instant up to which everything of that lane has been written to this partition, and the
-    # version of the definitions that its calls have been written for since, 0 where none is known.
+    # Of markers: lane -> instant up to which everything of that lane has been written to this partition.
     progress: dict[str, int] | None = None
     linking: Linking | None = None
+    # Of calls from live lanes and of markers: the newest version of the definitions that they have been written for, 0
+    # where none is known.
     definitions: int = 0
     # Of markers: lane -> the offset from which on its calls have been written for that version.
     since: dict[str, int] | None = None

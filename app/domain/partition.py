@@ -165,6 +165,11 @@ class AudiencePartition:
         return self._switch.number
 
     @property
+    def shown(self) -> int:
+        """See `PlanSwitch`."""
+        return self._switch.shown
+
+    @property
     def is_filling(self) -> bool:
         """Whether audiences wait for their past to be read."""
         return self._switch.boundary is not None

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 class PlanSwitch:
     """`number` is the version that the partition runs by, `applied` when audiences that need to know it began here.
+    `shown` is the version that all live lanes have shown, 0 where nobody knows: what is written for an older one comes
+    from a former owner of its lane, who was frozen.
 
     `lanes` are the live ones, `wall` the real time: the owner keeps both. `told` is what destinations have heard.
     `full` is the plan of the version, whoever waits.
@@ -52,12 +54,14 @@ class PlanSwitch:
         "full",
         "lanes",
         "number",
+        "shown",
         "told",
         "wall",
     )
 
     def __init__(self, plan: Plan, versions: PlanVersions, wall: int) -> None:
         self.number = versions.newest
+        self.shown = 0
         self.lanes: frozenset[str] = frozenset()
         self.wall = wall
         self.applied: dict[str, int] = {}
@@ -83,7 +87,7 @@ class PlanSwitch:
             self.told = Told.by(plan)
         elif record is not None:
             if record.definitions in plans:
-                self.number = record.definitions
+                self.number = self.shown = record.definitions
                 plan = plans[record.definitions]
                 self.boundary, self.filled = record.boundary, set(record.filled)
             known, self.told = audiences.applied, Told(audiences.told, audiences.told_exits)
@@ -108,7 +112,7 @@ class PlanSwitch:
         carried = min((self._seen.get(lane, 0) for lane in self.lanes), default=0)
         if carried <= self.number or carried not in self._versions.plans:
             return None
-        self.number = carried
+        self.number = self.shown = carried
         fills = self._versions.reads_again(carried)
         self.boundary, self.filled = (self._stood_at(positions) if fills else None), set()
         return self._begin(self._versions.plans[carried], self.applied)

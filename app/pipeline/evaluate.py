@@ -27,7 +27,7 @@ from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.errors import NewerFormatError
 from app.ports import GroupOffset, Record
 from schemas.control import RunningRecord
-from schemas.dead_letter import DeadLetter, Origin, Reason, dead_letter_id
+from schemas.dead_letter import DeadLetter, DropReason, Origin, Reason, dead_letter_id
 from schemas.profile import FORGET, MARKER, MERGE, MOVED, PAST_END, REPEAT, ProfileEvent
 from topics.partitioning import membership_key, partition_for
 
@@ -156,7 +156,8 @@ class EvaluateStage:
         partition = self.partitions[number]
         steady = self._began + round(self._clock.monotonic() * 1_000)
         partition.set_wall(self._clock.now_ms(), steady)
-        feeds = partition.plan.feeds
+        feeds, shown = partition.plan.feeds, partition.shown
+        counters = self._counters.stages["evaluate"]
         calls = 0
         # Places of what could not be read among all that are no markers.
         buried: list[int] = []
@@ -167,6 +168,11 @@ class EvaluateStage:
                 profile = (record.key or b"").decode()
             except UNDECODABLE:
                 event = None
+            if event is not None and 0 < event.definitions < shown:
+                # Whoever has its lane now has read the same once more, for the newer version: this must neither move the
+                # lane on nor its clock.
+                counters.dropped[DropReason.DUPLICATE.value] += 1
+                continue
             # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
             if event is None or not fits(event, feeds):
                 self._bury(number, record, event)
@@ -176,7 +182,7 @@ class EvaluateStage:
                 while not partition.foresee(event, MAX_FIRED):
                     self._offsets[number] = record.offset
                     await self.flush()
-                feeds = partition.plan.feeds
+                feeds, shown = partition.plan.feeds, partition.shown
             if event.kind == MARKER:
                 partition.apply_marker(event)
             elif event.kind <= MOVED or REPEAT < event.kind <= FORGET:

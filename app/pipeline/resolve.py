@@ -84,6 +84,7 @@ class ResolveStage:
         # Where the lane stands: what was received before what came before it moves no clock back, and must not
         # depend on which other profiles share its partition of the output.
         stands_at = self._lanes.progress(partition)
+        definitions = self._lanes.definitions
         forwarded = not_needed = 0
         buried: list[int] = []
         for record in records:
@@ -91,9 +92,8 @@ class ResolveStage:
             if outcome.received is not None and outcome.received > stands_at:
                 stands_at = outcome.received
             for profile, event in outcome.records:
-                if event.received < stands_at:
-                    event = replace(event, received=stands_at)  # noqa: PLW2901 - the same call, at its lane's time
-                produce(output, _encode(event), profile.encode())
+                said = replace(event, received=max(event.received, stands_at), definitions=definitions)
+                produce(output, _encode(said), profile.encode())
                 forwarded += 1
             if outcome.dropped is DropReason.NOT_NEEDED:
                 not_needed += 1

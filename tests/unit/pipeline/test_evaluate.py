@@ -10,6 +10,7 @@ import pytest
 from app.domain.counters import Counters
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
+from app.domain.plan_versions import PlanVersions
 from app.pipeline import evaluate
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from schemas.membership import MembershipDelta
@@ -49,19 +50,24 @@ class StillWall:
 class Bench:
     """One partition in a stage, and the commits it made."""
 
-    def __init__(self, partitions: int = 1, wall: int = FAR_WALL) -> None:
+    def __init__(self, partitions: int = 1, wall: int = FAR_WALL, versions: int = 0) -> None:
+        """So many versions of the definitions, all with the same content, are in force."""
         self.wall = StillWall(wall)
         plan = plan_of({"when": {"event": "Order Completed", "within": "30d"}, "facebook": FACEBOOK})
         self.feed = plan.events["Order Completed"].feeds[0]
         self.counters = Counters()
         self.commits: list[GroupCommit] = []
         self.offset = 0
+        in_force = PlanVersions()
+        for number in range(1, versions + 1):
+            in_force.take(number, plan)
         self.stage = EvaluateStage(
             lambda number: AudiencePartition(
                 plan,
                 0,
                 Counters(),
                 place=Place(number, lambda profile: partition_for(profile.encode(), partitions)),
+                versions=in_force,
             ),
             self._commit,
             self.wall,
@@ -80,15 +86,29 @@ class Bench:
         self.offset += 1
         return Arrived(self.offset, msgspec.msgpack.encode(event), key.encode())
 
-    def order(self, at: int, profile: str) -> Arrived:
-        number = self.offset
+    def order(self, at: int, profile: str, offset: int | None = None, definitions: int = 0) -> Arrived:
+        number = self.offset if offset is None else offset
         hits = [FeedHit(self.feed.id)]
         return self.arrived(
-            ProfileEvent(VERSION, CALL, LANE, number, 0, at, at, f"message-{number}", hits), profile
+            ProfileEvent(
+                VERSION,
+                CALL,
+                LANE,
+                number,
+                0,
+                at,
+                at,
+                f"message-{number}",
+                hits,
+                definitions=definitions,
+            ),
+            profile,
         )
 
-    def marker(self, at: int) -> Arrived:
-        return self.arrived(ProfileEvent(VERSION, MARKER, "", 0, 0, at, at, progress={LANE: at}), "")
+    def marker(self, at: int, definitions: int = 0) -> Arrived:
+        return self.arrived(
+            ProfileEvent(VERSION, MARKER, "", 0, 0, at, at, progress={LANE: at}, definitions=definitions), ""
+        )
 
 
 def profiles_in(commit: GroupCommit) -> list[bytes]:
@@ -140,6 +160,38 @@ async def test_a_wall_that_was_set_is_told_from_time_that_passed(passed: int, fo
         (START, START),
         (START + 30 * DAY, found),
     ]
+
+
+async def test_what_a_frozen_owner_writes_for_an_older_version_moves_nothing_on() -> None:
+    bench = Bench(versions=2)
+
+    async def arrive(*records: Arrived) -> None:
+        await bench.stage.process(0, records, lambda: None)
+
+    await arrive(bench.marker(START, definitions=1), bench.order(START, "user_1", 5, definitions=1))
+    await arrive(bench.marker(START + HOUR, definitions=2))
+    assert bench.partition.definitions == 2
+    # By now somebody else has the lane, and has read on from offset 6; whoever had it before wakes up.
+    await arrive(
+        bench.order(START + 2 * HOUR, "user_2", 9, definitions=1),
+        bench.marker(START + 40 * DAY, definitions=1),
+    )
+    assert bench.partition.clock.now == START + HOUR
+    assert bench.partition.states.find("user_2") is None
+    assert bench.counters.stages["evaluate"].dropped == {"duplicate": 2}
+    await arrive(bench.order(START + 2 * HOUR, "user_2", 8, definitions=2))
+    assert bench.partition.states.find("user_2") is not None
+
+
+async def test_records_of_no_version_count_whatever_the_partition_runs_by() -> None:
+    bench = Bench(versions=2)
+    await bench.stage.process(
+        0,
+        [bench.marker(START, definitions=2), bench.order(START + HOUR, "user_1"), bench.marker(START + DAY)],
+        lambda: None,
+    )
+    assert (bench.partition.definitions, bench.partition.clock.now) == (2, START + DAY)
+    assert bench.partition.states.find("user_1") is not None
 
 
 async def test_what_profiles_say_to_other_partitions_is_part_of_the_commit() -> None:
