@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 # Without --no-input a registry that asks for a password would wait for ever.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --constraint constraints.txt
 # Suites that decide whether a change is good; chaos and bench take minutes and are run on their own.
-SUITES := $(wildcard tests/unit tests/golden tests/contract tests/integration tests/acceptance)
+# Those whose modules take minutes come first: what takes seconds then keeps all processes busy to the end.
+SUITES := $(wildcard tests/acceptance tests/integration tests/contract tests/golden tests/unit)
 
-# Most tests wait for other processes most of the time.
-TEST_PROCESSES := 2
+# More than the two cores that all of this is made for: most tests wait for other processes most of the time.
+TEST_PROCESSES := 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -67,7 +68,7 @@ test: setup-dev
 	@echo "== layers"
 	@$(BIN)/lint-imports
 	@echo "== tests: $(SUITES)"
-	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(SUITES)
+	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(SUITES)
 
 bench: setup-dev
 	@$(BIN)/python -m tests.bench

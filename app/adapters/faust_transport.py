@@ -36,7 +36,12 @@ from faust.transport.drivers.aiokafka import (
 )
 from faust.types import TP, ConsumerMessage
 
+from app.errors import FatalError
+
 FETCH_MAX_WAIT_MS = 50
+# How often, and for how long, a broker is asked for topics that it does not know yet.
+_LOOK_UP_SECONDS = 0.2
+_KNOWN_WITHIN_SECONDS = 30.0
 
 
 class _RawRecords(PartitionRecords):
@@ -96,7 +101,34 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             return success
 
         coordinator._do_heartbeat = noted_heartbeat
+        perform_assignment = coordinator._perform_assignment
+
+        async def informed_assignment(response: Any) -> Any:
+            await self._know_topics()
+            return await perform_assignment(response)
+
+        coordinator._perform_assignment = informed_assignment
         coordinator._coordination_task.add_done_callback(self._coordination_ended)
+
+    async def _know_topics(self) -> None:
+        """Returns when it is known how many partitions each of this worker's topics has.
+
+        A broker that has just come back may not answer that. aiokafka goes on without and asks again in five minutes; until
+        then the group would have an assignment of nothing, which a successor that is a static member takes over as it is.
+        """
+        client, topics = self._consumer._client, self._consumer.subscription()
+        deadline = monotonic() + _KNOWN_WITHIN_SECONDS
+        while missing := sorted(one for one in topics if not client.cluster.partitions_for_topic(one)):
+            if monotonic() >= deadline:
+                self.transport.on_failure(
+                    FatalError(
+                        f"Kafka has not said within {_KNOWN_WITHIN_SECONDS:.0f} s how many partitions these topics have: "
+                        + ", ".join(missing)
+                    )
+                )
+                return
+            await client.force_metadata_update()
+            await asyncio.sleep(_LOOK_UP_SECONDS)
 
     def _coordination_ended(self, task: asyncio.Task[None]) -> None:
         # Without it the worker is in no group, and nothing else would ever say so.

@@ -147,7 +147,10 @@ class TransactionalWriter:
         if error.fatal() or not error.txn_requires_abort():
             raise self._given_up(exc) from exc
         # Also before giving up: the new owner's recovery waits for the end of this transaction.
-        self._until_done(lambda: self._producer.abort_transaction(_STEP_SECONDS))
+        try:
+            self._until_done(lambda: self._producer.abort_transaction(_STEP_SECONDS))
+        except KafkaException as refusal:
+            raise self._given_up(refusal) from exc
         if error.code() in _FENCED:
             raise self._given_up(exc) from exc
 
