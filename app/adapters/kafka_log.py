@@ -56,12 +56,18 @@ class LogReader:
             request, isolation_level=isolation, request_timeout=_REQUEST_SECONDS
         )
         try:
-            return {tp.partition: future.result().offset for tp, future in futures.items()}
+            offsets = {tp.partition: future.result().offset for tp, future in futures.items()}
         except KafkaException as exc:
             self._look_up_leaders(topic)
             raise UnreachableError(
                 f"Kafka did not give the offsets of {topic} ({kafka_reason(exc)})"
             ) from exc
+        if any(offset < 0 for offset in offsets.values()):
+            # A broker that has just come back may leave a partition out, which librdkafka takes for no error. As an end it
+            # would say that there is nothing to read.
+            self._look_up_leaders(topic)
+            raise UnreachableError(f"Kafka did not give the offsets of all partitions of {topic}")
+        return offsets
 
     def _look_up_leaders(self, topic: str) -> None:
         """Ask who leads the partitions now: librdkafka goes on asking the leaders that it knows, in their old epoch,

@@ -55,7 +55,7 @@ class Mailbox:
             self.local.append((profile, event))
             return
         self.sent += 1
-        self._out.append((profile, replace(event, lane=self._lane, offset=self.sent, index=0)))
+        self._out.append((profile, replace(event, lane=self._lane, offset=self.sent, index=0, definitions=0)))
 
     @property
     def has_records(self) -> bool:

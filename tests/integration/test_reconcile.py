@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.audiences_of_traits import wait_until_paused
 from tests.integration.installation import Installation, WorkerProcess, wait_until
 from tests.integration.topic_records import RawRecord, write_records
 from topics.partitioning import partition_for
@@ -87,6 +88,7 @@ def test_what_differs_is_named_with_its_repair(installation: Installation) -> No
 
     # What is paused waits, however short.
     assert installation.command("audiences", "pause", "active").returncode == 0
+    wait_until_paused(worker, "active")
     installation.produce(identify("active", False, USERS[:7]))
     wait_until(lambda: reconciled(installation)[1]["active"]["members"] == 53, lambda: worker.said)
     status, found = reconciled(installation)

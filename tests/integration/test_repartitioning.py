@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from tests.integration.audiences_of_traits import wait_until_paused
 from tests.integration.installation import (
     HERE,
     PATIENCE_SECONDS,
@@ -152,10 +153,7 @@ def test_from_four_partitions_to_six_and_back_to_three(
     error = {"message": "(#100) Invalid parameter", "type": "OAuthException", "code": 100}
     installation.fault({"status": 400, "body": {"error": error}}, path=f"/{picky}/users")
     watching = [f"watcher_{number}" for number in range(30)]
-    wait_until(
-        lambda: (worker.stats() or {})["audiences"]["watched"]["destinations"][0]["state"] == "paused",
-        lambda: worker.said,
-    )
+    wait_until_paused(worker, "watched")
     installation.produce(calls("Watched", watching) + calls("Tasted", ["gourmet"]))
     assert installation.command("forget", "secret").returncode == 0
     write_records(
