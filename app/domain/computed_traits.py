@@ -145,7 +145,7 @@ def _of_totals(feed: Feed, definition: ComputedTraitDefinition) -> TraitValue:
         kept = state.feeds.get(feed_id)
         if kept is None:
             return 0 if of_totals is None else None
-        count, totals, early = totals_of(kept, index, now, horizon)
+        count, totals, early = totals_of(kept, index, max(now, state.settled), horizon)
         return count if of_totals is None else of_totals(totals, early)
 
     return value

@@ -185,8 +185,9 @@ def _ever(feed: Feed, bound: Bound) -> Holds:
         if kept is None:
             return bound(0)
         count = kept.totals.count if kept.totals is not None else 0
-        if horizon > now and kept.instants:
-            count += bisect_right(kept.instants, horizon) - bisect_right(kept.instants, now)
+        counted = max(now, state.settled)
+        if horizon > counted and kept.instants:
+            count += bisect_right(kept.instants, horizon) - bisect_right(kept.instants, counted)
         return bound(count)
 
     return holds
@@ -211,23 +212,27 @@ def _ever_aggregated(feed: Feed, bound: Bound, aggregate: Aggregate, passes: Agg
         kept = state.feeds.get(feed_id)
         if kept is None:
             return False
-        count, totals, early = totals_of(kept, index, now, horizon)
+        count, totals, early = totals_of(kept, index, max(now, state.settled), horizon)
         return bound(count) and passes(of_totals(totals, early), state, now)
 
     return holds
 
 
 def totals_of(
-    kept: FeedState, index: int, now: int, horizon: int
+    kept: FeedState, index: int, counted: int, horizon: int
 ) -> tuple[int, NumberTotals, tuple[float, ...]]:
-    """Of everything ever: how many events, the totals of one kept number, and such numbers of early events."""
+    """Of everything ever: how many events, the totals of one kept number, and such numbers of early events.
+
+    `counted` is the instant up to which events are in the totals: the clock, or that of a profile from another
+    partition that has become part of this one, as far as it was ahead.
+    """
     count, totals = 0, _NO_NUMBERS
     early: tuple[float, ...] = ()
     if kept.totals is not None:
         count = kept.totals.count
         totals = kept.totals.numbers[index] if kept.totals.numbers else _NO_NUMBERS
-    if horizon > now and kept.instants:
-        first, end = bisect_right(kept.instants, now), bisect_right(kept.instants, horizon)
+    if horizon > counted and kept.instants:
+        first, end = bisect_right(kept.instants, counted), bisect_right(kept.instants, horizon)
         count += end - first
         early = numbers_of(kept.values[first:end], index)
     return count, totals, early

@@ -70,7 +70,7 @@ def _of_totals(condition: EventCondition, feed: Feed) -> Observe:
         kept = state.feeds.get(feed.id)
         if kept is None:
             return Observed(0)
-        count, totals, early = totals_of(kept, index, now, horizon)
+        count, totals, early = totals_of(kept, index, max(now, state.settled), horizon)
         value = None if aggregate is None else OF_TOTALS[aggregate.function](totals, early)
         return Observed(count, value)
 
