@@ -231,6 +231,7 @@ class Resolver:
             raise RefusedError(Reason.NO_IDENTITY, "userId is missing or blank")
         self._sights = Sights()
         self._callers = Callers(self._options.default_country, self._blocked, self._left_blank)
+        self._groups = None if self._plan.accounts is None else GroupCalls(self._plan.accounts)
         request = ProfileEvent(VERSION, FORGET, lane, offset, 0, timestamp, received)
         return Resolution(received, ((profile, request),))
 

@@ -18,7 +18,7 @@ from schemas.dead_letter import Reason
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import CALL, GROUP, JOIN, Standing
 from tests.unit.domain.accounts_of_users import LOGGED_IN, joins, logs_in, of_accounts, resolve, users
-from tests.unit.domain.identity_lines import Worker, changes, identify, sha, transitions
+from tests.unit.domain.identity_lines import Worker, changes, identify, line, sha, transitions
 from tests.unit.domain.plans import DAY, HOUR, START, plan_of
 
 # --- situations ---
@@ -233,6 +233,19 @@ def test_a_group_call_names_its_person_as_any_other() -> None:
     assert call.linking is not None
     assert call.linking.links == ["anonymous_id:a1"]
     assert [profile for profile, _ in further] == ["group_id:g1", "u1"]
+
+
+def test_who_has_been_forgotten_and_their_account_are_news_again() -> None:
+    resolver = Resolver(plan_of(of_accounts({"trait": "plan", "equals": "pro"})), ResolveOptions())
+    bare = joins(0, user="u1")
+    first = resolve(resolver, bare).records
+    assert [(profile, event.kind) for profile, event in first] == [("group_id:g1", GROUP), ("u1", JOIN)]
+    assert resolve(resolver, bare).records == ()
+    resolve(resolver, line(1, "delete", user="u1"))
+    assert [(profile, event.kind) for profile, event in resolve(resolver, bare).records] == [
+        ("group_id:g1", GROUP),
+        ("u1", JOIN),
+    ]
 
 
 def test_without_audiences_of_accounts_group_calls_are_what_they_were() -> None:
