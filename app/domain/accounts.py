@@ -172,6 +172,10 @@ class Accounts:
         if now is None:
             self._profiles.arm(profile, state, AT_ONCE)
             return
+        if profile.encode() in self._profiles.states.overdue:
+            # Accounts are looked at before some of their users. The state is still another plan's, and is to be fitted
+            # to this one first: when it fires, in this very instant, all is evaluated, what was said just now too.
+            return
         plan = self._profiles.plan
         self._profiles.give_up(settle(state, plan.needs, now))
         affected: tuple[CompiledAudience, ...] = ()

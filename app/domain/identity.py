@@ -19,7 +19,7 @@ from app.domain.linking import (
     refuse,
     take_over,
 )
-from app.domain.merging import add_aliases, evaluate_merged, fold_profile, leave
+from app.domain.merging import add_aliases, evaluate_merged, fold_profile
 from app.domain.past_fields import has_past
 from app.domain.resending import resend, rows_sent
 from app.domain.rows import rows_of
@@ -56,6 +56,9 @@ class Profiles(Protocol):
 
     def tell(self, profile: str, state: ProfileState, instant: Instant) -> bool:
         """Computed traits have been made anew."""
+
+    def end(self, profile: str, state: ProfileState, instant: Instant) -> None:
+        """The profile becomes part of another one, and so leaves all that it is in."""
 
     def give_up(self, events: int) -> None:
         """So many events were needed and found no room."""
@@ -136,7 +139,7 @@ class Identities:
                 self._accounts.end(profile, state, event.received if now is None else now)
             encoded = None if state is None else self._profiles.states.encoded(state)
             if state is not None and now is not None:
-                self._profiles.emit(leave(profile, state, self._profiles.plan, self._instant(now)))
+                self._profiles.end(profile, state, self._instant(now))
             self._profiles.states.put(profile, give_way(profile, state, encoded, event, self._mailbox))
         elif state is not None:
             self._profiles.states.put(profile, state)

@@ -120,9 +120,10 @@ def add_aliases(state: ProfileState, aliases: Mapping[str, int]) -> None:
 def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int) -> int:
     """Folds all that is known of `other` into `state`; returns how many events found no room.
 
-    `other` is used up. Its sequences end with it.
+    `other` is used up. Its sequences end with it. Either may be another plan's.
     """
     needs = plan.needs
+    adopt(state, needs)
     adopt(other, needs)
     upto = max(now, state.settled, other.settled)
     given_up = settle(state, needs, upto) + settle(other, needs, upto)

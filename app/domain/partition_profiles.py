@@ -12,11 +12,13 @@ from app.domain.account_plan import ASKED
 from app.domain.accounts import Accounts
 from app.domain.compact import audience_id
 from app.domain.forgetting import Forgotten
+from app.domain.merging import leave
 from app.domain.profile_states import ProfileStates
 from app.domain.state import AT_ONCE, NEVER, wake_of
 from app.domain.tally import Tally
 from app.domain.timers import Timers
 from schemas.dead_letter import DropReason
+from schemas.membership import Cause, Change, MembershipDelta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from app.domain.plan_switch import PlanSwitch
     from app.domain.state import ProfileState
     from schemas.engage_call import EngageCall
-    from schemas.membership import MembershipDelta
 
 
 class PartitionProfiles:
@@ -152,6 +153,35 @@ class PartitionProfiles:
         """What Engage would have said since the last call, by profile."""
         return () if self.calls is None else self.calls.take()
 
+    # --- who ends ---
+
+    def end(self, profile: str, state: ProfileState, instant: Instant) -> None:
+        """The profile becomes part of another one, and so leaves all that it is in: what waits for its past as well, and
+        what is defined no longer, which may come back, and has none of its destinations then as now.
+        """
+        self.emit(leave(profile, state, self.full_plan, instant))
+        members = {short for short, known in state.memberships.items() if known.member}
+        left = []
+        for audience in self._leave_undefined(members):
+            sequence = state.memberships[audience_id(audience)].sequence + 1
+            now, clock = instant.now, instant.clock
+            left.append(
+                MembershipDelta(audience, profile, Change.EXITED, sequence, {}, now, clock, Cause.MERGE)
+            )
+        self.write(left)
+
+    def _leave_undefined(self, members: set[str]) -> list[str]:
+        """The keys of audiences that are defined no longer, of those which states name so. They have one member less, for
+        when they come back.
+        """
+        counted, defined = self.tally.members, self.full_plan.audiences
+        left = [
+            audience for audience in counted if audience not in defined and audience_id(audience) in members
+        ]
+        for audience in left:
+            counted[audience] -= 1
+        return left
+
     # --- what finds no room, or comes too late ---
 
     def give_up(self, events: int) -> None:
@@ -182,10 +212,7 @@ class PartitionProfiles:
         members = {short for short, known in state.memberships.items() if known.member}
         left = [delta for delta in deltas if audience_id(delta.audience) in members]
         self.tally.note(left, self._evaluated, self.full_plan)
-        for audience, count in self.tally.members.items():
-            # One that is defined no longer has its number for when it comes back.
-            if audience not in self.full_plan.audiences and audience_id(audience) in members:
-                self.tally.members[audience] = count - 1
+        self._leave_undefined(members)
         self.write(deltas)
         if self.calls is not None:
             last = [delta for delta in self.deltas if delta.profile == profile]

@@ -245,6 +245,9 @@ class ProfileEvaluation:
         state = states.touch(key)
         profile = key.decode()
         if self._forgotten.is_leaving(profile):
+            # Evaluated when the removal is confirmed; what comes until then meets a state of this plan.
+            if everything:
+                self._adopt(state)
             states.overdue.discard(key)
             state.wake = NEVER
             return

@@ -168,7 +168,10 @@ class World:
 
     def call(self, step: Step) -> None:
         lane = LANES[step.lane]
-        raw = json.dumps(self.body(step, lane)).encode()
+        self.send(lane, self.body(step, lane))
+
+    def send(self, lane: str, body: dict[str, Any]) -> None:
+        raw = json.dumps(body).encode()
         self.offsets[lane] += 1
         self.source[lane].append((self.offsets[lane], raw))
         for profile, event in (
