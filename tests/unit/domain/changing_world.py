@@ -110,6 +110,11 @@ class ChangingWorld(World):
                     self._stages.append(("die", lane, died_at))
                 self._stages.append(("read", lane, 0))
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether stages are left."""
+        return bool(self._stages)
+
     def go_on(self) -> None:
         """One stage of a change of the definitions."""
         if not self._stages:
@@ -161,14 +166,13 @@ class ChangingWorld(World):
         self._agree()
 
     def _agree(self) -> None:
-        """Deltas, states and counts. Of who is leaving, what is said of audiences defined no longer goes at the end."""
+        """Deltas, states and counts. Of who is leaving, what is said of audiences that were defined no longer when that
+        was asked for goes when it is confirmed.
+        """
         said = {place for place, delta in self.newest.items() if delta.change is not Change.EXITED}
         members, defined = self.members_by_states(), self.partition.full_plan.audiences
-        assert said == members | {
-            (key, profile)
-            for key, profile in said
-            if key not in defined and self.partition.forgotten.is_leaving(profile)
-        }
+        is_leaving = self.partition.forgotten.is_leaving
+        assert members == {(key, profile) for key, profile in said if not is_leaving(profile)}
         for key in self._keys.values():
             people = sum(audience == key and not is_account(profile) for audience, profile in members)
             assert self.partition.members(key) == people, key
