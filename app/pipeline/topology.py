@@ -349,24 +349,27 @@ class Pipeline:
         """Tell every partition of profile.events how far this worker's lanes have come, for ever."""
         while True:
             await asyncio.sleep(MARKER_SECONDS)
-            await self._probe_lanes()
+            # While Kafka is away they would pile up behind each other.
+            is_there = await self._probe_lanes()
             marker = self.stages.lanes.marker(self.clock.now_ms())
-            if marker is not None:
+            if is_there and marker is not None:
                 for partition in range(self.partitions):
                     self.writer.produce(self.catalog.profile_events.name, marker, b"", partition)
 
-    async def _probe_lanes(self) -> None:
+    async def _probe_lanes(self) -> bool:
+        """Whether Kafka has answered; else the lanes stand where their records have brought them."""
         lanes = self.stages.lanes
         for topic, group in _by_topic(lanes.partitions).items():
             asked_at = self.clock.now_ms()
             try:
                 ends = await self.in_thread(self.log.end_offsets, topic, [one.number for one in group])
             except UnreachableError:
-                return  # the lanes stand where their records have brought them
+                return False
             for partition in set(group) & set(lanes.partitions):
                 end = ends[partition.number]
                 if self.caught_up(partition, end, lanes.done_offset(partition)):
                     lanes.caught_up(partition, end, asked_at)
+        return True
 
 
 def _by_topic(partitions: Iterable[SourcePartition]) -> dict[str, list[SourcePartition]]:
