@@ -23,9 +23,9 @@ from app.domain.compact import audience_id
 from app.domain.formats import UNDECODABLE, not_ours
 from app.domain.linking import aliases_of, owner_of, refuse
 from app.domain.rows import rows_by_destination, rows_of
-from app.domain.state import decode_state
+from app.domain.state import MembershipState, ProfileState, decode_state
 from schemas.membership import Cause, Change, MembershipDelta
-from schemas.profile import ASK, CALL, DONE, FORGET, JOIN, MERGE, PAST, VERSION, Linking, ProfileEvent
+from schemas.profile import ASK, CALL, DONE, FORGET, JOIN, MERGE, MOVED, PAST, VERSION, Linking, ProfileEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from app.domain.mailbox import Mailbox
     from app.domain.plan import Plan
     from app.domain.profile_states import ProfileStates
-    from app.domain.state import ProfileState
 
 # What the keys of these records begin with; see app.domain.state for the other keys that are no profile's.
 FORGOTTEN_KEY: Final = b"\x00forgotten"
@@ -41,7 +40,7 @@ _DIGEST_BYTES: Final = 16
 # In one partition; of more, those forgotten first are remembered no longer.
 MOST_FORGOTTEN: Final = 100_000
 
-_SAID_BETWEEN_PROFILES: Final = frozenset({ASK, MERGE, DONE})
+_SAID_BETWEEN_PROFILES: Final = frozenset({ASK, MERGE, DONE, MOVED})
 
 
 class Removal(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -115,7 +114,9 @@ class Forgotten:
         """Forgotten up to that instant, as far as it is not already; there may be records in these audiences."""
         key = forgotten_key(profile)
         known = self.removals.get(key)
-        merged = {**(known.audiences if known else {}), **audiences}
+        merged = dict(known.audiences) if known else {}
+        for audience, sequence in audiences.items():
+            merged[audience] = max(sequence, merged.get(audience, 0))
         until = max(until, self.until.pop(key, until))
         self.until[key] = until
         self.removals[key] = Removal(profile, merged)
@@ -125,6 +126,11 @@ class Forgotten:
             if oldest is not None:
                 del self.until[oldest]
                 self._changed[oldest] = None
+
+    def is_removed(self, profile: str, audience: str) -> bool:
+        """Whether the newest record of this membership is a removal that some destination may still have to read."""
+        removal = self.removals.get(forgotten_key(profile))
+        return removal is not None and removal.audiences.get(audience, 0) > 0
 
     def confirm(self, key: bytes, removal: Removal) -> bool:
         """Destinations have confirmed this removal. False: there is another one by now, or none."""
@@ -172,6 +178,9 @@ class Profiles(Protocol):
     def erase(self, profile: str, state: ProfileState | None, deltas: list[MembershipDelta]) -> None:
         """Nothing is left of it but these deltas, its last."""
 
+    def write(self, deltas: list[MembershipDelta]) -> None:
+        """Deltas by which nobody has entered or left."""
+
     def known_audiences(self) -> Iterable[str]:
         """The keys of all audiences that have had members here, also of those that are no longer defined."""
 
@@ -181,43 +190,96 @@ class Profiles(Protocol):
 
 def forget(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEvent, now: int | None) -> None:
     """A request that came to `profile`; its `linking.asker` is the profile that it belonged to, if that one asks for it.
+    Whoever has come back and became part of that one, which was forgotten again, is still its own.
 
-    `now` is the clock; None: not started yet. A request that has been fulfilled changes nothing.
+    `linking.state`, which came back from that profile, is somebody's who ended in its favour: what was sent of them is
+    removed as well, under this identifier's name. `now` is the clock; None: not started yet. A request that has been
+    fulfilled changes nothing.
     """
     state = profiles.states.find(profile)
     owner = None if state is None else owner_of(state)
-    asker = "" if event.linking is None else event.linking.asker
+    said = event.linking or Linking()
+    asker = said.asker
     if owner is not None and not asker:
         mailbox.send(owner, event)
         return
     until, forgotten = event.received, profiles.forgotten
+    at = until if now is None else now
     known = forgotten.until_of(profile)
-    if known is not None and known >= until:
+    if known is not None and known >= until and (owner is None or owner != asker):
+        if said.state is not None:
+            _remove_ended(profiles, profile, said.state, until, at)
         return
     keys = {audience_id(key): key for key in profiles.known_audiences()}
     deltas: list[MembershipDelta] = []
     aliases: list[str] = []
+    encoded: bytes | None = None
     # An identifier that was a profile before has records of that time, wherever it was a member.
     audiences = dict.fromkeys(keys.values(), 0)
     if state is not None and owner is None:
         aliases = [alias for alias in aliases_of(profile, state) if alias != profile]
-        deltas = removals(profile, state, profiles.full_plan, until if now is None else now)
+        found = removals(profile, state, profiles.full_plan, at)
+        deltas = [delta for delta in found if not forgotten.is_removed(profile, delta.audience)]
+        if len(deltas) < len(found):
+            # They came back, took somebody over, and have not entered: a record of it would replace the removal of who
+            # they were. One of those whom they took over was the member; nothing else of that one waits to be read.
+            encoded = profiles.states.encoded(state)
         audiences = {keys[short]: 0 for short in state.memberships if short in keys}
-        audiences |= {delta.audience: delta.sequence for delta in deltas}
         part(profile, state, until, mailbox)
+    if said.state is not None:
+        state = ProfileState() if state is None else state
+        deltas += _removals_of_ended(profiles, profile, said.state, {delta.audience for delta in deltas}, at)
+    audiences |= {delta.audience: delta.sequence for delta in deltas}
     profiles.erase(profile, state, deltas)
     forgotten.put(profile, until, audiences if state is not None else {})
     for alias in aliases:
-        mailbox.send(alias, _request(event, profile))
+        mailbox.send(alias, _request(event, profile, encoded))
+
+
+def _remove_ended(profiles: Profiles, profile: str, encoded: bytes, until: int, at: int) -> None:
+    """The identifier is forgotten already, as it was heard of in another way first, and may have come back since: the
+    memberships that it has by now stay.
+    """
+    state = profiles.states.find(profile)
+    plan = profiles.full_plan
+    mine = () if state is None else state.memberships
+    deltas = _removals_of_ended(
+        profiles, profile, encoded, {plan.by_id[short].key for short in mine if short in plan.by_id}, at
+    )
+    if not deltas:
+        return
+    if state is None:
+        profiles.erase(profile, ProfileState(), deltas)
+    else:
+        profiles.states.put(profile, state)
+        profiles.write(deltas)
+    profiles.forgotten.put(profile, until, {delta.audience: delta.sequence for delta in deltas})
+
+
+def _removals_of_ended(
+    profiles: Profiles, profile: str, encoded: bytes, done: set[str], at: int
+) -> list[MembershipDelta]:
+    """Of somebody who ended with this state, in all other audiences than those of `done`."""
+    state = decode_state(encoded)
+    for known in state.memberships.values():
+        known.sequence += known.member  # the exit that has nothing to send
+    return [
+        delta
+        for delta in removals(profile, state, profiles.full_plan, at)
+        if delta.audience not in done and not profiles.forgotten.is_removed(profile, delta.audience)
+    ]
 
 
 def removals(profile: str, state: ProfileState, plan: Plan, at: int) -> list[MembershipDelta]:
     """Out of every audience that the profile is in or has been in, at every destination: one that was not told of an
-    exit, as its sync mode removes nobody, has to let go as well.
+    exit, as its sync mode removes nobody, has to let go as well, and one that has somebody whom the profile has taken
+    over and not entered for yet.
     """
     rows = rows_of(profile, state)
     deltas = []
-    for short, known in state.memberships.items():
+    inherited = () if state.identity is None else state.identity.inherited
+    memberships = {**{short: MembershipState(False, 0) for short in inherited}, **state.memberships}
+    for short, known in memberships.items():
         audience = plan.by_id.get(short)
         if audience is not None and not audience.key.startswith(ASKED):
             sent = rows_by_destination(audience, audience.destinations, profile, state, rows)
@@ -228,6 +290,24 @@ def removals(profile: str, state: ProfileState, plan: Plan, at: int) -> list[Mem
     return deltas
 
 
+def is_late(profiles: Profiles, profile: str, event: ProfileEvent) -> bool:
+    """Whether the event says something that is forgotten, or answers somebody of whom nothing is left: the profile before
+    it was forgotten, or who had become part of it by then.
+    """
+    forgotten = profiles.forgotten
+    if forgotten.is_past(profile, event):
+        return True
+    said = event.linking
+    if said is None or event.kind not in (ASK, MERGE, DONE) or forgotten.until_of(profile) is None:
+        return False
+    state = profiles.states.find(profile)
+    if said.asker == profile:
+        return state is None
+    if event.kind == ASK or (state is not None and owner_of(state) is not None):
+        return False
+    return state is None or said.asker not in aliases_of(profile, state)
+
+
 def drop(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEvent) -> None:
     """What came too late for a profile that has been forgotten.
 
@@ -236,19 +316,27 @@ def drop(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEvent
     """
     profiles.count_forgotten()
     said = event.linking or Linking()
-    if event.kind == MERGE:
-        until = profiles.forgotten.until_of(profile) or 0
-        request = ProfileEvent(VERSION, FORGET, "", 0, 0, until, until)
-        if said.state is not None:
-            part("", decode_state(said.state), until, mailbox)
-        for alias in said.aliases:
-            if alias != profile:
-                mailbox.send(alias, _request(request, profile))
-    elif event.kind == ASK and said.asker != profile:
+    if event.kind == ASK and said.asker != profile:
         refuse(event, [], mailbox)
+    elif event.kind in (ASK, MERGE, DONE):
+        state = profiles.states.find(profile)
+        kept = {profile} if state is None else {profile, *aliases_of(profile, state)}
+        _disown(said, kept, profiles.forgotten.until_of(profile) or 0, mailbox)
 
 
-def _request(event: ProfileEvent, asker: str) -> ProfileEvent:
-    return ProfileEvent(
-        VERSION, FORGET, "", 0, 0, event.timestamp, event.received, linking=Linking(asker=asker)
-    )
+def _disown(said: Linking, kept: set[str], until: int, mailbox: Mailbox) -> None:
+    """What has come of a question that a forgotten profile had asked before: each of the identifiers became part of it,
+    those found on the way too, and is forgotten. Of a profile that has ended for it they get the state, which its
+    exit had nothing to send of.
+    """
+    if said.state is not None:
+        part("", decode_state(said.state), until, mailbox)
+    request = ProfileEvent(VERSION, FORGET, "", 0, 0, until, until)
+    for alias in said.aliases:
+        if alias not in kept:
+            mailbox.send(alias, _request(request, said.asker, said.state))
+
+
+def _request(event: ProfileEvent, asker: str, state: bytes | None = None) -> ProfileEvent:
+    said = Linking(asker=asker, state=state)
+    return ProfileEvent(VERSION, FORGET, "", 0, 0, event.timestamp, event.received, linking=said)

@@ -14,6 +14,7 @@ from app.domain.linking import (
     answered,
     decide,
     give_way,
+    identity_of,
     link,
     owner_of,
     refuse,
@@ -105,16 +106,21 @@ class Identities:
         elif event.kind == MERGE:
             state = ProfileState() if state is None else state
             self._profiles.states.put(profile, state)
+            # Its own first: whoever was forgotten since and comes back by this has none.
+            identity = identity_of(profile, state, event)
             self._take_in(profile, state, said, now)
-            self._go_on(profile, state, event)
-        elif event.kind == DONE and state is not None:
-            self._profiles.states.put(profile, state)
-            add_aliases(state, said.aliases)
-            self._go_on(profile, state, event)
+            answered(profile, identity, event, self._mailbox)
+        elif event.kind == DONE:
+            self._hear(profile, state, said, event)
 
-    def _go_on(self, profile: str, state: ProfileState, event: ProfileEvent) -> None:
-        if state.identity is not None:
-            answered(profile, state.identity, event, self._mailbox)
+    def _hear(self, profile: str, state: ProfileState | None, said: Linking, event: ProfileEvent) -> None:
+        """An answer that brings nothing but identifiers."""
+        if state is None:
+            return
+        self._profiles.states.put(profile, state)
+        identity = identity_of(profile, state, event)
+        add_aliases(state, said.aliases)
+        answered(profile, identity, event, self._mailbox)
 
     def _answer(
         self,
@@ -125,11 +131,7 @@ class Identities:
         now: int | None,
     ) -> None:
         if said.asker == profile:
-            # Nothing is known of an asker that has been forgotten since; to itself it must not give way.
-            if state is not None:
-                self._profiles.states.put(profile, state)
-                add_aliases(state, said.aliases)
-                self._go_on(profile, state, event)
+            self._hear(profile, state, said, event)
             return
         verdict = decide(profile, state, said)
         if verdict is Verdict.REFUSED:
@@ -180,7 +182,7 @@ def all_aliases(state: ProfileState | None) -> Mapping[str, int]:
 
 
 def holds_a_profile(event: ProfileEvent) -> bool:
-    """Whether what a MERGE says of the profile that has ended can be read."""
+    """Whether what a MERGE or a FORGET says of a profile that has ended can be read."""
     state = event.linking.state if event.linking else None
     try:
         if state is not None:

@@ -7,7 +7,9 @@ belongs to answers at once:
 - it belongs to the asker already, or together they would have more identifiers than a profile may: nothing (DONE);
 - it ranks below the asker: it sends all that is known of it and ends (MERGE). A forwarder stays behind, which passes on
   whatever still comes, and the other identifiers of it are told where they belong (MOVED);
-- it is nothing yet: it ends as well, and asks for the next identifier in the asker's name, if there is one;
+- it is nothing yet: it ends as well, and asks for the next identifier in the asker's name, if there is one. Unless the
+  asker is of a lower kind: calls ask for lower kinds only, so it was forgotten, and the question meant one of its
+  identifiers of before. That is no answer to give: nothing (DONE);
 - it ranks above the asker: it takes the matter over and asks for the asker in turn (DONE).
 
 Every answer says which identifiers the asker has by then. One identifier is asked for at a time, so that limits are
@@ -80,6 +82,13 @@ def aliases_of(profile: str, state: ProfileState) -> dict[str, int]:
     return {profile: state.since} if state.identity is None else state.identity.aliases
 
 
+def identity_of(profile: str, state: ProfileState, event: ProfileEvent) -> IdentityState:
+    """What it is known by, itself first; from now on it has one."""
+    if state.identity is None:
+        state.identity = IdentityState(aliases={profile: state.since or event.received})
+    return state.identity
+
+
 # --- the side that asks ---
 
 
@@ -87,9 +96,7 @@ def link(
     profile: str, state: ProfileState, links: Sequence[str], event: ProfileEvent, mailbox: Mailbox
 ) -> None:
     """A call about the profile names these identifiers as well."""
-    if state.identity is None:
-        state.identity = IdentityState(aliases={profile: state.since or event.received})
-    identity = state.identity
+    identity = identity_of(profile, state, event)
     chain = [one for one in links if one not in identity.aliases]
     if chain and chain not in identity.links and len(identity.links) < MAX_WAITING:
         identity.links.append(chain)
@@ -135,6 +142,8 @@ def decide(profile: str, state: ProfileState | None, asked: Linking) -> Verdict:
     """What the profile answers; `state` None: nothing is known of it."""
     aliases = {profile: 0} if state is None else aliases_of(profile, state)
     if not fits_together(aliases, asked.aliases):
+        return Verdict.REFUSED
+    if state is None and _RANKS[kind_of(asked.asker)] > _RANKS[kind_of(profile)]:
         return Verdict.REFUSED
     if state is None or outranks(asked.asker, profile):
         return Verdict.YIELDS

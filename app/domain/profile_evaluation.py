@@ -15,7 +15,7 @@ from app.domain.evaluation import Instant, announce, announce_exits, evaluate, n
 from app.domain.filling import id_of_past
 from app.domain.fold import adopt, settle
 from app.domain.fold_call import fold_facts, fold_hits
-from app.domain.forgetting import drop, forget
+from app.domain.forgetting import drop, forget, is_late
 from app.domain.identity import Identities
 from app.domain.linking import owner_of
 from app.domain.merging import inherit
@@ -81,7 +81,7 @@ class ProfileEvaluation:
         """A call about the profile, of the past too, or what another profile says to it."""
         forgotten = self._forgotten
         if forgotten.until:
-            if forgotten.is_past(profile, event):
+            if is_late(self._profiles, profile, event):
                 drop(self._profiles, self._mailbox, profile, event)
                 return
             if event.kind != FORGET and forgotten.is_leaving(profile):

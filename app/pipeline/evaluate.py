@@ -69,7 +69,7 @@ def fits(event: ProfileEvent, feeds: Mapping[str, Feed]) -> bool:
         feed = feeds.get(hit.feed)
         if feed is not None and not feed.fits(hit.values):
             return False
-    return event.kind != MERGE or holds_a_profile(event)
+    return event.kind not in (MERGE, FORGET) or holds_a_profile(event)
 
 
 class EvaluateStage:

@@ -14,7 +14,7 @@ from app.domain.plan_versions import PlanVersions
 from app.pipeline import evaluate
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from schemas.membership import MembershipDelta
-from schemas.profile import ASK, CALL, MARKER, MERGE, VERSION, FeedHit, Linking, ProfileEvent
+from schemas.profile import ASK, CALL, FORGET, MARKER, MERGE, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import DAY, FACEBOOK, FAR_WALL, HOUR, START, plan_of
 from topics.catalog import Catalog
 from topics.partitioning import partition_for
@@ -210,9 +210,11 @@ async def test_what_profiles_say_to_other_partitions_is_part_of_the_commit() -> 
     assert profiles_in(commit) == [here.encode()]
 
 
-async def test_a_merge_that_cannot_be_read_is_a_dead_letter() -> None:
+@pytest.mark.parametrize("kind", [MERGE, FORGET])
+async def test_a_profile_that_has_ended_and_cannot_be_read_is_a_dead_letter(kind: int) -> None:
     bench = Bench()
-    broken = ProfileEvent(VERSION, MERGE, "profiles/1", 1, 0, START, START, linking=Linking(state=b"\xc1"))
+    said = Linking(asker="user_2", state=b"\xc1")
+    broken = ProfileEvent(VERSION, kind, "profiles/1", 1, 0, START, START, linking=said)
     await bench.stage.process(0, [bench.marker(START), bench.arrived(broken, "user_1")], lambda: None)
     await bench.stage.flush()
     assert bench.counters.dead_letters == {"invalid_field": 1}

@@ -1,0 +1,332 @@
+"""Forgetting people while profiles have something to say to each other: what is on its way to somebody who is forgotten
+by the time that it arrives.
+"""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.domain.forgetting import Forgotten, forgotten_key
+from app.domain.linking import owner_of
+from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, USER, kind_of
+from app.domain.state import owner_in
+from schemas.membership import Cause, Change
+from schemas.profile import CALL, FORGET, MOVED, VERSION, Linking, ProfileEvent
+from tests.unit.domain.brute_force_values import DAY, HOUR
+from tests.unit.domain.identity_calls import digest
+from tests.unit.domain.identity_cluster import Cluster
+from tests.unit.domain.random_cases import START, Defined, instant
+from tests.unit.domain.test_forgetting import AT, LANE, World
+from tests.unit.domain.test_forgetting_cluster import left_of
+from tests.unit.domain.test_identity_cluster import cluster_of
+
+DEVICES = [f"38400000-8cf0-11bd-b23e-10b96e40000{number}" for number in range(3)]
+RANKS = {USER: 0, EMAIL: 1, ANONYMOUS: 2, MOBILE: 3}
+BUYERS = Defined({"buyers": {"when": {"event": "A", "within": "30d"}, "include_anonymous": True}})
+
+
+def line(at: int, **call: Any) -> bytes:
+    """A call that happened and was received then; `device`, `email`: what it names besides."""
+    device, email = call.pop("device", None), call.pop("email", None)
+    context: dict[str, Any] = {"traits": {"email": f"{email}@example.com"}} if email else {}
+    if device:
+        context["device"] = {"type": "ios", "advertisingId": device, "adTrackingEnabled": True}
+    said = {"type": "track", "event": "A", **call} if "type" not in call else call
+    times = {"timestamp": instant(at), "receivedAt": instant(at), "messageId": f"m{at}"}
+    return json.dumps({**times, **said, "context": context}).encode()
+
+
+class Apart:
+    """Three partitions with a user id in the first, an anonymous id in the second and an e-mail address in the third."""
+
+    def __init__(self, defined: Defined = BUYERS) -> None:
+        self.cluster = cluster_of(defined, 3, 2)
+        number = self.cluster.partition_of
+        names = [f"x{count}" for count in range(99)]
+        self.user, self.other_user = [name for name in names if number(name) == 0][:2]
+        self.anonymous = next(name for name in names if number(f"{ANONYMOUS}{name}") == 1)
+        self.email = next(name for name in names if number(f"{EMAIL}{digest(name)}") == 2)
+        self.profiles = {self.user, f"{ANONYMOUS}{self.anonymous}", f"{EMAIL}{digest(self.email)}"}
+        for lane in (0, 1):
+            self.cluster.marker(START, lane)
+        self.cluster.settle()
+
+    def call(self, at: int, lane: int = 0, **call: Any) -> None:
+        self.cluster.call(lane, line(START + at, **call), forgetful=True)
+
+    def says(self, partition: int, most: int = 99) -> None:
+        """It reads so many records, and what comes of them is committed."""
+        self.cluster.step(partition, most)
+        self.cluster.commit(partition)
+
+    def finish(self) -> None:
+        for _ in range(3):
+            self.cluster.settle()
+            self.cluster.let_go()
+
+
+def test_whoever_ended_for_somebody_who_is_forgotten_meanwhile_is_removed() -> None:
+    """The exit of a merge has nothing to send, as the profile that goes on was to see to it."""
+    world = Apart()
+    world.call(1, anonymousId=world.anonymous, device=DEVICES[0])
+    world.cluster.settle()
+    world.call(2, userId=world.user, anonymousId=world.anonymous, type="identify")
+    world.call(3, userId=world.user, type="delete")
+    world.cluster.settle()
+    assert world.cluster.facebook() == {"buyers": set()}
+    said = [delta for delta in world.cluster.deltas if delta.profile == f"{ANONYMOUS}{world.anonymous}"]
+    assert [(one.change, one.cause, one.sequence) for one in said] == [
+        (Change.ENTERED, Cause.EVENT, 1),
+        (Change.EXITED, Cause.MERGE, 2),
+        (Change.EXITED, Cause.FORGOTTEN, 3),
+    ]
+    world.finish()
+    assert not left_of(world.cluster, world.profiles)
+    assert not world.cluster.memberships
+
+
+def test_whom_a_person_took_over_before_the_removal_was_confirmed_is_removed() -> None:
+    """Who comes back meanwhile enters later: what they have taken over is in no membership yet."""
+    world = Apart()
+    world.call(1, userId=world.user, type="delete")
+    world.cluster.settle()
+    world.call(2, anonymousId=world.anonymous, device=DEVICES[0])
+    world.call(3, userId=world.user, anonymousId=world.anonymous, type="identify")
+    world.cluster.settle()
+    world.call(4, userId=world.user, type="delete")
+    world.cluster.settle()
+    assert world.cluster.facebook() == {"buyers": set()}
+    world.finish()
+    assert not left_of(world.cluster, world.profiles)
+
+
+def test_a_removal_that_waits_to_be_read_is_not_replaced_by_that_of_whom_the_person_took_over() -> None:
+    """Of two records of one membership a paused destination may read the newer alone."""
+    world = Apart()
+    world.call(1, userId=world.user, device=DEVICES[1])
+    world.call(2, userId=world.user, type="delete")
+    world.cluster.settle()
+    world.call(3, anonymousId=world.anonymous, device=DEVICES[0])
+    world.call(4, userId=world.user, anonymousId=world.anonymous, type="identify")
+    world.cluster.settle()
+    world.call(5, userId=world.user, type="delete")
+    world.cluster.settle()
+    assert world.cluster.facebook() == {"buyers": set()}
+    newest = world.cluster.memberships["buyers", world.user]
+    assert newest.rows == {"buyers": [{"EXTERN_ID": world.user, "MADID": DEVICES[1]}]}
+    world.finish()
+    assert not left_of(world.cluster, world.profiles)
+
+
+def test_an_answer_to_whom_the_person_had_been_before_does_not_bring_them_back() -> None:
+    """The e-mail address asked by itself, before it became the user's, with a call that was received after the request."""
+    world = Apart()
+    world.call(1, userId=world.user, email=world.email, type="identify")
+    world.call(3, lane=1, email=world.email, anonymousId=world.anonymous)
+    world.call(2, userId=world.user, type="delete")
+    world.says(2)  # asks for the anonymous id
+    world.says(0, 2)  # asks for the e-mail address
+    world.says(2)  # gives way to the user
+    world.says(1)  # gives way to the e-mail address
+    world.says(0)  # forgets
+    world.finish()
+    assert world.cluster.nodes[0].engine.states.find(world.user) is None
+    assert not left_of(world.cluster, world.profiles)
+    assert world.cluster.facebook() == {"buyers": set()}
+
+
+def test_a_user_who_is_forgotten_becomes_no_part_of_somebody_who_asks_for_their_device() -> None:
+    """The question comes by a forwarder that is to be erased."""
+    world = Apart()
+    devices = [f"38400000-8cf0-11bd-b23e-10b96e4000{number}" for number in range(10, 99)]
+    device = next(one for one in devices if world.cluster.partition_of(f"{MOBILE}{one}") == 2)
+    world.call(1, userId=world.user, device=device)
+    world.cluster.settle()
+    world.call(2, userId=world.user, type="delete")
+    world.call(3, anonymousId=world.anonymous, device=device)
+    world.says(1)  # asks for the device
+    world.says(2)  # passes it on, and hears of the request later
+    world.finish()
+    assert world.cluster.nodes[0].engine.states.find(world.user) is None
+    state = world.cluster.nodes[1].engine.states.find(f"{ANONYMOUS}{world.anonymous}")
+    assert state is not None
+    assert state.identity is not None
+    assert not state.identity.asking
+    assert state.identity.aliases.keys() == {f"{ANONYMOUS}{world.anonymous}"}
+
+
+def test_what_was_found_on_the_way_to_a_refusal_is_forgotten_with_the_asker() -> None:
+    """The anonymous id is new and asks on in the user's name for a device, which is another user's."""
+    world = Apart()
+    world.call(1, userId=world.other_user, device=DEVICES[0])
+    world.cluster.settle()
+    world.call(2, userId=world.user, anonymousId=world.anonymous, device=DEVICES[0])
+    world.call(3, userId=world.user, type="delete")
+    world.finish()
+    assert not left_of(world.cluster, {world.user, f"{ANONYMOUS}{world.anonymous}"})
+    assert world.cluster.owner(f"{MOBILE}{DEVICES[0]}") == world.other_user
+
+
+def test_a_state_that_comes_after_its_identifier_was_forgotten_is_removed_as_well() -> None:
+    for told in ((), ("track",)):
+        world = World(told)
+        world.buys("anonymous_id:a1")
+        state = world.partition.states.find("anonymous_id:a1")
+        assert state is not None
+        encoded = world.partition.states.encoded(state)
+        world.partition.states.erase(b"anonymous_id:a1")
+        world.partition.take_deltas()
+        world.forget("anonymous_id:a1")
+        assert not world.drain().deltas
+        said = Linking(asker="ann", state=encoded)
+        world.partition.apply(
+            "anonymous_id:a1", ProfileEvent(VERSION, FORGET, LANE, 9, 0, AT, AT, linking=said)
+        )
+        removed = world.drain().deltas
+        assert {(one.audience, one.change, one.sequence) for one in removed} == {
+            ("audience_0", Change.EXITED, 3),
+            ("audience_1", Change.EXITED, 3),
+        }
+        assert world.partition.forgotten.removals[forgotten_key("anonymous_id:a1")].audiences == {
+            "audience_0": 3,
+            "audience_1": 3,
+        }
+
+
+def test_who_has_come_back_is_not_led_to_whom_they_belonged_to_before() -> None:
+    world = World()
+    world.forget("anonymous_id:a1")
+    links = Linking(["anonymous_id:a1"])
+    world.partition.apply("bob", ProfileEvent(VERSION, CALL, LANE, 8, 0, AT + 1, AT + 1, linking=links))
+    moved = ProfileEvent(VERSION, MOVED, LANE, 9, 0, AT, AT, linking=Linking(asker="ann"))
+    world.partition.apply("anonymous_id:a1", moved)
+    state = world.partition.states.find("anonymous_id:a1")
+    assert state is not None
+    assert owner_of(state) == "bob"
+
+
+def test_a_removal_keeps_its_sequence_when_the_identifier_is_forgotten_again() -> None:
+    """Letters of the removal are told from those before it by that."""
+    forgotten = Forgotten()
+    forgotten.put("ann", 1, {"x": 3})
+    forgotten.put("ann", 2, {"x": 0, "y": 0})
+    assert forgotten.removals[forgotten_key("ann")].audiences == {"x": 3, "y": 0}
+
+
+# --- anything in any order ---
+
+SHOP = Defined(
+    {
+        "ever": {"when": {"event": "A", "within": "30d"}, "include_anonymous": True},
+        "once": {"when": {"event": "A", "count": {"exactly": 1}}, "include_anonymous": True},
+        "never": {"when": {"not": {"event": "B", "within": "1d"}}},
+    }
+)
+USERS = ["u0", "u1", "u2"]
+
+
+def anything(random: Random) -> dict[str, Any]:
+    call: dict[str, Any] = {"type": "track", "event": random.choice("AB")}
+    which = random.random()
+    if which < 0.6:
+        call["userId"] = random.choice(USERS)
+    if which > 0.3:
+        call["anonymousId"] = f"a{random.randrange(4)}"
+    if random.random() < 0.3:
+        call["device"] = random.choice(DEVICES)
+    if random.random() < 0.3:
+        call["email"] = f"e{random.randrange(4)}"
+    return call
+
+
+def let_go(cluster: Cluster) -> None:
+    """Destinations have read what was said so far."""
+    for number in range(len(cluster.nodes)):
+        cluster.commit(number)
+    cluster.let_go()
+
+
+def values_of(delta: Any) -> set[tuple[str, str, str]]:
+    return {
+        (delta.audience, column, str(value))
+        for rows in delta.rows.values()
+        for row in rows
+        for column, value in row.items()
+        if column in ("EXTERN_ID", "EMAIL", "MADID")
+    }
+
+
+@settings(max_examples=350, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=True))
+def test_nobody_who_was_forgotten_is_left_whatever_was_under_way(random: Random) -> None:
+    cluster = cluster_of(SHOP, 3, 2)
+    now = START
+    for lane in (0, 1):
+        cluster.marker(now, lane)
+    cluster.settle()
+    requests = [{"type": "delete", "userId": user} for user in random.sample(USERS, random.randrange(3))]
+    for number in range(40):
+        now += random.choice([1, 1_000, HOUR])
+        call = (
+            {"type": "delete", "userId": random.choice(USERS)} if random.random() < 0.08 else anything(random)
+        )
+        if number >= 40 - len(requests):
+            call = requests[number - 40]
+        cluster.call(random.randrange(2), line(now, **call), forgetful=True)
+        meddle(cluster, random)
+    for _ in range(3):
+        cluster.settle()
+        let_go(cluster)
+        now += DAY // 8
+        for lane in (0, 1):
+            cluster.marker(now, lane)
+    assert_only_members_are_there(cluster)
+    assert_everybody_is_led_to_somebody(cluster)
+    assert not left_of(cluster, {request["userId"] for request in requests})
+
+
+def meddle(cluster: Cluster, random: Random) -> None:
+    for _ in range(random.randrange(4)):
+        number, what = random.randrange(3), random.random()
+        if what < 0.5:
+            cluster.step(number, random.randrange(1, 6))
+        elif what < 0.85:
+            cluster.commit(number)
+        elif what < 0.97:
+            cluster.crash(number)
+        else:
+            let_go(cluster)
+    if random.random() < 0.1:
+        cluster.settle()
+
+
+def assert_only_members_are_there(cluster: Cluster) -> None:
+    members = [delta for delta in cluster.memberships.values() if delta.change is not Change.EXITED]
+    wanted = set().union(*map(values_of, members))
+    everything = {(audience, *value) for audience, found in cluster.facebook().items() for value in found}
+    assert everything <= wanted
+
+
+def assert_everybody_is_led_to_somebody(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        for key, value in node.changelog.items():
+            if key.startswith(b"\x00"):
+                continue
+            profile, owner = key.decode(), owner_in(value)
+            if owner is not None:
+                assert RANKS[kind_of(owner)] <= RANKS[kind_of(profile)], (
+                    f"{profile} has become part of {owner}"
+                )
+                last = cluster.owner(profile)
+                assert cluster.nodes[cluster.partition_of(last)].engine.states.find(last) is not None, profile
+                continue
+            state = node.engine.states.find(profile)
+            assert state is not None
+            if state.identity is not None:
+                assert profile in state.identity.aliases
+                assert not state.identity.asking, "it waits for an answer for ever"
