@@ -107,8 +107,9 @@ def starting_state(
     if was_dry and not dry_run:
         # Below that something may have been sent before the dry run; what was in doubt then is in doubt still.
         ends = (known.cursor, known.resync_end, *(span.end for span in known.unconfirmed))
-        changes = {"cursor": 0, "resync_end": max(ends), "resync_left_out": False, "replace": None}
-        return known.model_copy(update=changes)
+        return known.model_copy(
+            update={"cursor": 0, "resync_end": max(ends), "resync_left_out": False, "replace": None}
+        )
     return known
 
 

@@ -50,7 +50,7 @@ def test_nothing_else_means_nothing_new() -> None:
     [("act_2", {}), ("act_1", {"audience_id": "22"}), ("act_2", {"audience_id": "22"})],
 )
 @pytest.mark.parametrize("cursor", [20, 50])
-def test_another_audience_has_been_sent_nothing(account: str, mapping: dict[str, str], cursor: int) -> None:
+def test_another_audience_has_been_sent_nothing(account: str, mapping: dict[str, Any], cursor: int) -> None:
     state = known(cursor=cursor, unconfirmed=DOUBT, replace=ReplaceSession(end=50))
     found = started(state, account, **mapping)
     assert log_part(found) == NOTHING

@@ -83,7 +83,7 @@ async def test_an_old_wish_to_replace_everybody_is_none_of_a_destination_that_is
     ]
     await define(world, audience("vips").model_copy(update={"destinations": destinations}))
     for number, who in enumerate(("u1", "u2")):
-        rows = {id_: [{"EXTERN_ID": who}] for id_ in ids}
+        rows: dict[str, list[dict[str, str | float]]] = {id_: [{"EXTERN_ID": who}] for id_ in ids}
         delta = MembershipDelta("vips", who, Change.UPDATED, 100 + number, rows, 0, 0, Cause.DEFINITION)
         world.log.append(0, delta)
         world.delivery.offer(0, [(world.log.end(0) - 1, delta)], world.log.end(0))
@@ -135,8 +135,9 @@ async def test_nobody_who_had_left_is_added_for_a_moment_behind_a_dry_run(
 ) -> None:
     world = replaced_worlds(batch_rows=2)
     await world.start()
-    await world.live("a", "b", "c", "d")
-    await world.clock.advance(3 * PERIOD)
+    members = [f"m{number}" for number in range(12)]  # more than wait at a time
+    await world.live("a", "b", *members)
+    await world.clock.advance(10 * PERIOD)
     await world.live("a", change=EXIT)
     await world.clock.advance(3 * PERIOD)
     await define(world, audience("vips", mode=DeliveryMode.DRY_RUN))
@@ -146,7 +147,8 @@ async def test_nobody_who_had_left_is_added_for_a_moment_behind_a_dry_run(
     world.graph.calls.clear()
     await define(world, audience("vips"))
     added = [who for call in world.graph.calls_of("add") for who in people(call)]
-    assert (sorted(added), world.members()) == (["c", "d", "e"], {"c", "d", "e"})
+    assert sorted(added) == sorted([*members, "e"])
+    assert world.members() == {*members, "e"}
 
 
 async def test_what_a_dry_run_had_left_out_is_sent_behind_it(replaced_worlds: ReplacedWorlds) -> None:
