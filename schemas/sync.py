@@ -99,7 +99,8 @@ class SyncState(StoredMessage):
     `next_retry_at` is when a destination that waits is tried again. `history` are the newest changes of state,
     `hours` the newest hours with rows, both the oldest first. `recreated_at` is the newest wish for a new Facebook
     audience (`DesiredRecord.recreate_at`) that was taken up. `former` is the id that the destination had while the
-    audience had one ad account, or several: what its deltas have under that is its own.
+    audience had one ad account, or several: what its deltas have under that is its own. `connected`: `facebook_id` is, or
+    will be, one that the definition names and not one of our own.
     """
 
     destination: str
@@ -130,4 +131,5 @@ class SyncState(StoredMessage):
     hours: tuple[SyncHour, ...] = ()
     recreated_at: Whole = 0
     former: str | None = None
+    connected: bool = False
     version: Whole = 1

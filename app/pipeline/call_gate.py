@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from app.domain.delivery import UsageMeter
 from app.pipeline.delivery_options import Shared
 from app.pipeline.limits import Limits
 from app.pipeline.pausing import Pausing
@@ -58,6 +59,10 @@ class CallGate:
             finally:
                 self._calling = False
                 self._limits.leave()
+
+    def heed(self, usage: Sequence[UsageMeter]) -> None:
+        """A call was answered with these headers: rest when a limit is near."""
+        self._limits.heed(usage)
 
     async def ready(self) -> None:
         """Returns when a request may be started now. Raises StoppedError, or ClosedError: not in this turn."""

@@ -5,12 +5,13 @@ or has everybody replaced.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from app.domain.batching import Batcher
 from app.domain.data_use import data_use_of
 from app.domain.pausing import Desired
 from app.domain.replacing import why_ordinary
+from app.pipeline.call_gate import CallGate
 from app.pipeline.delivery_options import Shared
 from app.pipeline.replace import NotReplaced, Outcome, Replace, Replaced
 from app.pipeline.resync import Resync
@@ -23,8 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class CatchingUp:
-    """One destination. `ready` returns when a call may be made now, and raises when it may not; `shown` gives the state
-    and reason to write.
+    """One destination. `shown` gives the state and reason to write.
 
     `start_over`, `read_log` and `replace_everybody` are for the destination's own task.
     """
@@ -39,7 +39,7 @@ class CatchingUp:
         batcher: Batcher,
         resync: Resync,
         outcomes: RowOutcomes,
-        ready: Callable[[], Awaitable[None]],
+        gate: CallGate,
         shown: Callable[[], Shown],
     ) -> None:
         self._shared = shared
@@ -52,7 +52,7 @@ class CatchingUp:
         self._resync = resync
         use = data_use_of(mapping, shared.options.data_use)
         self._replace = Replace(
-            shared, mapping.id, audience, partition, outcomes, self._note_session, ready, use
+            shared, mapping.id, audience, partition, outcomes, self._note_session, gate, use
         )
         self._shown = shown
 
@@ -74,8 +74,7 @@ class CatchingUp:
         """Nothing is kept but the cursor. No batch may be out."""
         self._resync.forget()
         self._replace.forget()
-        unconfirmed_end = self._record.unconfirmed_end
-        self._batcher.suspend(unconfirmed_end if unconfirmed_end > self._resync.end else 0)
+        self._batcher.suspend(self._resync.settle_end(self._record.unconfirmed_end))
 
     async def start_over(self, *, dry: bool) -> None:
         """As somebody asked for; in a dry run nobody is replaced. No batch may be out."""
@@ -159,7 +158,7 @@ class CatchingUp:
         await self._record.write(self._shown(), replace=session)
 
     async def replace_everybody(self, session: ReplaceSession) -> Outcome:
-        """One step, and what follows from it for the log. Raises what `ready` and the calls raise."""
+        """One step, and what follows from it for the log. Raises what the gate and the calls raise."""
         outcome = await self._replace.step(session, self._record.state.facebook_id or "")
         if isinstance(outcome, Replaced):
             self.suspend()

@@ -75,6 +75,7 @@ class Destination:
             live_offset,
             self._dry,
             self._clock.now_ms(),
+            desired.resync_at,
         )
         self._former = start.former
         shared = with_former(shared, mapping.id, start.former)
@@ -95,9 +96,8 @@ class Destination:
             self._gate.ready,
             data_use_of(mapping, shared.options.data_use),
         )
-        unconfirmed_end = self._record.unconfirmed_end
         # Of what is sent again nothing goes out that is superseded below the resync's end.
-        settle_end = unconfirmed_end if unconfirmed_end > resync.end else 0
+        settle_end = resync.settle_end(self._record.unconfirmed_end)
         self._batcher = Batcher(mapping.id, shared.options.policy, start.cursor, live_offset, settle_end)
         self._catching_up = CatchingUp(
             shared,
@@ -108,7 +108,7 @@ class Destination:
             self._batcher,
             resync,
             self._outcomes,
-            self._gate.ready,
+            self._gate,
             lambda: self._shown,
         )
         now, timeout = self._clock.monotonic(), shared.options.request_timeout_seconds
@@ -124,7 +124,7 @@ class Destination:
             self._record_creating,
             self._gate.ready,
             self._limits.heed,
-            quiet_until if state is not None and state.creating else now,
+            quiet_until if state is not None and (state.creating or state.connected) else now,
         )
         self._provisioned = self._dry
         self._status = Status(

@@ -22,6 +22,7 @@ from app.domain.delivery_errors import Reaction
 from app.domain.replacing import LAST_BATCH_MS, Chunk, Members, Next, next_step
 from app.domain.users_requests import UsersRequest
 from app.errors import UnreachableError
+from app.pipeline.call_gate import CallGate
 from app.pipeline.delivery_options import Shared
 from app.pipeline.row_outcomes import RowOutcomes
 from app.ports import ReplaceBatch
@@ -83,8 +84,7 @@ class _Sending:
 
 
 class Replace:
-    """One destination. `write` writes the ledger; `ready` returns when a call may be made now, and raises when not.
-    `use` is sent with the people.
+    """One destination. `write` writes the ledger. `use` is sent with the people.
 
     The calls' GraphRefusal and UnreachableError go through `step`, which is to be called again after them; but for
     those that end the session.
@@ -98,7 +98,7 @@ class Replace:
         partition: int,
         outcomes: RowOutcomes,
         write: Callable[[ReplaceSession], Awaitable[None]],
-        ready: Callable[[], Awaitable[None]],
+        gate: CallGate,
         use: DataUse,
     ) -> None:
         self._shared = shared
@@ -107,7 +107,7 @@ class Replace:
         self._partition = partition
         self._outcomes = outcomes
         self._write = write
-        self._ready = ready
+        self._gate = gate
         self._use = use
         self._sending: _Sending | None = None
         # What has been sent without an answer may reach Facebook until then (monotonic seconds).
@@ -145,8 +145,10 @@ class Replace:
         remaining = self._unknown_until - self._shared.clock.monotonic()
         if remaining > 0:
             return Wait(remaining)
-        await self._ready()
+        await self._gate.ready()
         found = await self._shared.graph.read_audience(audience_id)
+        # Whatever follows, and while it is waited for as well.
+        self._gate.heed(found.usage)
         match next_step(session, found.operation_code, self._shared.clock.now_ms()):
             case Next.WAIT:
                 return Wait(self._shared.options.replace_poll_seconds)
@@ -219,7 +221,7 @@ class Replace:
             # It goes out once: whatever comes of it but its answer, Facebook is asked before anything follows.
             self._sending = None
         try:
-            await self._ready()
+            await self._gate.ready()
             answer = await self._shared.graph.replace_users(
                 audience_id, request.schema, request.data, batch, self._use
             )

@@ -48,6 +48,10 @@ class Resync:
         self._newest = None
         return {"cursor": 0, "resync_end": end, "resync_left_out": left_out, "replace": None}
 
+    def settle_end(self, unconfirmed_end: int) -> int:
+        """The end of what has to be read before anything is sent, as something may have been sent below."""
+        return unconfirmed_end if unconfirmed_end > self.end else 0
+
     def forget(self) -> None:
         """Nothing is read for now."""
         self._newest = None

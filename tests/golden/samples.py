@@ -202,6 +202,7 @@ def _sync() -> SyncState:
         hours=(SyncHour(hour=490_896, added=5, removed=3, rejected=1),),
         recreated_at=AT - 8,
         former="vips",
+        connected=True,
     )
 
 
