@@ -1,29 +1,24 @@
-"""What becomes of a batch while limits are near, while Facebook has no answer to a row or to anything, and while removals
-are held up. With in-memory twins and a clock that is moved by hand.
+"""What becomes of a batch while limits are near, and while Facebook has no answer to a row or to anything. With in-memory
+twins and a clock that is moved by hand.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import random
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from app.adapters.memory_graph import GraphCall, MemoryGraph
 from app.domain.bisection import STRIKES
 from app.domain.delivery import AnswerKind, GraphRefusal, NotSentError, Refusal, UsageMeter
 from app.domain.delivery_errors import Scope
-from app.ports import UsersAnswer
 from schemas.dead_letter import Reason
-from schemas.membership import MembershipDelta
 from schemas.sync import DestinationState
-from tests.unit.pipeline.delivery_world import ENTER, EXIT, PERIOD, World, Worlds, cut, people, refused
+from tests.unit.pipeline.delivery_world import ENTER, EXIT, Worlds, cut, people, refused
 from tests.unit.pipeline.replaced_world import ReplacedWorld
+from tests.unit.pipeline.told_graph import HOUR, is_at_the_end, offered, told
 
-HOUR = 3600.0
 HELD, LIVE = DestinationState.HELD, DestinationState.LIVE
 NO_JSON = GraphRefusal(Refusal(AnswerKind.NO_JSON, 502))
 BROKEN = [
@@ -35,51 +30,6 @@ BROKEN = [
     cut(),
 ]
 BROKEN_IDS = ["1, 500", "1", "5000", "unknown, 503", "no JSON", "cut"]
-TOO_SMALL = refused(200, 1_870_047)
-
-
-class ToldGraph(MemoryGraph):
-    """Says `percent` of usage with each answer, fails for `poison`, and with `fails` for all; remembers what it took."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.percent: Callable[[], float] = lambda: 0.0
-        self.poison: dict[str, Exception] = {}
-        self.fails: Callable[[GraphCall], Exception | None] = lambda _: None
-        self.taken: list[GraphCall] = []
-
-    async def _users(self, call: GraphCall, apply: Callable[[], None]) -> UsersAnswer:
-        named = {str(cell) for row in call.rows for cell in row.values()}
-        error = self.fails(call) or next(
-            (self.poison[each] for each in sorted(named & self.poison.keys())), None
-        )
-        if error is not None:
-            self.calls.append(call)
-            raise error
-        answer = await super()._users(call, apply)
-        self.taken.append(call)
-        return dataclasses.replace(answer, usage=(UsageMeter(Scope.AD_ACCOUNT, self.percent(), 0.0, "1"),))
-
-    def rows_taken(self) -> Counter[tuple[str, str]]:
-        return Counter(
-            (call.kind, str(cell)) for call in self.taken for row in call.rows for cell in row.values()
-        )
-
-
-def told(world: World) -> ToldGraph:
-    graph = ToldGraph()
-    world.graph = graph
-    world.delivery = world.worker()
-    return graph
-
-
-def offered(world: World, *changes: MembershipDelta) -> None:
-    end = world.log.end(0)
-    world.delivery.offer(0, [(end - len(changes) + place, delta) for place, delta in enumerate(changes)], end)
-
-
-def is_at_the_end(world: World) -> bool:
-    return world.delivery.idle() and world.ledger.states["vips"].cursor == world.log.end(0)
 
 
 # -- while a limit is near -------------------------------------------------------------------------------------
@@ -372,74 +322,3 @@ async def test_what_is_not_for_what_was_sent_makes_no_smaller_requests(
     await world.clock.advance(HOUR)
     assert [len(call.rows) for call in graph.taken] == [100]
     assert world.view().state is LIVE
-
-
-# -- removals that are held up ---------------------------------------------------------------------------------
-
-
-async def held_up(world: World) -> ToldGraph:
-    """Eight members in batches of four, of whom five leave and cannot; behind them six enter."""
-    graph = told(world)
-    await world.start()
-    await world.live(*[f"m{number}" for number in range(8)])
-    await world.clock.advance(2 * PERIOD)
-    graph.taken.clear()
-    graph.fails = lambda call: TOO_SMALL if call.kind == "remove" else None
-    for number in range(5):
-        await world.live(f"m{number}", change=EXIT)
-    for number in range(6):
-        await world.live(f"n{number}")
-    await world.clock.advance(6 * HOUR)
-    return graph
-
-
-EVERYBODY = {f"m{number}" for number in range(8)} | {f"n{number}" for number in range(6)}
-
-
-async def test_additions_go_out_ahead_of_removals_that_fill_a_batch(worlds: Worlds) -> None:
-    world = worlds(batch_rows=4)
-    graph = await held_up(world)
-    assert (world.members(), world.view().state) == (EVERYBODY, HELD)
-    assert graph.rows_taken() == {("add", f"n{number}"): 1 for number in range(6)}, (
-        "once, not again and again"
-    )
-    assert world.ledger.states["vips"].cursor == 8, "nothing is passed over"
-    assert max(span.end for span in world.ledger.states["vips"].unconfirmed) == world.log.end(0)
-    await world.live("late")
-    await world.live("n5", change=EXIT)
-    await world.clock.advance(HOUR)
-    assert graph.rows_taken()["add", "late"] == 1
-    graph.fails = lambda _: None
-    await world.clock.advance(HOUR)
-    assert world.members() == (EVERYBODY | {"late"}) - {f"m{number}" for number in range(5)} - {"n5"}
-    assert is_at_the_end(world)
-
-
-async def test_whoever_leaves_under_one_profile_and_enters_under_another_stays_in(worlds: Worlds) -> None:
-    world = worlds()
-    graph = told(world)
-    await world.start()
-    await world.live("ann", "bob")
-    await world.pass_period()
-    graph.fails = lambda call: TOO_SMALL if call.kind == "remove" else None
-    offered(world, world.change("ann", EXIT), world.change("other", rows=[{"EXTERN_ID": "ann"}]))
-    await world.clock.advance(HOUR)
-    graph.fails = lambda _: None
-    await world.clock.advance(HOUR)
-    assert world.members() == {"ann", "bob"}
-    assert [(call.kind, people(call)) for call in graph.taken[-2:]] == [("remove", ["ann"]), ("add", ["ann"])]
-    assert is_at_the_end(world)
-
-
-async def test_a_new_owner_sends_nothing_older_behind_what_went_ahead(worlds: Worlds) -> None:
-    world = worlds(batch_rows=4)
-    graph = await held_up(world)
-    await world.live("n0", change=EXIT)
-    await world.clock.advance(HOUR)
-    graph.fails = lambda _: None
-    graph.taken.clear()
-    await world.restart()
-    await world.clock.advance(HOUR)
-    assert graph.rows_taken()["add", "n0"] == 0
-    assert world.members() == EVERYBODY - {f"m{number}" for number in range(5)} - {"n0"}
-    assert is_at_the_end(world)
