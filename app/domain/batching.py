@@ -12,11 +12,11 @@ beside (`ahead`), so that a busy partition cannot stay one step ahead for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from app.domain.waiting import Waiting
-from schemas.membership import MembershipDelta
+from schemas.membership import Change, MembershipDelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,17 @@ class _Newest:
         waiting[profile] = item
         self.rows += item.rows
 
-    def take(self, max_rows: int) -> list[Waiting]:
-        """The first ones, up to that many rows but at least one."""
+    def take(self, max_rows: int, sent: Container[int]) -> list[Waiting]:
+        """The first ones, up to that many rows but at least one; those at `sent` offsets count for nothing."""
         taken: list[Waiting] = []
-        rows = 0
+        rows = to_send = 0
         for item in self.by_profile.values():
-            if taken and rows + item.rows > max_rows:
+            weight = 0 if item.offset in sent else item.rows
+            if taken and to_send + weight > max_rows:
                 break
             taken.append(item)
             rows += item.rows
+            to_send += weight
         for item in taken:
             del self.by_profile[item.profile]
         self.rows -= rows
@@ -219,12 +221,14 @@ class Batcher:
             return 0.0
         return self._pending.oldest + self._policy.period
 
-    def take(self, now: float) -> Batch | None:
-        """The batch that is due, if one is; it must be confirmed or given back before the next."""
+    def take(self, now: float, sent: Container[int] = ()) -> Batch | None:
+        """The batch that is due, if one is; it must be confirmed or given back before the next. Changes at `sent` offsets,
+        of a batch that was given back, take no room in it: others may have to be sent with what is left of that.
+        """
         due = self.wake_at()
         if due is None or now < due:
             return None
-        taken = self._pending.take(self._policy.max_rows)
+        taken = self._pending.take(self._policy.max_rows, sent)
         following = next(iter(self._pending.by_profile.values()), None)
         self._out = Batch(
             first=self._cursor,
@@ -251,6 +255,23 @@ class Batcher:
             self._pending.put(self._item(offset, delta, arrived))
         for item in since.by_profile.values():
             self._pending.put(item)
+
+    def superseded(self, batch: Batch) -> frozenset[int]:
+        """Offsets of changes in the batch that is out behind which the same profile has changed again."""
+        newer = self._pending.by_profile
+        return frozenset(offset for offset, delta in batch.changes if delta.profile in newer)
+
+    def additions(self, known: Container[int]) -> Batch | None:
+        """What would be added by changes that wait behind the batch that is out, but for those at `known` offsets.
+
+        It covers no offsets and cannot be confirmed: the changes stay where they are. None: there is nothing.
+        """
+        waiting = [item for item in self._pending.by_profile.values() if item.offset not in known]
+        deltas = ((item.offset, item.delta(self._destination)) for item in waiting)
+        changes = tuple((offset, delta) for offset, delta in deltas if delta.change is not Change.EXITED)
+        if not changes:
+            return None
+        return Batch(self._cursor, changes[-1][0] + 1, changes, ())
 
     def suspend(self, settle_end: int) -> None:
         """Keep nothing in memory: what is not confirmed is read from the log again after the next `begin_read`.

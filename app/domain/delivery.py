@@ -97,6 +97,7 @@ class Decision:
 RETRY = Decision(Reaction.RETRY, Scope.REQUEST, BACK_OFF)
 # Code and subcode of an object that is not there, or that the token has no right to.
 NO_SUCH_OBJECT = (100, 33)
+_SERVICE_UNAVAILABLE = 2
 # The same, where not even the ad account can be read.
 OUT_OF_REACH = Decision(
     Reaction.AUTH_OR_TERMS,
@@ -128,6 +129,16 @@ def classify(refusal: Refusal) -> Decision:
     if row is not None:
         return _decision(row)
     return replace(_by_hints(refusal), known=False)
+
+
+def may_be_the_rows(refusal: Refusal) -> bool:
+    """Whether an answer that says to come again may be owed to what was sent: to its size, or to a row that Facebook
+    stumbles over. Not so where a service, an audience or an ad account is said to be busy.
+    """
+    decision = classify(refusal)
+    if decision.reaction is not Reaction.RETRY or decision.scope is not Scope.REQUEST:
+        return False
+    return refusal.code != _SERVICE_UNAVAILABLE or refusal.http_status >= 500  # noqa: PLR2004 - HTTP's own number
 
 
 def _by_hints(refusal: Refusal) -> Decision:

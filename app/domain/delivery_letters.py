@@ -42,12 +42,29 @@ def rejected_alone(context: LetterContext, request: UsersRequest, refusal: Refus
     return _rejected(context, request, refusal, Reason.REJECTED_ROW)
 
 
+def failed_alone(
+    context: LetterContext, request: UsersRequest, why: str, refusal: Refusal | None
+) -> DeadLetter:
+    """A request of one row got no proper answer again and again, while rows of the same request were taken in between.
+
+    `why` is what was said of it last; `refusal` None: there was no answer.
+    """
+    facebook = FacebookRefusal(message=why) if refusal is None else _words_of(refusal)
+    return _letter(
+        context, request, 0, Reason.REJECTED_ROW, f"other rows were taken, not this one: {why}", facebook
+    )
+
+
+def _words_of(refusal: Refusal) -> FacebookRefusal:
+    return FacebookRefusal(
+        code=refusal.code, subcode=refusal.subcode, message=refusal.message, trace=refusal.trace
+    )
+
+
 def _rejected(
     context: LetterContext, request: UsersRequest, refusal: Refusal, why: Reason
 ) -> Iterator[DeadLetter]:
-    facebook = FacebookRefusal(
-        code=refusal.code, subcode=refusal.subcode, message=refusal.message, trace=refusal.trace
-    )
+    facebook = _words_of(refusal)
     for place in range(len(request.data)):
         yield _letter(context, request, place, why, words(refusal), facebook)
 

@@ -6,7 +6,7 @@ with a blank EXTERN_ID or LOOKALIKE_VALUE in the schema, so rows with and withou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -35,6 +35,8 @@ Cell = str | float
 Row = Mapping[str, Cell]
 # Whether it adds, whether rows have an external id, and whether they have a value.
 _Group = tuple[bool, bool, bool]
+# A row of a partition: the offset of its delta, and its place among the delta's rows.
+RowKey = tuple[int, int]
 
 
 class RowSource(msgspec.Struct, frozen=True, gc=False):
@@ -57,15 +59,24 @@ class UsersRequest:
     sources: list[RowSource]
     beside: Mapping[str, list[Cell]] = field(default_factory=dict)
 
+    @property
+    def keys(self) -> Iterator[RowKey]:
+        """Which rows these are."""
+        return ((source.offset, source.index) for source in self.sources)
+
     def row(self, place: int) -> dict[str, Cell]:
         """A row of the request without its blank cells."""
         return {key: cell for key, cell in zip(self.schema, self.data[place], strict=True) if cell != ""}
 
 
 def build_requests(
-    changes: Iterable[tuple[int, MembershipDelta]], destination: str, max_rows: int = MAX_REQUEST_ROWS
+    changes: Iterable[tuple[int, MembershipDelta]],
+    destination: str,
+    max_rows: int = MAX_REQUEST_ROWS,
+    done: Collection[RowKey] = (),
 ) -> Iterator[UsersRequest]:
-    """Requests in the order to send them, the same for the same changes; built one at a time.
+    """Requests in the order to send them, the same for the same changes; built one at a time. Rows that are `done` are
+    left out.
 
     Removals come first: when one person leaves under one profile and enters under another, the entry wins.
     """
@@ -76,6 +87,8 @@ def build_requests(
     for offset, delta in changes:
         remove = delta.change is Change.EXITED
         for index, row in enumerate(delta.rows.get(destination, ())):
+            if done and (offset, index) in done:
+                continue
             keys = None if "" in row.values() else (remove, tuple(row))
             found = None if keys is None else of_keys.get(keys)
             if found is None:

@@ -7,21 +7,23 @@
 
 Nothing is lost while a destination waits: its cursor stays, and what finds no room is read from the log later.
 
-Here is the order of steps: which part of the log is sent is `catching_up`, a batch's requests are `sending`, refusals and
-failures are `trouble`, what Facebook says of the audience is `status`, and when a call may be made is `call_gate`.
+Here is the order of steps: which part of the log is sent is `catching_up`, what becomes of a batch `batches`, its
+requests are `sending`, refusals and failures `trouble`, what Facebook says of the audience is `status`, and when a call may
+be made is `call_gate`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from app.domain.batching import Batch, Batcher
+from app.domain.batching import Batcher
 from app.domain.data_use import data_use_of
 from app.domain.delivery import GraphRefusal
 from app.domain.pausing import Desired
 from app.domain.scope_gates import Closed
 from app.domain.sync_start import ad_account_of, starting_state
 from app.errors import NeedsPersonError, UnreachableError
+from app.pipeline.batches import Batches
 from app.pipeline.call_gate import CallGate, ClosedError, StoppedError
 from app.pipeline.catching_up import CatchingUp
 from app.pipeline.delivery_options import DestinationView, Shared
@@ -87,15 +89,6 @@ class Destination:
         self._gate = CallGate(shared, self._limits, self._pausing)
         self._trouble = Trouble(shared, mapping.id, self._account, self._limits)
         self._retry_at: int | None = None
-        self._sending = Sending(
-            shared,
-            mapping.id,
-            self._outcomes,
-            self._limits,
-            self._trouble,
-            self._gate.ready,
-            data_use_of(mapping, shared.options.data_use),
-        )
         # Of what is sent again nothing goes out that is superseded below the resync's end.
         settle_end = resync.settle_end(self._record.unconfirmed_end)
         self._batcher = Batcher(mapping.id, shared.options.policy, start.cursor, live_offset, settle_end)
@@ -129,6 +122,25 @@ class Destination:
         self._provisioned = self._dry
         self._status = Status(
             shared, self._record, self._trouble, self._batcher, self._gate.ready, lambda: self._shown, now
+        )
+        sending = Sending(
+            shared,
+            mapping.id,
+            self._outcomes,
+            self._limits,
+            self._trouble,
+            self._gate.ready,
+            data_use_of(mapping, shared.options.data_use),
+        )
+        self._batches = Batches(
+            shared,
+            mapping.id,
+            self._record,
+            self._batcher,
+            sending,
+            self._gate.ready,
+            lambda: self._shown,
+            lambda: self._status.read_by(self._status.after_sync),
         )
 
     @property
@@ -217,7 +229,7 @@ class Destination:
         if self._catching_up.is_to_begin_anew:
             await self._begin_anew()
         if self._catching_up.is_to_start_over:
-            self._give_back()
+            self._batches.forget()
             await self._catching_up.start_over(dry=self._dry)
         await self._catching_up.read_log()
         await self._record.progress(self._batcher.cursor, self._shown)
@@ -232,8 +244,8 @@ class Destination:
             await self._guarded(self._replace_everybody)
         elif self._status_due(now) and self._trouble.shown is None:
             await self._guarded(self._status.read)
-        elif self._sending.batch is not None or self._batch_due(now):
-            await (self._pretend() if self._dry else self._guarded(self._send))
+        elif self._batches.is_due:
+            await (self._batches.pretend() if self._dry else self._guarded(self._batches.send))
         elif self._status_due(now):
             await self._guarded(self._status.read)
         else:
@@ -241,17 +253,13 @@ class Destination:
 
     async def _stay_paused(self) -> None:
         """Nothing is sent, and nothing kept but the cursor."""
-        self._give_back()
+        self._batches.forget()
         self._catching_up.suspend()
         if self._record.state.state is not DestinationState.PAUSED:
             await self._record.write(self._shown)
         await self._record.progress(self._batcher.cursor, self._shown)
         if self._pausing.reason is not None:
             await self._gate.pause(self._options.progress_seconds)
-
-    def _batch_due(self, now: float) -> bool:
-        due = self._batcher.wake_at()
-        return due is not None and due <= now
 
     def _status_due(self, now: float) -> bool:
         return not self._dry and self._status.next_at <= now
@@ -289,9 +297,9 @@ class Destination:
             await self._stay_away(await refused(error.refusal, self._trouble, graph, self._account, ready))
 
     async def _stay_away(self, how: Retry | Hold) -> None:
-        """Who retries keeps the batch that is out; who is held gives it back."""
+        """Who retries keeps the batch that is out; who is held may give it back."""
         if isinstance(how, Hold):
-            self._give_back()
+            self._batches.hold()
         self._not_before = self._clock.monotonic() + how.seconds
         self._retry_at = self._clock.now_ms() + round(how.seconds * 1_000)
         if isinstance(how, Hold):
@@ -305,7 +313,7 @@ class Destination:
             held = (DestinationState.HELD, closed.reason)
             is_news = self._trouble.shown != held
             self._trouble.shown = held
-            self._give_back()
+            self._batches.rest()
             # Who only asks each second whether another one's try is over has nothing new to write.
             if is_news or closed.seconds > _SHORT_REST:
                 await self._record.write(self._shown)
@@ -315,7 +323,7 @@ class Destination:
         shown = self._trouble.shown[0] if self._trouble.shown is not None else self._record.state.state
         gone = shown is DestinationState.GONE and self._mapping.audience_id is None and not self._dry
         if gone:
-            self._give_back()
+            self._batches.forget()
             self._trouble.clear()
             self._provisioned = False
             self._not_before = self._clock.monotonic()
@@ -350,40 +358,6 @@ class Destination:
                 self._not_before = self._clock.monotonic() + seconds
             case Replaced():
                 self._status.read_by(self._clock.monotonic())
-
-    # -- batches -----------------------------------------------------------------------------------------------
-
-    async def _send(self) -> None:
-        """Take the batch that is due, or go on with the one that is out, through to its confirmation."""
-        batch = self._sending.batch
-        if batch is None:
-            await self._gate.ready()
-            batch = self._batcher.take(self._clock.monotonic())
-            if batch is None:
-                return
-            self._sending.begin(batch)
-            if any(delta.rows.get(self.id) for _, delta in batch.changes):
-                await self._record.note(batch, self._shown)
-        await self._sending.send(batch, self._record.state.facebook_id or "")
-        await self._confirm(batch)
-
-    async def _confirm(self, batch: Batch) -> None:
-        await self._record.confirm(batch, self._shown, sent=self._sending.has_sent)
-        self._batcher.confirm(batch)
-        self._sending.forget()
-        self._shared.counters.stages["batch"].records_out += len(batch.changes)
-        self._status.read_by(self._status.after_sync)
-
-    async def _pretend(self) -> None:
-        """A dry run: everything but the sending."""
-        batch = self._batcher.take(self._clock.monotonic())
-        if batch is not None:
-            await self._confirm(batch)
-
-    def _give_back(self) -> None:
-        if self._sending.batch is not None:
-            self._batcher.give_back(self._sending.batch)
-            self._sending.forget()
 
     @property
     def _shown(self) -> Shown:

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 
 from app.domain.bisection import Bisection
 from app.domain.counters import DestinationCounters
-from app.domain.delivery_letters import LetterContext, rejected_alone, rejected_request, rejected_row
+from app.domain.delivery import Refusal
+from app.domain.delivery_letters import (
+    LetterContext,
+    failed_alone,
+    rejected_alone,
+    rejected_request,
+    rejected_row,
+)
 from app.domain.users_requests import UsersRequest, refused_rows
 from app.pipeline.delivery_options import Shared
 from app.ports import UsersAnswer
@@ -17,7 +24,7 @@ _LETTERS = 1_000
 
 
 class RowOutcomes:
-    """One destination. `accepted` and `rejected` return once the letters are durable."""
+    """One destination. `accepted`, `rejected` and `failed` return once the letters are durable."""
 
     def __init__(self, shared: Shared, destination: str, partition: int) -> None:
         self._shared = shared
@@ -53,6 +60,11 @@ class RowOutcomes:
             letters = rejected_alone if alone else rejected_request
             await self._put(letters(context, part, refusal))
             self._count(len(part.data), len(part.data))
+
+    async def failed(self, row: UsersRequest, why: str, refusal: Refusal | None, attempts: int) -> None:
+        """A single row was given up, as Facebook has no proper answer to it."""
+        await self._put([failed_alone(self._context(attempts), row, why, refusal)])
+        self._count(1, 1)
 
     def _context(self, attempts: int) -> LetterContext:
         now = self._shared.clock.now_ms()

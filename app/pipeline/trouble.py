@@ -54,11 +54,6 @@ class Trouble:
         return self._failures + 1
 
     @property
-    def halvings(self) -> int:
-        """How often to halve what is sent: once with each try behind the first few."""
-        return max(0, self._failures - self._options.tries + 1)
-
-    @property
     def failed_why(self) -> str | None:
         """Why the last try failed, for whoever looks before it is called a hold."""
         return self._failed_why if self._failures else None

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.bisection import MOST, MOST_AT_FIRST, Bisection
+from app.domain.bisection import MOST, MOST_ALIKE, MOST_AT_FIRST, STRIKES, Bisection
 from app.domain.delivery import Refusal
 from app.domain.users_requests import RowSource, UsersRequest
 from schemas.membership import Cause, Change, MembershipDelta
@@ -80,3 +80,82 @@ def test_a_single_row_is_refused_at_once() -> None:
     assert not parts.is_whole
     assert not parts.accepted
     assert [refusal for _, refusal in parts.refused] == [NO]
+
+
+# -- parts that get no proper answer ---------------------------------------------------------------------------
+
+
+def delivered(parts: Bisection, poison: set[int], most: int = 10_000) -> tuple[list[int], list[int], int]:
+    """Rows taken, rows given up and failures, where Facebook has no answer to some rows and to more than `most`."""
+    taken: list[int] = []
+    given_up: list[int] = []
+    failures = 0
+    while (part := parts.part) is not None:
+        numbers, again = numbers_of(part), parts.is_control
+        if len(numbers) <= most and poison.isdisjoint(numbers):
+            taken += [] if again else numbers
+            parts.accept()
+            continue
+        failures += 1
+        if parts.fail(halve=True):
+            given_up += numbers
+        elif parts.fails_alike:
+            break
+    return taken, given_up, failures
+
+
+@given(st.integers(2, 3_000), st.data())
+def test_rows_without_an_answer_are_given_up_and_all_others_taken_once(
+    rows: int, data: st.DataObject
+) -> None:
+    poison = data.draw(st.sets(st.integers(0, rows - 1), min_size=1, max_size=min(8, rows - 1)))
+    taken, given_up, failures = delivered(Bisection(request_of(rows)), poison)
+    assert sorted(taken) == sorted(set(range(rows)) - poison)
+    assert sorted(given_up) == sorted(poison)
+    assert failures <= 1 + len(poison) * (STRIKES + 2 * rows.bit_length())
+
+
+@given(st.integers(2, 3_000), st.integers(1, 3_000))
+def test_what_is_too_much_arrives_in_parts_and_nobody_is_given_up(rows: int, most: int) -> None:
+    taken, given_up, _ = delivered(Bisection(request_of(rows)), set(), most)
+    assert (sorted(taken), given_up) == (list(range(rows)), [])
+
+
+@given(st.integers(1, 10_000), st.integers(0, 60))
+def test_where_everything_fails_nobody_is_given_up_and_few_requests_are_left(rows: int, outage: int) -> None:
+    parts = Bisection(request_of(rows))
+    for _ in range(outage):
+        assert not parts.fail(halve=True)
+        if parts.fails_alike:
+            parts = Bisection(request_of(rows))
+    requests = 0
+    taken: list[int] = []
+    while (part := parts.part) is not None:
+        taken += numbers_of(part)
+        parts.accept()
+        requests += 1
+    assert sorted(taken) == list(range(rows))
+    assert requests <= MOST_ALIKE + 4 * rows.bit_length()
+
+
+def test_an_outage_in_the_middle_is_one_strike_however_long() -> None:
+    parts = Bisection(request_of(4))
+    parts.fail(halve=True)
+    parts.accept()
+    while not parts.is_control:
+        assert not parts.fail(halve=True)
+    for _ in range(50):
+        assert (parts.is_control, parts.fail(halve=True)) == (True, 0)
+    taken = []
+    while (part := parts.part) is not None:
+        taken += numbers_of(part)
+        parts.accept()
+    assert {2, 3} <= set(taken)
+
+
+def test_what_has_changed_again_is_left_out_of_the_parts() -> None:
+    parts = Bisection(request_of(9))
+    parts.fail(halve=True)
+    parts.leave_out({0, 4, 8})
+    taken, _ = sent(parts, set())
+    assert taken == [1, 2, 3, 5, 6, 7]
