@@ -22,7 +22,7 @@ help:
 	@echo "make bench        measure throughput, latency, recovery, audiences, exits, memory and deliveries"
 	@echo "make chaos        break everything while calls come in, for CHAOS_SECONDS (600), and check the result"
 	@echo "make fuzz         try bad input on every parser at the edge, for FUZZ_SECONDS (300) each"
-	@echo "make faults       memory and disks that run out, and a Kafka that is away for OUTAGE_SECONDS (180)"
+	@echo "make faults       memory and disks that run out, killed repartitions, a Kafka away for OUTAGE_SECONDS (330)"
 	@echo "make constraints  write the newest allowed versions of all dependencies to constraints.txt"
 	@echo "make clean        remove .venv and all caches of this folder"
 

@@ -141,17 +141,29 @@ class Worker:
         self._stopping.set()
 
     async def _start_and_work(self) -> None:
-        if not await self._kafka_answers():
+        if not await self._kafka_is_prepared():
             return
-        await in_thread(self._threads, self._control.require_whole, self._topics)
-        await in_thread(self._threads, self._topics.ensure, self._catalog.all())
-        await in_thread(self._threads, self._agree_on_definitions)
         self._faust = faust = FaustWorker(
             self._wiring.faust_options(), self._restore, self._revoked, self._fail
         )
         faust.add_middleware(guard(self._access))
         async with self._wiring.graph(faust.may_start_request) as graph:
             await self._work(faust, graph)
+
+    async def _kafka_is_prepared(self) -> bool:
+        """Wait for it as long as it takes; False when stopped meanwhile."""
+        while await self._kafka_answers():
+            try:
+                await in_thread(self._threads, self._control.require_whole, self._topics)
+                await in_thread(self._threads, self._topics.ensure, self._catalog.all())
+                await in_thread(self._threads, self._agree_on_definitions)
+            except UnreachableError as exc:
+                say(f"worker: {exc}. Trying again until it answers.")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), KAFKA_TRY_SECONDS)
+            else:
+                return True
+        return False
 
     async def _kafka_answers(self) -> bool:
         """Wait for Kafka as long as it takes; False when stopped meanwhile."""

@@ -133,7 +133,8 @@ class Wiring:
         deliver_writer: TransactionalWriter,
     ) -> Pipeline:
         settings, catalog = self.settings, self.catalog
-        writer = DurableProducer(self.brokers)
+        # However long Kafka is away: a record that was given up would leave a gap in its lane.
+        writer = DurableProducer(self.brokers, message_timeout_ms=0)
         letters = KafkaDeadLetters(writer, catalog.dead_letters.name)
         lanes = LaneProgress(catalog.source.name)
 

@@ -75,6 +75,9 @@ class BatchRecovery(Recovery):
             # Only an unbroken membership proves that nobody else owned a partition in between.
             kept = owned & self._owned if generation == self._owned_generation + 1 else set()
             self._owned_generation = -1
+            if self._superseded:
+                # Its revocation may be over already, and nobody would tell `restore` of it.
+                return
             start_offsets = await self.restore(owned, kept)
             if self._superseded:
                 return

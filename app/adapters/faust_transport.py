@@ -26,7 +26,9 @@ from typing import Any
 
 import aiokafka
 import aiokafka.consumer.fetcher
+from aiokafka import errors as Errors  # noqa: N812 - aiokafka's own name for it
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.protocol.commit import OffsetFetchRequest
 from faust.transport.drivers.aiokafka import (
     AIOKafkaConsumerThread,
     Consumer,
@@ -55,6 +57,19 @@ class _RawRecords(PartitionRecords):
 
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         return record if self._raw else super()._consumer_record(tp, record)
+
+
+def refuse_no_offsets(coordinator: Any, response: Any) -> None:
+    """Raises aiokafka's error for the answer of a coordinator that is just being found or loaded.
+
+    It says so for all of a request for committed offsets; aiokafka looks at each partition's error alone, finds no
+    partition, and would read every topic from its beginning.
+    """
+    if response.API_KEY == OffsetFetchRequest.API_KEY and response.error_code:
+        error = Errors.for_code(response.error_code)
+        if error in (Errors.GroupCoordinatorNotAvailableError, Errors.NotCoordinatorForGroupError):
+            coordinator.coordinator_dead()
+        raise error()
 
 
 class BatchConsumerThread(AIOKafkaConsumerThread):
@@ -108,6 +123,22 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             return await perform_assignment(response)
 
         coordinator._perform_assignment = informed_assignment
+        push_error = coordinator._push_error_to_user
+
+        def told_error(error: BaseException) -> Any:
+            # aiokafka leaves it for whoever fetches next, and waits; Faust does not fetch during a rebalance.
+            self.transport.on_failure(FatalError(f"the consumer group does not let this worker in ({error})"))
+            return push_error(error)
+
+        coordinator._push_error_to_user = told_error
+        send_request = coordinator._send_req
+
+        async def checked_request(request: Any) -> Any:
+            response = await send_request(request)
+            refuse_no_offsets(coordinator, response)
+            return response
+
+        coordinator._send_req = checked_request
         coordinator._coordination_task.add_done_callback(self._coordination_ended)
 
     async def _know_topics(self) -> None:

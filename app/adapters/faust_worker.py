@@ -112,6 +112,7 @@ class FaustWorker:
         self.ready = asyncio.Event()
         # Generation and member id.
         self._member = (-1, "")
+        self._revocations = 0
         connection = as_connection(options.bootstrap_servers)
         servers = ";".join(f"kafka://{server.strip()}" for server in connection.bootstrap_servers.split(","))
         session = options.session_timeout_seconds
@@ -158,8 +159,10 @@ class FaustWorker:
     def _when_restored(self, restore: Restore) -> Restore:
         async def restored(owned: set[TP], kept: set[TP]) -> dict[TP, int]:
             self._member = self.consumer._thread.member()
+            revocations = self._revocations
             offsets = await restore(owned, kept)
-            self.ready.set()
+            if self._revocations == revocations:
+                self.ready.set()
             return offsets
 
         return restored
@@ -167,6 +170,7 @@ class FaustWorker:
     def _signal(self, revoked: Callable[[set[TP]], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         async def on_revoked(app: faust.App, partitions: set[TP], **kwargs: Any) -> None:
             del app, kwargs
+            self._revocations += 1
             self.ready.clear()
             await revoked(partitions)
 

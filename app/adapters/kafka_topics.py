@@ -14,6 +14,13 @@ from app.errors import InvalidInputError, UnreachableError
 from topics.spec import TopicSpec
 
 _SECONDS = 30.0
+# Whether it was done nobody knows, or somebody else has to come up first.
+_NO_ANSWER = (
+    KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's name
+    KafkaError._TRANSPORT,  # noqa: SLF001 - as above
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NOT_CONTROLLER,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +128,14 @@ class TopicAdmin:
             try:
                 future.result()
             except KafkaException as exc:
+                error = exc.args[0]
                 # Another worker that starts at the same moment creates them too.
-                if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise InvalidInputError(f"topic {name} cannot be created ({kafka_reason(exc)})") from exc
+                if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    continue
+                said = f"topic {name} cannot be created ({kafka_reason(exc)})"
+                if error.retriable() or error.code() in _NO_ANSWER:
+                    raise UnreachableError(said) from exc
+                raise InvalidInputError(said) from exc
 
     def _check(self, specs: tuple[TopicSpec, ...], found: dict[str, TopicLayout | None]) -> None:
         for spec in specs:

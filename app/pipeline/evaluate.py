@@ -75,7 +75,8 @@ def fits(event: ProfileEvent, feeds: Mapping[str, Feed]) -> bool:
 class EvaluateStage:
     """The partitions of profile.events that this worker owns.
 
-    `new_partition` makes an empty one of that number; `commit` makes a GroupCommit visible and raises when it cannot.
+    `partitions` are those that it works on, with all their state. `new_partition` makes an empty one of that number, to
+    load recovered state into before it is added; `commit` makes a GroupCommit visible and raises when it cannot.
     `is_set_aside` (topic, partition, offset) says whether a person wants that record to be a dead letter.
     """
 
@@ -91,7 +92,7 @@ class EvaluateStage:
         is_set_aside: Callable[[str, int, int], bool] = nothing_set_aside,
     ) -> None:
         self.partitions: dict[int, AudiencePartition] = {}
-        self._new_partition = new_partition
+        self.new_partition = new_partition
         self._commit = commit
         self._clock = clock
         self._counters = counters
@@ -128,10 +129,9 @@ class EvaluateStage:
         self._acks.clear()
         self._uncommitted = 0
 
-    def add(self, number: int) -> AudiencePartition:
-        """An empty partition to load recovered state into."""
-        partition = self.partitions[number] = self._new_partition(number)
-        return partition
+    def add(self, number: int, partition: AudiencePartition) -> None:
+        """Recovered, and this worker's from now on."""
+        self.partitions[number] = partition
 
     # -- folding -----------------------------------------------------------------------------------------------
 

@@ -98,9 +98,10 @@ class Pipeline:
     # Offset behind the last offered record of each owned partition of audience.memberships; for the lag.
     offered: dict[int, int] = field(default_factory=dict)
     _owned: Owned = field(default_factory=Owned)
-    _revocations: int = 0
     _flushing: asyncio.Task[None] | None = None
-    _stop: threading.Event = field(default_factory=threading.Event)
+    _stopping: bool = False
+    # Of the newest restore: whether its partitions may be another worker's by now.
+    _overtaken: threading.Event = field(default_factory=threading.Event)
 
     # -- batches -----------------------------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class Pipeline:
 
     async def revoked(self) -> None:
         """Everything owned may be another worker's in a moment: commit what is done, stop what is not."""
-        self._revocations += 1
+        self._overtaken.set()
         await self.stages.evaluate.flush()
         await asyncio.gather(*(self.stages.delivery.revoke(p) for p in self._owned.memberships))
         self.stages.lanes.assign({}, ())
@@ -192,24 +193,40 @@ class Pipeline:
         lies before is read through the destinations' own cursors. When `revoked` runs meanwhile, nothing more is
         begun, as that would be another worker's; the restore behind it has to load everything.
         """
-        revocations = self._revocations
+        overtaken = self._overtaken = threading.Event()
+        if self._stopping:
+            overtaken.set()
+        try:
+            return await self._restore(owned, kept, overtaken)
+        except InterruptedError:
+            if self._stopping:
+                raise
+            return {}
+        finally:
+            # Should nobody wait for it any longer: what reads in a thread ends, too.
+            overtaken.set()
+
+    async def _restore(self, owned: Owned, kept: Owned, overtaken: threading.Event) -> dict[int, int]:
         # Nobody may resolve a lane by an older version than whoever had it before.
         await self.refresh_definitions()
         layouts = await self._source_layouts_at_last()
-        if self._revocations != revocations:
+        if overtaken.is_set():
             return {}
         self._owned = owned
         lanes = [lane_name(topic_id, p) for topic_id, count in layouts.values() for p in range(count)]
         evaluate = self.stages.evaluate
         evaluate.keep_only(set(kept.profile_events))
-        fresh = {p: evaluate.add(p) for p in sorted(owned.profile_events - kept.profile_events)}
-        await self.in_thread(self._load_profiles, fresh)
-        if self._revocations != revocations:
+        fresh = {p: evaluate.new_partition(p) for p in sorted(owned.profile_events - kept.profile_events)}
+        await self._load(fresh, overtaken)
+        if overtaken.is_set():
             return {}
+        # Nobody sees a partition before all of its state is there.
+        for number, partition in fresh.items():
+            evaluate.add(number, partition)
         for partition in evaluate.partitions.values():
             partition.set_expected(lanes)
         self.stages.lanes.assign({topic: topic_id for topic, (topic_id, _) in layouts.items()}, owned.source)
-        return await self._assign_destinations(owned.memberships, revocations)
+        return await self._assign_destinations(owned.memberships, overtaken)
 
     async def _source_layouts_at_last(self) -> Mapping[str, tuple[str, int]]:
         while True:
@@ -222,11 +239,22 @@ class Pipeline:
             else:
                 return layouts
 
-    def _load_profiles(self, fresh: dict[int, AudiencePartition]) -> None:
+    async def _load(self, fresh: Mapping[int, AudiencePartition], overtaken: threading.Event) -> None:
+        try:
+            await self.in_thread(self._load_profiles, fresh, overtaken)
+        except BaseException:
+            overtaken.set()
+            raise
+        finally:
+            if overtaken.is_set():
+                for partition in fresh.values():
+                    partition.release()
+
+    def _load_profiles(self, fresh: Mapping[int, AudiencePartition], overtaken: threading.Event) -> None:
         if not fresh:
             return
         topic = self.catalog.profiles_changelog.name
-        ends = self.log.settled_ends(topic, list(fresh), self._stop)
+        ends = self.log.settled_ends(topic, list(fresh), overtaken)
 
         def load(batch: list[Any]) -> None:
             for message in batch:
@@ -235,19 +263,21 @@ class Pipeline:
                 except NewerFormatError as error:
                     raise standing_at(error, topic, message.partition(), message.offset()) from error
 
-        self.log.read(topic, {p: (0, end) for p, end in ends.items()}, load, self._stop)
+        self.log.read(topic, {p: (0, end) for p, end in ends.items()}, load, overtaken)
         for partition in fresh.values():
+            if overtaken.is_set():
+                return
             partition.finish_recovery()
 
-    async def _assign_destinations(self, owned: frozenset[int], revocations: int) -> dict[int, int]:
+    async def _assign_destinations(self, owned: frozenset[int], overtaken: threading.Event) -> dict[int, int]:
         if not owned:
             return {}
         states = await self._sync_states()
         ends = await self.in_thread(
-            self.log.settled_ends, self.catalog.memberships.name, sorted(owned), self._stop
+            self.log.settled_ends, self.catalog.memberships.name, sorted(owned), overtaken
         )
         for partition, end in ends.items():
-            if self._revocations != revocations:
+            if overtaken.is_set():
                 break
             await self.stages.delivery.assign(partition, states, end)
         return dict(ends)
@@ -310,7 +340,8 @@ class Pipeline:
 
     def stop(self) -> None:
         """End waits for Kafka that a stopping worker no longer needs."""
-        self._stop.set()
+        self._stopping = True
+        self._overtaken.set()
 
     # -- time --------------------------------------------------------------------------------------------------
 
@@ -318,24 +349,27 @@ class Pipeline:
         """Tell every partition of profile.events how far this worker's lanes have come, for ever."""
         while True:
             await asyncio.sleep(MARKER_SECONDS)
-            await self._probe_lanes()
+            # While Kafka is away they would pile up behind each other.
+            is_there = await self._probe_lanes()
             marker = self.stages.lanes.marker(self.clock.now_ms())
-            if marker is not None:
+            if is_there and marker is not None:
                 for partition in range(self.partitions):
                     self.writer.produce(self.catalog.profile_events.name, marker, b"", partition)
 
-    async def _probe_lanes(self) -> None:
+    async def _probe_lanes(self) -> bool:
+        """Whether Kafka has answered; else the lanes stand where their records have brought them."""
         lanes = self.stages.lanes
         for topic, group in _by_topic(lanes.partitions).items():
             asked_at = self.clock.now_ms()
             try:
                 ends = await self.in_thread(self.log.end_offsets, topic, [one.number for one in group])
             except UnreachableError:
-                return  # the lanes stand where their records have brought them
+                return False
             for partition in set(group) & set(lanes.partitions):
                 end = ends[partition.number]
                 if self.caught_up(partition, end, lanes.done_offset(partition)):
                     lanes.caught_up(partition, end, asked_at)
+        return True
 
 
 def _by_topic(partitions: Iterable[SourcePartition]) -> dict[str, list[SourcePartition]]:

@@ -81,7 +81,8 @@ class Stages:
             PARTITIONS,
         )
         for number in range(PARTITIONS):
-            partition = self._evaluate.add(number)
+            partition = self._evaluate.new_partition(number)
+            self._evaluate.add(number, partition)
             partition.finish_recovery()
             partition.set_expected([self._lanes.lane(self._partition)])
 

@@ -1,4 +1,4 @@
-"""Kafka is away, or stands still, for OUTAGE_SECONDS (180): longer than any patience that a client has."""
+"""Kafka is away, or stands still, for OUTAGE_SECONDS (330): longer than any patience that a client has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from app.adapters.kafka_embedded import EmbeddedKafka
 from tests.integration.test_broker_outage import work_through_an_outage
 
-OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "180"))
+OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "330"))
 
 
 @pytest.mark.timeout(300 + OUTAGE_SECONDS)

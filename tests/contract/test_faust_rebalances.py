@@ -73,6 +73,98 @@ async def test_who_is_never_told_of_its_topics_ends(bench: Bench, monkeypatch: p
     assert bench.source in str(bench.failures[0])
 
 
+class ChangedAnswers:
+    """What the group coordinator answers to requests of one kind: first `error_code`, `times` times, then the truth."""
+
+    def __init__(
+        self, worker: FaustWorker, request: str, error_code: int, times: int, after: float = 0
+    ) -> None:
+        self._coordinator = worker.consumer._thread._consumer._coordinator
+        self._ask, self._coordinator._client.send = self._coordinator._client.send, self
+        self._request, self._error_code, self._after = request, error_code, after
+        self.left = times
+
+    async def __call__(self, node: Any, request: Any, **how: Any) -> Any:
+        answer = await self._ask(node, request, **how)
+        if not self.left or type(request).__name__ != self._request:
+            return answer
+        self.left -= 1
+        await asyncio.sleep(self._after)
+        said = {name: getattr(answer, name) for name in answer.SCHEMA.names}
+        said |= (
+            {"topics": [], "error_code": self._error_code}
+            if "topics" in said
+            else {"error_code": self._error_code}
+        )
+        return type(answer)(**said)
+
+
+async def test_who_is_not_let_into_the_group_is_told_of(bench: Bench) -> None:
+    async with bench.worker(acknowledge) as worker:
+        await until(lambda: worker.consumer.flow_active)
+        # By when nobody waits for records any more.
+        ChangedAnswers(worker, "JoinGroupRequest", -1, times=1, after=2.5)
+        await rejoin(worker)
+        await asyncio.wait_for(bench.failed.wait(), 30)
+    assert "does not let this worker in" in str(bench.failures[0])
+    assert "UnknownError" in str(bench.failures[0])
+
+
+@pytest.mark.parametrize("error_code", [14, 15, 16])
+async def test_a_coordinator_that_is_loading_has_not_said_that_nothing_is_committed(
+    bench: Bench, error_code: int
+) -> None:
+    await commit_some(bench)
+    bench.produce([b"new"])
+    seen: list[bytes] = []
+
+    async def stage(worker: FaustWorker, batch: Batch) -> None:
+        seen.extend(record.value for record in batch.records)
+        batch.ack()
+
+    async with bench.worker(stage) as worker:
+        await until(lambda: seen == [b"new"])
+        # So many that each of those who ask has got one.
+        changed = ChangedAnswers(worker, "OffsetFetchRequest", error_code, times=6)
+        await rejoin(worker)
+        await until(lambda: not changed.left and worker.ready.is_set() and worker.consumer.flow_active)
+        bench.produce([b"newer"])
+        await until(lambda: b"newer" in seen)
+    assert seen == [b"new", b"new", b"newer"], "what is not committed comes once more, and nothing before it"
+    assert bench.failures == []
+
+
+async def test_no_restore_begins_behind_its_own_revocation(bench: Bench) -> None:
+    late: list[bool] = []
+    async with bench.worker(acknowledge) as worker:
+        await until(lambda: worker.consumer.flow_active)
+        recovery: Any = worker.app.tables.recovery
+        restore = recovery.restore
+
+        async def watched(owned: set[TP], kept: set[TP]) -> dict[TP, int]:
+            late.append(worker.app.rebalancing_count != recovery._rebalance)
+            # As long as others take to join.
+            await asyncio.sleep(0.05)
+            offsets: dict[TP, int] = await restore(owned, kept)
+            return offsets
+
+        recovery.restore = watched
+        coordinator = worker.consumer._thread._consumer._coordinator
+        complete, left = coordinator._on_join_complete, iter(range(20))
+
+        async def joins_again(*answer: Any) -> None:
+            await complete(*answer)
+            if next(left, None) is not None:
+                coordinator.request_rejoin()
+
+        coordinator._on_join_complete = joins_again
+        await rejoin(worker)
+        await until(lambda: next(left, None) is None and worker.ready.is_set())
+    assert late
+    assert not any(late)
+    assert bench.failures == []
+
+
 class HeldSeek:
     """Holds back the answer to where the group has come to, until told to give it."""
 

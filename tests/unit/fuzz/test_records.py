@@ -97,7 +97,8 @@ def stage_of(commits: list[GroupCommit], counters: Counters) -> EvaluateStage:
         CATALOG,
         1,
     )
-    partition = stage.add(0)
+    partition = stage.new_partition(0)
+    stage.add(0, partition)
     partition.finish_recovery()
     partition.set_expected(["lane"])
     return stage

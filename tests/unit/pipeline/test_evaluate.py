@@ -75,7 +75,8 @@ class Bench:
             CATALOG,
             partitions,
         )
-        self.partition = self.stage.add(0)
+        self.partition = self.stage.new_partition(0)
+        self.stage.add(0, self.partition)
         self.partition.finish_recovery()
         self.partition.set_expected([LANE])
 

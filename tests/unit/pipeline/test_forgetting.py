@@ -72,7 +72,8 @@ class World:
             CATALOG,
             1,
         )
-        partition = stage.add(0)
+        partition = stage.new_partition(0)
+        stage.add(0, partition)
         for record in self.topics[CATALOG.profiles_changelog.name]:
             if record is not None:
                 partition.load(*record)

@@ -22,6 +22,8 @@ from app.adapters.memory_graph import MemoryGraph
 from app.domain.clock import SourcePartition
 from app.domain.counters import Counters
 from app.domain.sizes import SizeTally
+from app.errors import UnreachableError
+from app.pipeline import topology
 from app.pipeline.deliver import Delivery, DeliveryOptions
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from app.pipeline.expire import LaneProgress
@@ -204,6 +206,34 @@ async def test_each_topic_that_is_read_has_lanes_ends_and_lags_of_its_own() -> N
     await world.pipeline._probe_lanes()
     assert world.lanes.progress(of_source(0)) == 100, "is behind its own end"
     assert world.lanes.progress(rows) == world.pipeline.clock.now_ms()
+    await world.delivery.stop()
+
+
+async def test_no_marker_is_queued_while_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, written = TwoTopics(), list[int]()
+    monkeypatch.setattr(topology, "MARKER_SECONDS", 0)
+    await world.pipeline.restore(Owned(source=frozenset({of_source(0)})), Owned())
+    world.lanes.processed(of_source(0), 0, 7, 100)
+    answer, answered = world.pipeline.log.end_offsets, asyncio.Event()
+    refusals = iter(range(3))
+
+    def refuse_at_first(topic: str, numbers: Sequence[int]) -> Any:
+        if next(refusals, None) is not None:
+            assert not written
+            raise UnreachableError("away")
+        answered.set()
+        return answer(topic, numbers)
+
+    writer = SimpleNamespace(produce=lambda *record: written.append(record[3]))
+    log = SimpleNamespace(end_offsets=refuse_at_first)
+    world.pipeline.log, world.pipeline.writer = cast("Any", log), cast("Any", writer)
+    markers = asyncio.create_task(world.pipeline.run_markers())
+    async with asyncio.timeout(30):
+        await answered.wait()
+        while not written:
+            await asyncio.sleep(0)
+    markers.cancel()
+    assert written[:2] == [0, 1], "to every partition"
     await world.delivery.stop()
 
 
