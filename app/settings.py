@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -46,6 +47,22 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 # A chain of certificates is the longest of them.
 _MOST_SECRET_BYTES = 65_536
 _META_IN_THE_CLEAR = re.compile(r"http://([^/:?#]+\.)?facebook\.com(?![^/:?#])", re.IGNORECASE)
+# Pydantic's kinds of problems, and what it would have taken instead.
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "text",
+    "greater_than": "more than {gt:,.12g}",
+    "greater_than_equal": "{ge:,.12g} or more",
+    "less_than": "less than {lt:,.12g}",
+    "less_than_equal": "{le:,.12g} or less",
+    "string_pattern_mismatch": "text of the form {pattern}",
+}
 _WEB_TOKEN_FORM = re.compile(r"[\x21-\x7e]{16,1024}")
 
 
@@ -270,9 +287,10 @@ class Settings(BaseSettings):
             option = option_of_variable(variable.removesuffix("_FILE"))
             if option is None or variable.removesuffix("_FILE") in OWN_SETTINGS.values() or not value:
                 continue
-            found[option] = (
-                _content(variable.removesuffix("_FILE"), value) if variable.endswith("_FILE") else value
-            )
+            if not variable.endswith("_FILE"):
+                found[option] = value
+            elif not os.environ.get(variable.removesuffix("_FILE")):
+                found[option] = _content(variable.removesuffix("_FILE"), value)
         if not found:
             return values
         key = "KAFKA_OPTIONS" if "KAFKA_OPTIONS" in values else "kafka_options"
@@ -307,14 +325,25 @@ def load_settings(**overrides: Any) -> Settings:
         _refuse_unknown()
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as exc:
-        lines = [
-            f"{variable_of(problem['loc'])}: {problem['msg']}" for problem in exc.errors(include_input=False)
-        ]
-        raise InvalidInputError("\n".join(lines)) from None
+        raise InvalidInputError("\n".join(map(_words, exc.errors(include_input=False)))) from None
     except SettingsError:
         raise InvalidInputError("KAFKA_OPTIONS: expected a JSON object of names and values") from None
     except ValueError as exc:
         raise InvalidInputError(f"{SETTINGS_FILE}: {path} is not TOML: {exc}") from None
+
+
+def _words(problem: ErrorDetails) -> str:
+    """A problem as pydantic found it, in words that need no knowledge of pydantic."""
+    limits = problem.get("ctx", {})
+    kind = problem["type"]
+    if kind == "value_error":
+        text = str(limits["error"])
+    elif kind in _EXPECTED:
+        text = f"expected {_EXPECTED[kind].format(**limits)}"
+    else:
+        text = problem["msg"]
+    # What is wrong with several of them together names them.
+    return f"{variable_of(problem['loc'])}: {text}" if problem["loc"] else text
 
 
 def access_token_file() -> Path | None:

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from app.commands.output import OutputError, ReaderGoneError, discard_output, watch_output
 from app.errors import AudienceSyncError
 
 COMMANDS = {
@@ -58,15 +59,35 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: 0 ok, 1 failed, 2 usage or definitions, 3 unreachable, 130 interrupted."""
+    """Entry point: 0 ok, 1 failed, 2 usage or definitions, 3 unreachable, 130 interrupted.
+
+    A result that cannot be written is a failure; a reader who has seen enough of it, as `head` has, is none.
+    """
+    watch_output()
+    try:
+        try:
+            status = _run()
+        finally:
+            sys.stdout.flush()
+    except ReaderGoneError:
+        discard_output()
+        status = 0
+    except OutputError as error:
+        discard_output()
+        click.echo(f"error: cannot write the result: {error}", err=True)
+        status = 1
+    sys.exit(status)
+
+
+def _run() -> int:
     try:
         status = cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except AudienceSyncError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_status)
+        return error.exit_status
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    sys.exit(status if isinstance(status, int) else 0)
+        return 130
+    return status if isinstance(status, int) else 0

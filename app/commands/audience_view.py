@@ -113,8 +113,15 @@ def _instant(instant: int | None) -> str | None:
     return None if instant is None else format_instant(instant)
 
 
-def lines(view: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """A view in words: what it is called, and what there is to say."""
+def delivery_lines(views: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The views of an audience's destinations in words, of none too: what each line is called, and what it says."""
+    if not views:
+        yield "delivered to", "nowhere"
+    for view in views:
+        yield from _lines(view)
+
+
+def _lines(view: dict[str, Any]) -> Iterator[tuple[str, str]]:
     why = f": {view['reason']}" if view["reason"] else ""
     yield "delivered to", f"{view['id']}, {view['state']}{why}"
     for name, key in (

@@ -23,7 +23,7 @@ from app.commands.audience_states import (
     resume,
     resync,
 )
-from app.commands.audience_view import destination_views, lines
+from app.commands.audience_view import delivery_lines, destination_views
 from app.domain.condition_words import describe_condition
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import DefinitionSet, published_form
@@ -229,7 +229,7 @@ def show(key: str, without_members: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**published_form(audience), "delivery": views}, ensure_ascii=False))
         return
-    for name, text in (*_shown(audience), *(line for view in views for line in lines(view))):
+    for name, text in (*_shown(audience), *delivery_lines(views)):
         click.echo(f"{name}: {text}")
 
 

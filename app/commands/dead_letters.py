@@ -203,6 +203,10 @@ def _document(letter: DeadLetter) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def show(id: str, as_json: bool) -> None:  # noqa: A002 - the argument's name
     """Show all that is known of one letter. ID is its id, or the beginning of it."""
+    if not id.strip():
+        raise InvalidInputError(
+            "ID is blank: give a letter's id, or the beginning of it, as `dead-letters list` has it"
+        )
     letters = _read(load_settings(), lambda letter: letter.id.startswith(id))
     if not letters:
         raise PermanentError(f"there is no dead letter {id}: letters are kept for 30 days")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
-from rich.table import Table
+
+from app.commands.tables import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -108,15 +109,13 @@ class DemoResult:
         }
 
     def print_table(self, console: Console) -> None:
-        table = Table("audience")
-        for heading in ("engine", "sandbox", "SQL"):
-            table.add_column(heading, justify="right")
-        table.add_column("")
+        sources = ("engine", "sandbox", "SQL")
+        rows = []
         for audience in self.audiences:
             sizes = (audience.engine, audience.sandbox_count, len(audience.sql_members))
             verdict = "differs" if audience.differences() else "same"
-            table.add_row(audience.key, *map(_size, sizes), verdict)
-        console.print(table)
+            rows.append((audience.key, *map(_size, sizes), verdict))
+        print_table(("audience", *sources, ""), rows, numbers=sources, console=console)
         for line in (*self._difference_lines(), *self._summary()):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
 

@@ -163,7 +163,7 @@ async def _facebook(settings: Settings, definitions: DefinitionSet | None) -> li
     async with graph:
         accounts = accounts_of(settings, definitions)
         findings += [await _account(graph, settings, account) for account in accounts[:MOST_ACCOUNTS]]
-        findings += not_asked(accounts)
+        findings += not_asked(settings, definitions, accounts)
         skew, answered = graph.clock_skew_ms, graph.version_warning
     findings += [version_finding(settings, answered), _clock(skew)]
     return findings

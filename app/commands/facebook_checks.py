@@ -61,23 +61,30 @@ async def examine(settings: Settings, definitions: DefinitionSet) -> AsyncIterat
                     account, value_based=_has_values(definitions, settings, account)
                 ):
                     yield one
-            for one in not_asked(accounts):
+            for one in not_asked(settings, definitions, accounts):
                 yield one
             yield version_finding(settings, access.version_warning)
 
 
 def accounts_of(settings: Settings, definitions: DefinitionSet | None) -> list[str]:
-    """The ad accounts that definitions or settings name."""
-    audiences = () if definitions is None else definitions.audiences
-    named = [d.ad_account_id for audience in audiences for d in audience.destinations]
+    """The ad accounts that definitions or settings name; `definitions` None: they cannot be read."""
+    named: list[str | None] = [None]
+    if definitions is not None:
+        named = [d.ad_account_id for audience in definitions.audiences for d in audience.destinations]
     accounts = {account or settings.facebook_ad_account_id or "" for account in named} - {""}
     return sorted(accounts)
 
 
-def not_asked(accounts: list[str]) -> list[Finding]:
+def not_asked(settings: Settings, definitions: DefinitionSet | None, accounts: list[str]) -> list[Finding]:
     """That there are none, or more of them than are asked."""
     if not accounts:
         text = "no ad account is named, by definitions or AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID"
+        if definitions is None:
+            text = (
+                "AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID names no ad account, and the definitions cannot be read"
+            )
+        elif settings.facebook_ad_account_id is not None:
+            text = f"no audience is delivered anywhere, so {settings.facebook_ad_account_id} is not asked"
         return [Finding("facebook", "skipped", text)]
     left = accounts[MOST_ACCOUNTS:]
     text = f"{len(left):,} more ad accounts are not asked, {', '.join(left[:3])}{' ...' if left[3:] else ''}"

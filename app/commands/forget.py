@@ -14,6 +14,8 @@ from app.adapters.kafka_forget import KafkaForget
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.commands.explain import profile_names
+from app.domain.profile_ids import ACCOUNT, USER, is_account
+from app.errors import InvalidInputError
 from app.pipeline.forgetting import requests
 from app.settings import load_settings
 
@@ -30,6 +32,11 @@ def command(profile: str, as_json: bool) -> None:
     is forgotten, with all their identifiers. The workers do it, and Facebook's audiences follow as they are delivered to,
     a paused one when it is resumed. What was said of the person up to now is dropped however late it comes.
     """
+    if is_account(profile):
+        raise InvalidInputError(
+            "`group_id:` names an account, and only people are forgotten: give the user id, an anonymous id or the e-mail "
+            f"address of a person (a user id that begins so is written {USER}{ACCOUNT}...)"
+        )
     names = profile_names(profile)
     settings = load_settings()
     connection = kafka_connection(settings)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
-import sys
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
@@ -61,6 +59,9 @@ def command(country: str | None, keep_name_blanks: bool, romanise_initial: bool)
     Input keys: external_id, email, phone, birth {year, month, day}, birthday, name {first, last, first_initial},
     gender, city, state, zip, country, mobile_advertiser_id, value. --country guides phone, state and zip and is
     never sent itself.
+
+    EXTERN_ID is shown in clear text, whatever it is; a delivery sends one that looks like an e-mail address or a phone
+    number as its hash, and every one with `external_id: sha256`.
     """
     options = NormalizationOptions(
         today_year=datetime.now(UTC).year,
@@ -68,10 +69,7 @@ def command(country: str | None, keep_name_blanks: bool, romanise_initial: bool)
         keep_name_blanks=keep_name_blanks,
         romanise_initial=romanise_initial,
     )
-    try:
-        _normalize_lines(click.get_binary_stream("stdin"), click.get_binary_stream("stdout"), options)
-    except BrokenPipeError:  # the reader has seen enough, as with `| head`
-        _discard_output()
+    _normalize_lines(click.get_binary_stream("stdin"), click.get_binary_stream("stdout"), options)
 
 
 def _alpha_2(country: str | None) -> str | None:
@@ -151,8 +149,3 @@ def _hint(name: str) -> str:
     meant = _OTHER_SPELLINGS.get(name.lower().replace("_", ""))
     nearest = [meant] if meant else difflib.get_close_matches(name, _READ_KEYS, n=1)
     return f', did you mean "{nearest[0]}"?' if nearest else ""
-
-
-def _discard_output() -> None:
-    """Let the interpreter's last flush go nowhere instead of failing on the closed pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

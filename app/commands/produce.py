@@ -35,7 +35,7 @@ def command(file: BinaryIO, topic: str | None, partition_by: str) -> None:
     reachable(kafka_connection(settings), UNREACHABLE_SECONDS)
     topic = topic or settings.source_topic
     producer = DurableProducer(kafka_connection(settings), linger_ms=20)
-    _require_topic(producer, topic)
+    _require_topic(producer, topic, ours=topic in {spec.name for spec in settings.catalog.all()})
     count = 0
     for line in file:
         event = line.rstrip(b"\r\n")
@@ -48,11 +48,10 @@ def command(file: BinaryIO, topic: str | None, partition_by: str) -> None:
         click.echo(f"records acknowledged in {topic}", err=True)
 
 
-def _require_topic(producer: DurableProducer, topic: str) -> None:
+def _require_topic(producer: DurableProducer, topic: str, *, ours: bool) -> None:
     if not producer.topic_exists(topic):
-        raise InvalidInputError(
-            f"there is no topic {topic}: create it with `audience-sync topics`, or name another"
-        )
+        means = "`audience-sync topics`" if ours else "Kafka's own tools"
+        raise InvalidInputError(f"there is no topic {topic}: create it with {means}, or name another")
 
 
 def _key(event: bytes) -> bytes | None:

@@ -10,8 +10,6 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_connection import facebook_graph
@@ -21,6 +19,7 @@ from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_tallies import TallyReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.commands.audience_states import known_state, published_now, recorded_states
+from app.commands.tables import print_table
 from app.domain.delivery import GraphRefusal
 from app.domain.published import Published, cleared_by, definitions_of
 from app.domain.reconciling import (
@@ -38,8 +37,6 @@ from schemas.dead_letter import DeadLetter
 from schemas.sync import DestinationState, SyncState
 
 FACEBOOK_SECONDS = 20.0
-# Of the table where nobody says how wide it may be: no number is cut.
-_PIPED_WIDTH = 160
 
 
 @click.command(name="reconcile")
@@ -204,25 +201,19 @@ async def _bounds(
 
 
 def _print(findings: list[AudienceFinding]) -> None:
-    table = Table()
-    table.add_column("destination", no_wrap=True)
-    table.add_column("state")
-    for heading in ("counted", "members", "told", "confirmed", "pending", "letters"):
-        table.add_column(heading, justify="right")
-    table.add_column("Facebook", justify="right")
-    table.add_column("")
+    numbers = ("counted", "members", "told", "confirmed", "pending", "letters", "Facebook")
+    rows = []
     for audience in findings:
         counts = [f"{audience.counted:,}", f"{audience.members:,}"]
         for found in audience.destinations:
-            numbers = (found.told, found.confirmed, found.pending, found.dead_letters)
+            of_this = (found.told, found.confirmed, found.pending, found.dead_letters)
             same = "differs" if audience.differences or found.differences else "same"
-            shown = [f"{number:,}" for number in numbers]
-            table.add_row(found.id, found.state, *counts, *shown, _as_text(found.bounds), same)
+            shown = [f"{number:,}" for number in of_this]
+            rows.append((found.id, found.state, *counts, *shown, _as_text(found.bounds), same))
         if not audience.destinations:
             same = "same" if audience.agrees else "differs"
-            table.add_row(audience.audience, "not delivered", *counts, "", "", "", "", "", same)
-    console = Console()
-    (console if console.is_terminal else Console(width=_PIPED_WIDTH)).print(table)
+            rows.append((audience.audience, "not delivered", *counts, "", "", "", "", "", same))
+    print_table(("destination", "state", *numbers, ""), rows, numbers=numbers)
     for name, differences in _differences(findings):
         for difference in differences:
             click.echo(f"{name}: {difference.text}")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from app.commands.shown_settings import shown_settings
+from app.commands.tables import print_table
 from app.settings import load_settings
 
 
@@ -23,11 +22,5 @@ def command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({row.variable: {"value": row.value, "from": row.source} for row in rows}))
         return
-    table = Table()
-    table.add_column("setting", no_wrap=True)
-    for heading in ("value", "from"):
-        # Paths and addresses are to be copied whole.
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(row.variable, "" if row.value is None else str(row.value), row.source)
-    Console(markup=False, highlight=False).print(table)
+    cells = [(row.variable, "" if row.value is None else str(row.value), row.source) for row in rows]
+    print_table(("setting", "value", "from"), cells)

@@ -64,7 +64,9 @@ def _shown(value: Any) -> str | int | float | bool | None:
 
 
 def _shown_options(settings: Settings, in_file: dict[str, Any], path: str | None) -> list[ShownSetting]:
-    """One row for each of librdkafka's options."""
+    """One row for each of librdkafka's options, and one where there is none."""
+    if not settings.kafka_options:
+        return [ShownSetting("KAFKA_OPTIONS", None, "default")]
     from_file = checked_options(in_file.get("kafka_options", {}))
     rows = []
     for option, value in sorted(settings.kafka_options.items()):

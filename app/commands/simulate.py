@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -54,16 +52,13 @@ def command(audiences: str, events: str, until: str | None) -> None:
     out = click.get_binary_stream("stdout")
     bad_lines = 0
     with _opened(events) as stream:
-        try:
-            for item in simulate(plan, _lines(stream), limit, options):
-                if isinstance(item, BadLine):
-                    bad_lines += 1
-                    click.echo(f"line {item.number}: {item.refusal.reason}: {item.refusal.detail}", err=True)
-                else:
-                    out.write(_written(item))
-            out.flush()
-        except BrokenPipeError:  # the reader has seen enough, as with `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for item in simulate(plan, _lines(stream), limit, options):
+            if isinstance(item, BadLine):
+                bad_lines += 1
+                click.echo(f"line {item.number}: {item.refusal.reason}: {item.refusal.detail}", err=True)
+            else:
+                out.write(_written(item))
+        out.flush()
     if bad_lines:
         click.echo(f"{bad_lines:,} bad {'line was' if bad_lines == 1 else 'lines were'} left out", err=True)
 

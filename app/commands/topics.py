@@ -6,8 +6,6 @@ import json
 from dataclasses import asdict
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from app.adapters.kafka_client import reachable
 from app.adapters.kafka_connection import kafka_connection
@@ -15,13 +13,14 @@ from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_repartition import Repartition
 from app.adapters.kafka_topics import TopicAdmin
+from app.commands.tables import print_table
 from app.settings import load_settings
 
 UNREACHABLE_SECONDS = 30.0
 
 
 @click.group(name="topics", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
     """Create the topics that do not exist yet and show all of them in flow order.
@@ -52,18 +51,12 @@ def command(context: click.Context, as_json: bool) -> None:
         }
         for spec in specs
     ]
-    console = Console()
     if as_json:
-        console.print_json(data=rows)
+        click.echo(json.dumps(rows))
         return
-    table = Table()
-    table.add_column("topic", no_wrap=True)
-    for heading in ("partitions", "cleanup", "key", "value", ""):
-        table.add_column(heading)
-    for row in rows:
-        cells = [str(row[name]) for name in ("topic", "partitions", "cleanup", "key", "value")]
-        table.add_row(*cells, "created" if row["created"] else "")
-    console.print(table)
+    shown = ("topic", "partitions", "cleanup", "key", "value")
+    cells = [(*(str(row[name]) for name in shown), "created" if row["created"] else "") for row in rows]
+    print_table((*shown, ""), cells)
 
 
 @command.command()

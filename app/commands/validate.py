@@ -73,7 +73,7 @@ def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, 
     # What can be read and not be computed, such as a count beyond what is kept, is refused here too.
     refuse_own_topics(definitions.audiences, settings.source_topic, settings.catalog.own_names)
     compile_audiences(definitions.audiences, definitions.traits)
-    warnings = list(definitions.warnings)
+    warnings = [*definitions.warnings, *definitions.remarks]
     if kafka:
         warnings += _compared_with_topic(definitions, settings)
     findings: list[Finding] = []

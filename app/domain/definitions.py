@@ -85,13 +85,15 @@ class Document:
 class DefinitionSet:
     """Audiences and computed traits in the order of the documents; keys differ.
 
-    `warnings` are lines for whoever wrote them. `defaults` is what an audience is that a call of Engage names.
+    `warnings` are lines for whoever wrote them, `remarks` those that are said when definitions are checked and not each
+    time they are used. `defaults` is what an audience is that a call of Engage names.
     """
 
     audiences: tuple[AudienceDefinition, ...]
     warnings: tuple[str, ...]
     traits: tuple[ComputedTraitDefinition, ...] = ()
     defaults: AudienceDefinition = PLAIN
+    remarks: tuple[str, ...] = ()
 
 
 def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
@@ -123,7 +125,8 @@ def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
     if problems:
         raise InvalidInputError("\n".join(problems))
     warnings = findings.warnings() or (() if values else ("no audience is defined",))
-    return DefinitionSet(tuple(accepted.audiences), warnings, tuple(computed.values()), engage)
+    traits = tuple(computed.values())
+    return DefinitionSet(tuple(accepted.audiences), warnings, traits, engage, findings.remarks())
 
 
 def published_form(definition: AudienceDefinition | ComputedTraitDefinition) -> dict[str, Any]:

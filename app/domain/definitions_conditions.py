@@ -251,6 +251,8 @@ def _read_then(value: Value) -> ThenCondition | None:
         return None
     before = value.findings.reports
     hint = "; what follows has its event, count, within, where and context"
+    if "then" in entries:
+        entries.pop("then").refuse(f"`then` is not nested{hint}")
     refuse_other_keys(entries, _THEN_KEYS, otherwise=hint)
     if "event" not in entries:
         value.refuse("`event` is missing: the event that follows, or does not")

@@ -57,13 +57,13 @@ def read_destinations(key: str, own: Value | None, default: Value | None) -> lis
     merged = _read_default(own, default)
     if not written.is_list:
         entries = written.entries("a mapping such as {ad_account_id: act_123}, or a list of them")
-        one = None if entries is None else _read_one(key, written, entries, merged)
+        one = None if entries is None else _read_one(key, entries, merged)
         return [] if one is None else [one]
     items = written.items("a list") or []
     destinations: dict[str, FacebookDestination] = {}
     for item in items:
         entries = item.entries("a mapping such as {ad_account_id: act_123}")
-        destination = None if entries is None else _read_one(key, item, entries, merged)
+        destination = None if entries is None else _read_one(key, entries, merged)
         if destination is not None and len(items) > 1:
             destination = _told_apart(item, destination, destinations)
         if destination is not None:
@@ -95,9 +95,7 @@ def _told_apart(
     return named
 
 
-def _read_one(
-    key: str, written: Value, own: dict[str, Value], default: dict[str, Value]
-) -> FacebookDestination | None:
+def _read_one(key: str, own: dict[str, Value], default: dict[str, Value]) -> FacebookDestination | None:
     entries = {**default, **own}
     refuse_other_keys(entries, (*_KEYS, *_MAPPED))
     fields = _read_fields(own.get("fields"), default.get("fields"))
@@ -116,9 +114,20 @@ def _read_one(
         entries["value_based"].refuse("what each person is worth is needed: map the field `value`")
         return None
     if "value" in fields and not value_based:
-        written.refuse("the field `value` is sent to value-based audiences alone: set `value_based: true`")
-        return None
+        _leave_value_out(own.get("fields"), default.get("fields"))
+        fields = {name: sources for name, sources in fields.items() if name != "value"}
     return FacebookDestination(id=key, fields=fields, value_based=value_based, **read)
+
+
+def _leave_value_out(own: Value | None, default: Value | None) -> None:
+    """Remark on it where the field `value` is mapped: Facebook refuses what people are worth in any other audience."""
+    for mapped in (own, default):
+        entries = {} if mapped is None else mapped.entries("a mapping of fields") or {}
+        if "value" in entries:
+            entries["value"].remark(
+                "left out: only value-based audiences are sent what people are worth; to send it, set `value_based: true`"
+            )
+            return
 
 
 def _read_processing(value: Value) -> DataProcessing | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def check_traits(traits: Mapping[str, tuple[Value, ComputedTraitDefinition]], read: Collection[str]) -> None:
-    """Reports computed traits that are computed from themselves, and warns of those that hide an identify trait.
+    """Reports computed traits that are computed from themselves, and remarks on those that hide an identify trait.
 
     `read` are the names of the traits that conditions ask for.
     """
@@ -37,7 +37,7 @@ def check_traits(traits: Mapping[str, tuple[Value, ComputedTraitDefinition]], re
     for cycle in cycles_of(asked):
         traits[cycle[0]][0].refuse(f"`{cycle[0]}` would be computed from itself: {' -> '.join(cycle)}")
     for key in {*read, *(name for names in asked.values() for name in names)} & traits.keys():
-        traits[key][0].warn(
+        traits[key][0].remark(
             f"`trait: {key}` is this computed trait; a trait of that name in identify calls is ignored"
         )
 

@@ -47,12 +47,13 @@ class _Finding:
 
 @dataclass(slots=True)
 class Findings:
-    """Problems and warnings, each once; in order of file and line they read `FILE:LINE: PATH: text`."""
+    """Problems, warnings and remarks, each once; in order of file and line they read `FILE:LINE: PATH: text`."""
 
     # Names of the documents in their order.
     documents: list[str]
     _problems: dict[_Finding, None] = field(default_factory=dict)
     _warnings: dict[_Finding, None] = field(default_factory=dict)
+    _remarks: dict[_Finding, None] = field(default_factory=dict)
     # Reports of problems, those that were made before included.
     reports: int = 0
 
@@ -63,6 +64,9 @@ class Findings:
     def warning(self, document: str, line: int, path: str, message: str) -> None:
         self._warnings[_Finding(document, line, path, message)] = None
 
+    def remark(self, document: str, line: int, path: str, message: str) -> None:
+        self._remarks[_Finding(document, line, path, message)] = None
+
     def problems(self) -> list[str]:
         """Of very many only the first."""
         lines = self._lines(self._problems)
@@ -71,6 +75,9 @@ class Findings:
 
     def warnings(self) -> tuple[str, ...]:
         return tuple(self._lines(self._warnings))
+
+    def remarks(self) -> tuple[str, ...]:
+        return tuple(self._lines(self._remarks))
 
     def _lines(self, found: dict[_Finding, None]) -> list[str]:
         ranks = {name: rank for rank, name in enumerate(self.documents)}
@@ -111,6 +118,10 @@ class Value:
 
     def warn(self, message: str) -> None:
         self.findings.warning(self.document, self.line, self.path, message)
+
+    def remark(self, message: str) -> None:
+        """What may well be meant: only who checks the definitions hears of it."""
+        self.findings.remark(self.document, self.line, self.path, message)
 
     def entries(self, what: str) -> dict[str, Value] | None:
         """The values of a mapping; `what` says in an error what the mapping would be."""

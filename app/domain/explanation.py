@@ -26,6 +26,7 @@ from schemas.audience import (
     AllOf,
     AnyOf,
     AudienceReference,
+    AudienceSource,
     Entity,
     EventCondition,
     Not,
@@ -49,6 +50,11 @@ if TYPE_CHECKING:
 MAX_SHOWN_CHARACTERS: Final = 200
 HIDDEN: Final = "(not shown: it identifies people)"
 
+# Who says who is in an audience that is not computed here.
+TELLS: Final = {
+    AudienceSource.ENGAGE: "Segment Engage",
+    AudienceSource.REVERSE_ETL: "the warehouse",
+}
 _PLAIN: Final = frozenset({str, int, float, bool})
 
 
@@ -121,7 +127,7 @@ class Explainer:
             parts = (_beginning(created), *parts)
         if len(parts) == 1:
             return parts[0]
-        words = " and ".join(part.text for part in parts) if parts else "nothing is required"
+        words = " and ".join(part.text for part in parts) or _nothing_asked(self.definitions[key].source)
         return Node("all", words, parts=parts)
 
     def _parts(self, definition: AudienceDefinition) -> tuple[Node, ...]:
@@ -137,6 +143,11 @@ class Explainer:
             first = (_account_node(definition.key),)
             conditions = [definition.require]
         return (*first, *(compiler.node(condition) for condition in conditions if condition is not None))
+
+
+def _nothing_asked(source: AudienceSource) -> str:
+    beyond = f" beyond what {TELLS[source]} says" if source in TELLS else ""
+    return f"nothing is required{beyond}"
 
 
 class _AccountExplainer(Explainer):
@@ -307,6 +318,11 @@ def explain(
         )
 
     return _decided(made(node))
+
+
+def beside_the_point(whole: Explanation) -> Explanation:
+    """With no part of it marked: the verdict rests on something else."""
+    return replace(whole, parts=tuple(map(beside_the_point, whole.parts)), deciding=False)
 
 
 def _decided(whole: Explanation) -> Explanation:

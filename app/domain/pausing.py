@@ -79,7 +79,7 @@ def destinations_of(published: Published, target: str) -> tuple[str, ...]:
             "`audience-sync audiences list` names them"
         )
     if not known[target]:
-        raise InvalidInputError(f"{target} is delivered nowhere: there is nothing to pause or resume")
+        raise InvalidInputError(f"{target} is delivered nowhere (`facebook: []`): it has no destination")
     return known[target]
 
 

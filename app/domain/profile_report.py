@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from app.domain.compact import audience_id
 from app.domain.computed_traits import refresh
 from app.domain.evaluation import Instant, evaluate, next_due
-from app.domain.explanation import explain, verdicts
+from app.domain.explanation import TELLS, beside_the_point, explain, verdicts
 from app.domain.fold import settle
 from app.domain.instants import MAX_INSTANT, format_instant
 from app.domain.linking import aliases_of
 from app.domain.profile_ids import external_id_of
 from app.domain.rows import is_identified
 from app.domain.state import decode_state, encode_state
-from schemas.audience import AudienceSource
 from schemas.membership import Cause
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from app.domain.explanation import Explainer, Explanation, Node
     from app.domain.plan import CompiledAudience, Plan
     from app.domain.state import ProfileState
+    from schemas.audience import AudienceSource
 
 # Instants of the future that are looked at; what changes only behind them is said to be unknown.
 MAX_STEPS: Final = 200
@@ -85,6 +85,8 @@ def report(
             continue
         condition = explain(nodes[key], state, instant.now, instant.horizon, future.verdicts[key])
         member = written.get(audience_id(key), False)
+        if condition.holds and not _is_member(state, key):
+            condition = beside_the_point(condition)
         reason = _reason(plan.audiences[key], definition.source, profile, state, holds=condition.holds)
         if member is not _is_member(state, key):
             reason += "; the change is not written yet"
@@ -126,12 +128,6 @@ def _identifiers(profile: str, state: ProfileState) -> dict[str, list[str | floa
     return found
 
 
-_TELLS: Final = {
-    AudienceSource.ENGAGE: "Segment Engage",
-    AudienceSource.REVERSE_ETL: "the warehouse",
-}
-
-
 def _reason(
     audience: CompiledAudience, source: AudienceSource, profile: str, state: ProfileState, *, holds: bool
 ) -> str:
@@ -141,14 +137,14 @@ def _reason(
     if audience.claimed:
         claim = state.claims.get(audience.claim)
         if claim is None:
-            return f"{_TELLS[source]} has said nothing of this profile"
+            return f"{TELLS[source]} has said nothing of this profile"
         if not claim.member:
-            return f"{_TELLS[source]} has taken this profile out"
+            return f"{TELLS[source]} has taken this profile out"
     if not holds:
         return "the condition does not hold" if not audience.claimed else "what is required does not hold"
     if not audience.include_anonymous and not is_identified(profile, state):
         return "the profile has no user id, e-mail or mobile advertising id, and include_anonymous is false"
-    return f"{_TELLS[source]} has put this profile in" if audience.claimed else "the condition holds"
+    return f"{TELLS[source]} has put this profile in" if audience.claimed else "the condition holds"
 
 
 class _Future:

@@ -25,6 +25,7 @@ OK = 200
 NOT_FOUND = 404
 METHOD_NOT_ALLOWED = 405
 INTERNAL_ERROR = 500
+NOT_IMPLEMENTED = 501
 UNAVAILABLE = 503
 
 Answer = Callable[[], web.Response]
@@ -57,11 +58,22 @@ def routes(stats: Stats, ready: Callable[[], bool], healthy: Callable[[], str | 
     return [route for path, answer in pages.items() for route in _page(path, answer)]
 
 
+def not_built(path: str) -> str | None:
+    """What to say of a page that this release has not yet; None: it is none of those."""
+    if path == "/":
+        return "the dashboard is not built yet: /stats has its numbers"
+    if path == "/v1" or path.startswith("/v1/"):
+        return "HTTP ingest is not built yet: write calls to the source topic, by `audience-sync produce` for example"
+    return None
+
+
 def not_found_route() -> web.RouteDef:
     """Answers whatever no other route does; to be added behind all others."""
 
     async def not_found(request: web.Request) -> web.Response:
-        del request
+        reason = not_built(request.path)
+        if reason is not None:
+            return json_response({"error": reason}, NOT_IMPLEMENTED)
         # The path is not repeated: it may hold an identifier.
         return json_response({"error": "there is no such page"}, NOT_FOUND)
 

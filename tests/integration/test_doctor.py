@@ -108,6 +108,15 @@ def test_settings_that_no_worker_would_start_with(examine: Doctor) -> None:
     assert checks["facebook"]["status"] == "skipped"
 
 
+def test_the_ad_account_of_the_settings_is_asked_without_definitions_too(examine: Doctor) -> None:
+    status, checks = examine(
+        AUDIENCE_SYNC_AUDIENCES="/nowhere.yaml", AUDIENCE_SYNC_FACEBOOK_AD_ACCOUNT_ID="act_1"
+    )
+    assert (status, set(failed(checks))) == (1, {"definitions"})
+    assert checks["facebook act_1"]["status"] == "ok"
+    assert "facebook" not in checks
+
+
 def test_pages_with_a_token_may_be_for_everybody(examine: Doctor) -> None:
     everywhere = "0.0.0.0"  # noqa: S104 - as above
     status, checks = examine(AUDIENCE_SYNC_WEB_HOST=everywhere, AUDIENCE_SYNC_WEB_TOKEN=PAGES_TOKEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -102,3 +103,10 @@ def test_a_topic_that_is_not_there(source: str, run: Run, monkeypatch: pytest.Mo
     status, out, err = run("events")
     assert (status, out) == (2, "")
     assert f"there is no topic {source}.missing" in err
+    status, out, err = run("produce", os.devnull)
+    assert (status, out) == (2, "")
+    assert f"there is no topic {source}.missing: create it with `audience-sync topics`, or" in err
+    # Which makes those of the settings alone.
+    status, out, err = run("produce", os.devnull, "--topic", f"{source}.other")
+    assert (status, out) == (2, "")
+    assert f"there is no topic {source}.other: create it with Kafka's own tools, or" in err

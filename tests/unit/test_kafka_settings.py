@@ -185,3 +185,31 @@ def test_a_token_that_is_guessed_or_fits_no_header_is_refused(
     with pytest.raises(InvalidInputError, match=r"AUDIENCE_SYNC_WEB_TOKEN: .*16 to 1024") as caught:
         load_settings()
     assert token not in str(caught.value)
+
+
+def test_that_there_are_no_options_is_shown_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KAFKA_OPTIONS", raising=False)
+    (row,) = [row for row in shown_settings(load_settings()) if row.variable.startswith("KAFKA_OPTIONS")]
+    assert (row.variable, row.value, row.source) == ("KAFKA_OPTIONS", None, "default")
+    monkeypatch.setenv("KAFKA_OPTIONS", '{"client.rack": "a"}')
+    rows = [row for row in shown_settings(load_settings()) if row.variable.startswith("KAFKA_OPTIONS")]
+    assert [(row.variable, row.value) for row in rows] == [("KAFKA_OPTIONS client.rack", "a")]
+
+
+@pytest.mark.parametrize("name", ["KAFKA_CLIENT_RACK", "KAFKA_SASL_PASSWORD"])
+@pytest.mark.parametrize("plain_first", [True, False])
+def test_of_a_variable_and_its_file_the_variable_counts(
+    name: str, plain_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever the environment has first; the file is not even read."""
+    given = [(name, "plain"), (f"{name}_FILE", "/nowhere")]
+    for variable, value in given if plain_first else reversed(given):
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "sasl_ssl")
+    monkeypatch.setenv("KAFKA_SASL_MECHANISM", "PLAIN")
+    monkeypatch.setenv("KAFKA_SASL_USERNAME", "ann")
+    if name == "KAFKA_CLIENT_RACK":
+        monkeypatch.setenv("KAFKA_SASL_PASSWORD", "secret")
+    rows = {row.variable: row for row in shown_settings(load_settings())}
+    shown = rows["KAFKA_OPTIONS client.rack" if name == "KAFKA_CLIENT_RACK" else name]
+    assert shown.source == "environment"

@@ -115,3 +115,10 @@ def test_so_many_letters_a_second(
     dead_letters._run(job, [LETTER] * 5, totals, rate, dry_run=True)  # type: ignore[arg-type] # what it needs of one
     assert (job.asked, slept) == (chunks, pauses)
     assert totals.outcomes == {"replayed": 5}
+
+
+@pytest.mark.parametrize("id_", ["", "  "])
+def test_a_blank_id_is_the_beginning_of_none(id_: str) -> None:
+    result = CliRunner().invoke(dead_letters.command, ["show", id_])
+    assert isinstance(result.exception, InvalidInputError)
+    assert str(result.exception).startswith("ID is blank")

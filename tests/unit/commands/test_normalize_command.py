@@ -198,6 +198,16 @@ def test_keys_that_are_not_read_are_named_once() -> None:
     ]
 
 
+def test_an_external_id_is_clear_text_and_help_says_when_its_hash_is_sent() -> None:
+    found, _ = run('{"external_id": "jane@example.com"}\n')
+    assert found == [{"EXTERN_ID": {"normalized": "jane@example.com", "value": "jane@example.com"}}]
+    said = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
+    assert (
+        "EXTERN_ID is shown in clear text, whatever it is; a delivery sends one that looks like an e-mail"
+        in said
+    )
+
+
 def test_notes_end_somewhere() -> None:
     _, stderr = run("".join(f'{{"key_{number}": 1}}\n' for number in range(1_000)))
     assert len(stderr.splitlines()) == 100

@@ -9,6 +9,11 @@ from click.testing import CliRunner
 from app.commands.topics import command
 
 
+def test_help_says_what_json_is() -> None:
+    """A list of topics: whoever reads it would look for a key of an object in vain."""
+    assert "Print one JSON array instead of a table." in CliRunner().invoke(command, ["--help"]).output
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

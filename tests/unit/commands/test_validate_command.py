@@ -109,6 +109,72 @@ def test_all_problems_and_status_2(tmp_path: Path) -> None:
     ]
 
 
+EVERYTHING = """
+audiences:
+  - name: Order Completed Last 30Days
+    when: {event: Order Completed, count: {at_least: 1}, within: 30d}
+  - name: Big spenders in Europe
+    when:
+      all:
+        - event: Order Completed
+          within: 90d
+          where: {currency: {any_of: [EUR, GBP]}}
+          sum: {property: revenue, at_least: 500}
+        - any: [{trait: country, any_of: [DE, FR, ES]}, {trait: vip, equals: true}]
+        - not: {audience: churned}
+    facebook:
+      ad_account_id: act_123
+      description: "..."
+      fields:
+        email: $.traits.work_email
+        phone: [$.traits.phone, $.traits.mobile]
+        gender: {const: f}
+        value: {trait: lifetime_value}
+  - name: Abandoned cart
+    when:
+      event: Product Added
+      between: [7d, 1d]
+      then: {event: Order Completed, count: {exactly: 0}, within: 1d, where: {cart_id: {same_as: cart_id}}}
+  - {name: Churned, when: {event: Order Completed, count: {exactly: 0}, within: 180d}}
+  - {name: Engage VIPs, source: engage}
+  - name: Warehouse leads
+    source: reverse_etl
+    rows: {where: {$.context.protocols.sourceId: src_9}}
+    facebook: {sync_mode: mirror}
+traits:
+  lifetime_value: {event: Order Completed, sum: revenue}
+  orders_30d: {event: Order Completed, count: true, within: 30d}
+  favourite_category: {event: Product Viewed, most_frequent: category, within: 90d}
+"""
+
+
+def test_a_set_of_every_kind_of_audience_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text(EVERYTHING)
+    result = validate("all.yaml", cwd=tmp_path)
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) == 6 + 3
+    assert "[big_spenders_in_europe with email and phone and gender as mapped" in result.stdout
+    assert result.stderr == (
+        "warning: all.yaml:21: audiences[1].facebook.fields.value: left out: only value-based audiences are sent what "
+        "people are worth; to send it, set `value_based: true`\n"
+    )
+    (tmp_path / "worth.yaml").write_text(
+        EVERYTHING.replace("act_123\n", "act_123\n      value_based: true\n")
+    )
+    worth = validate("worth.yaml", "--json", cwd=tmp_path)
+    definition = json.loads(worth.stdout)["audiences"][1]["definition"]
+    assert definition["destinations"][0]["fields"]["value"] == [{"trait": "lifetime_value"}]
+
+
+def test_only_validate_says_what_may_well_be_meant(tmp_path: Path) -> None:
+    text = "audiences: [{name: A, when: {trait: vip, equals: 1}}]\ntraits: {vip: {event: E, last: p}}\n"
+    (tmp_path / "a.yaml").write_text(text)
+    assert "`trait: vip` is this computed trait" in validate("a.yaml", cwd=tmp_path).stderr
+    assert len(json.loads(validate("a.yaml", "--json", cwd=tmp_path).stdout)["warnings"]) == 1
+    read = read_definitions(tmp_path / "a.yaml")
+    assert (read.warnings, len(read.remarks)) == ((), 1)
+
+
 def test_file_of_the_setting_then_of_the_folder(good: Path, tmp_path: Path) -> None:
     missing = validate(cwd=tmp_path)
     assert (missing.returncode, missing.stdout) == (2, "")

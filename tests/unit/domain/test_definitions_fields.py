@@ -36,7 +36,6 @@ def problem(facebook: str, defaults: str = "{}") -> str:
         ),
         ("{fields: {page_id: {const: '-'}}}", ".fields.page_id.const: a blank value is sent nowhere"),
         ("{external_id: md5}", ".external_id: expected plain or sha256, got"),
-        ("{fields: {value: $.a}}", ": the field `value` is sent to value-based audiences alone"),
         ("{value_based: true}", ".value_based: what each person is worth is needed: map the field `value`"),
         ("{value_based: perhaps}", ".value_based: expected true or false"),
         ("{fields: 5}", ".fields: expected a mapping such as {email: $.traits.work_email}"),
@@ -66,7 +65,7 @@ def test_a_computed_trait_in_a_mapping_hides_one_of_identify_calls() -> None:
         "audiences: [{name: a, when: {event: E}, facebook: {fields: {city: {trait: town}}}}]\n"
         "traits: {town: {event: E, last: city}, other: {event: E, count: true}}"
     )
-    (warning,) = parse_definitions([Document("f", text)]).warnings
+    (warning,) = parse_definitions([Document("f", text)]).remarks
     assert "`trait: town` is this computed trait" in warning
 
 
@@ -75,3 +74,35 @@ def test_an_external_id_that_is_clear_text_of_a_person_is_warned_about(field: st
     text = f"audiences: [{{name: a, when: {{event: E}}, facebook: {{fields: {{external_id: {field}}}}}}}]"
     warnings = parse_definitions([Document("f", text)]).warnings
     assert [("is sent hashed" in warning) for warning in warnings] == [True] * warns
+
+
+def remarks(facebook: str, defaults: str) -> tuple[list[str], tuple[str, ...]]:
+    """The fields that are sent, and what is remarked on."""
+    text = (
+        f"defaults: {{facebook: {defaults}}}\n"
+        f"audiences: [{{name: a, when: {{event: E}}, facebook: {facebook}}},\n"
+        f"{{name: b, when: {{event: F}}, facebook: {{}}}}]"
+    )
+    found = parse_definitions([Document("f", text)])
+    assert found.warnings == ()
+    return list(found.audiences[0].destinations[0].fields), found.remarks
+
+
+@pytest.mark.parametrize(
+    ("facebook", "defaults", "sent", "place"),
+    [
+        ("{fields: {value: $.a, city: $.b}}", "{}", ["city"], "f:2: audiences[0].facebook.fields.value"),
+        ("{fields: {value: $.a}, value_based: false}", "{}", [], "f:2: audiences[0].facebook.fields.value"),
+        ("{fields: {value: $.a}, value_based: true}", "{}", ["value"], None),
+        # Said once, where it is written, of however many audiences it holds for.
+        ("{}", "{fields: {value: $.a}}", [], "f:1: defaults.facebook.fields.value"),
+    ],
+)
+def test_what_people_are_worth_is_left_out_for_audiences_that_are_not_value_based(
+    facebook: str, defaults: str, sent: list[str], place: str | None
+) -> None:
+    fields, found = remarks(facebook, defaults)
+    assert fields == sent
+    assert [line.partition(": left out: only value-based audiences")[0] for line in found] == (
+        [] if place is None else [place]
+    )

@@ -97,7 +97,7 @@ from tests.unit.domain.written_problems import problems, the_problem
         ("{event: E, then: F}", ".then: expected what follows, such as {event: Order Completed, within: 1d}, got 'F'"),
         ("{event: E, then: {within: 1d}}", ".then: `event` is missing: the event that follows, or does not"),
         ("{event: E, then: {event: F, between: [2d, 1d]}}", ".then.between: unknown key 'between'; what follows has its"),
-        ("{event: E, then: {event: F, then: {event: G}}}", ".then.then: unknown key 'then'"),
+        ("{event: E, then: {event: F, then: {event: G}}}", ".then.then: `then` is not nested; what follows has its event, count, within"),
         ("{event: E, then: {event: F, sum: {property: p, at_least: 1}}}", ".then.sum: unknown key 'sum'"),
         ("{event: E, then: {event: F, exclude_sources: [s]}}", ".then.exclude_sources: unknown key"),
         ("{event: E, then: {event: ''}}", ".then.event: expected the name of an event, got ''"),

@@ -25,16 +25,17 @@ from tests.unit.domain.written_definitions import parse
 )
 def test_an_identify_trait_that_a_computed_one_hides_is_warned_about(when: str, warned: bool) -> None:
     traits = "traits:\n  vip: {event: E, last: vip}\n  unused: {event: E, last: p}"
-    found = parse(f"audiences: [{{name: A, when: {when}}}]\n{traits}").warnings
+    found = parse(f"audiences: [{{name: A, when: {when}}}]\n{traits}").remarks
     said = "0.yaml:3: traits.vip: `trait: vip` is this computed trait; a trait of that name in identify calls is ignored"
     assert found == ((said,) if warned else ())
     require = f"audiences: [{{name: A, source: engage, require: {when}}}]\n{traits}"
-    assert bool(parse(require).warnings) is warned
+    assert bool(parse(require).remarks) is warned
+    assert parse(require).warnings == ()
 
 
 def test_a_computed_trait_that_another_asks_for_hides_one_too() -> None:
     traits = "traits:\n  a: {event: E, count: true, where: {p: {trait: b}}}\n  b: {event: E, last: p}"
-    found = parse(f"audiences: [{{name: A, source: engage}}]\n{traits}").warnings
+    found = parse(f"audiences: [{{name: A, source: engage}}]\n{traits}").remarks
     assert [line.partition(": `")[0] for line in found] == ["0.yaml:4: traits.b"]
 
 

@@ -328,3 +328,35 @@ def test_while_definitions_change_only_what_both_know_is_told() -> None:
     explainer = Explainer(parse_definitions(newer.documents).audiences)
     found = report("u1", ProfileState(), partition.plan, explainer, BEGIN, 0)
     assert [audience.key for audience in found.audiences] == ["buyers"]
+
+
+@pytest.mark.parametrize(
+    ("audience", "text", "reason"),
+    [
+        (
+            "source: engage",
+            "nothing is required beyond what Segment Engage says",
+            "Segment Engage has said nothing of this profile",
+        ),
+        (
+            "source: reverse_etl, rows: {topic: t}",
+            "nothing is required beyond what the warehouse says",
+            "the warehouse has said nothing of this profile",
+        ),
+        (
+            "source: engage, require: {not: {all: [{event: E}, {event: F}]}}",
+            "not (E at least 1 time and F at least 1 time)",
+            "Segment Engage has said nothing of this profile",
+        ),
+        ("when: {not: {event: E}}, enabled: false", "not (E at least 1 time)", "the audience is not enabled"),
+    ],
+)
+def test_nothing_is_marked_where_the_verdict_rests_on_something_else(
+    audience: str, text: str, reason: str
+) -> None:
+    definitions = parse_definitions([Document("a.yaml", f"audiences: [{{name: a, {audience}}}]")])
+    plan = compile_audiences(definitions.audiences, definitions.traits)
+    (found,) = report("u1", ProfileState(), plan, Explainer(definitions.audiences), BEGIN, 0).audiences
+    assert (found.member, found.holds, found.reason) == (False, True, reason)
+    assert found.condition.text == text
+    assert not any(part.deciding for part in parts_by_text(found.condition).values())

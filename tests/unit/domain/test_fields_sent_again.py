@@ -40,6 +40,14 @@ def test_every_row_of_a_value_based_audience_has_a_value() -> None:
     assert len({row["EMAIL"] for row in rows}) == 2
 
 
+def test_what_somebody_is_worth_is_not_sent_to_other_audiences() -> None:
+    """Facebook refuses the whole request for a column that its audience does not have."""
+    shop = Shop({"value": {"trait": "worth"}, "city": {"const": "Lyon"}}, WORTH)
+    shop.buys(properties={"price": 5})
+    shop.buys(START + DAY, properties={"price": 7})
+    assert shop.sent() == [("entered", [{"EXTERN_ID": "ann", "CT": digest("lyon")}])]
+
+
 def test_nothing_is_sent_again_when_nothing_that_is_sent_has_changed() -> None:
     shop = Shop({"city": {"trait": "favourite"}}, {"favourite": {"event": "Bought", "last": "city"}})
     shop.buys(properties={"city": "Lyon"})

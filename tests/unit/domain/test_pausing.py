@@ -149,3 +149,9 @@ def test_a_resync_pauses_and_resumes_nothing() -> None:
     ]
     world.resume("two", accept_shrink=True)
     assert world.of("two", SECOND) == Desired(None, world.now, at), "it is still asked for"
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "resync"])
+def test_what_is_delivered_nowhere_is_told_so_whatever_is_asked(command: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"^nowhere is delivered nowhere .*: it has no destination$"):
+        getattr(World(), command)("nowhere")

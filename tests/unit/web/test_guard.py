@@ -130,3 +130,24 @@ def test_loopback(host: str) -> None:
 
 def test_the_token_is_in_no_text() -> None:
     assert TOKEN not in repr(Access(EVERYWHERE, SecretStr(TOKEN)))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "named"),
+    [
+        ("POST", "/v1/track", "HTTP ingest"),
+        ("GET", "/v1/track", "HTTP ingest"),
+        ("POST", "/v1", "HTTP ingest"),
+        ("GET", "/", "dashboard"),
+    ],
+)
+async def test_what_is_not_built_is_refused_by_name(method: str, path: str, named: str) -> None:
+    """With and without a token: no other setting would help."""
+    async with pages("127.0.0.1", None) as client:
+        answer = await client.request(method, path)
+        assert answer.status == 501
+        assert f"{named} is not built yet" in (await answer.json())["error"]
+        assert (await client.request("POST", "/v1track")).status == 403
+    async with pages(EVERYWHERE, TOKEN) as client:
+        assert (await client.request(method, path)).status == 401
+        assert (await client.request(method, path, headers=BEARER)).status == 501
