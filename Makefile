@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 # Without --no-input a registry that asks for a password would wait for ever.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --constraint constraints.txt
 # Suites that decide whether a change is good; chaos and bench take minutes and are run on their own.
-# Those whose modules take minutes come first: what takes seconds then keeps all processes busy to the end.
-SUITES := $(wildcard tests/acceptance tests/integration tests/contract tests/golden tests/unit)
-
-# More than the two cores that all of this is made for: most tests wait for other processes most of the time.
-TEST_PROCESSES := 3
+# The first runs whole systems, of which a machine of two cores bears two at once. Of the others most tests wait for other
+# processes most of the time, so there is room for three; those whose modules take minutes come first, and what takes
+# seconds then keeps all of them busy to the end.
+SYSTEMS := $(wildcard tests/acceptance)
+SUITES := $(wildcard tests/integration tests/contract tests/golden tests/unit)
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -67,8 +68,10 @@ test: setup-dev
 	@$(BIN)/mypy
 	@echo "== layers"
 	@$(BIN)/lint-imports
+	@echo "== tests: $(SYSTEMS)"
+	@$(PYTEST) --numprocesses 2 $(SYSTEMS)
 	@echo "== tests: $(SUITES)"
-	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(SUITES)
+	@$(PYTEST) --numprocesses 3 $(SUITES)
 
 bench: setup-dev
 	@$(BIN)/python -m tests.bench

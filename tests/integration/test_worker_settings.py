@@ -167,7 +167,7 @@ SETTINGS = {
         {"FACEBOOK_ACCESS_TOKEN": "", "FACEBOOK_ACCESS_TOKEN_FILE": "/nowhere/token"},
         ("FACEBOOK_ACCESS_TOKEN_FILE", "/nowhere/token"),
     ),
-    "no number": ({"AUDIENCE_SYNC_PARTITIONS": "many"}, ("AUDIENCE_SYNC_PARTITIONS", "integer")),
+    "no number": ({"AUDIENCE_SYNC_PARTITIONS": "many"}, ("AUDIENCE_SYNC_PARTITIONS", "whole number")),
     "an unknown mode": (
         {"AUDIENCE_SYNC_FACEBOOK_MODE": "wet_run"},
         ("AUDIENCE_SYNC_FACEBOOK_MODE", "dry_run"),
