@@ -2,7 +2,7 @@
 
     read the log while behind ─► provision ─► take a batch ─► note its offsets in the ledger ─► requests
           ▲                                                                                        │
-          └── hold, back off: the batch is given back and keeps filling ◄── refused ── confirmed ──┘
+          └── hold, back off: the batch waits, or is given back and fills ◄── refused ── confirmed ──┘
                                                                      (letters, then the cursor)
 
 Nothing is lost while a destination waits: its cursor stays, and what finds no room is read from the log later.
