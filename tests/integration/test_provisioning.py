@@ -259,6 +259,8 @@ def test_one_ad_account_becomes_several_and_one_again_with_the_audiences_there_a
     assert ids == {"active@act_1": first, "active@act_2": second}
 
     assert installation.apply(other).returncode == 0
+    # Until it has been let go of, it is told.
+    wait_for(worker, lambda: len((worker.stats() or {})["audiences"]["active"]["destinations"]) == 1)
     installation.produce(identify("active", False, users(5, 9)))
     wait_for(worker, lambda: members()["act_2"][1] == users(9, 30))
     assert members() == {"act_1": (first, users(5, 30)), "act_2": (second, users(9, 30))}
