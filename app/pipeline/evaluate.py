@@ -100,6 +100,8 @@ class EvaluateStage:
         self._partition_count = partitions
         self._audience_partitions: dict[str, int] = {}
         self._uncommitted = 0
+        # Of these the commit is under way.
+        self._in_commit = 0
         self._letters: list[DeadLetter] = []
         self._limits = limits or LetterLimits(LetterPolicy())
         self._is_set_aside = is_set_aside
@@ -239,8 +241,8 @@ class EvaluateStage:
 
     @property
     def uncommitted(self) -> int:
-        """Records that have been folded and not committed yet."""
-        return self._uncommitted
+        """Records that have been folded and not committed yet, those of a commit that is under way included."""
+        return self._uncommitted + self._in_commit
 
     # -- committing --------------------------------------------------------------------------------------------
 
@@ -258,9 +260,10 @@ class EvaluateStage:
                 return
             acks, self._acks = self._acks, []
             commit = self._drain()
-            self._uncommitted = 0
+            self._in_commit, self._uncommitted = self._uncommitted, 0
             self._room.set()
             await self._commit(commit)
+            self._in_commit = 0
             self._committed_at = self._clock.monotonic()
             for ack in acks:
                 ack()

@@ -144,6 +144,21 @@ async def test_a_clock_that_jumps_is_committed_in_pieces(monkeypatch: pytest.Mon
     assert acknowledged == [1, 2]
 
 
+async def test_what_is_being_committed_is_not_committed_yet() -> None:
+    bench = Bench()
+    seen: list[int] = []
+
+    async def commit(content: GroupCommit) -> None:
+        del content
+        seen.append(bench.stage.uncommitted)
+
+    bench.stage._commit = commit
+    await bench.stage.process(0, [bench.marker(START), bench.order(START, "user_1")], lambda: None)
+    before = bench.stage.uncommitted
+    await bench.stage.flush()
+    assert (before, seen, bench.stage.uncommitted) == (2, [2], 0)
+
+
 @pytest.mark.parametrize(("passed", "found"), [(1, START + 40 * DAY), (40 * DAY, START + 30 * DAY)])
 async def test_a_wall_that_was_set_is_told_from_time_that_passed(passed: int, found: int) -> None:
     bench = Bench(wall=START)
