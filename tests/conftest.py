@@ -166,7 +166,7 @@ def _docker_answers() -> bool:
 @contextmanager
 def _kafka_container() -> Iterator[str]:
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - only with a Docker engine
-    from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415 - as above
 
     container = DockerContainer(KAFKA_IMAGE)
     # Clients are told this address by the broker, so it has to be known before the broker starts.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import orjson
@@ -53,7 +54,7 @@ class AnswerReader:
             raise GraphRefusal(Refusal(AnswerKind.NO_JSON, answer.status, usage=usage))
         if "error" in body:
             raise GraphRefusal(self._refusal(answer.status, body["error"], usage))
-        if not 200 <= answer.status <= 299:  # noqa: PLR2004 - HTTP's own numbers
+        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise malformed(answer.status, "no error object", usage)
         if body.get("success") is False:
             raise GraphRefusal(Refusal(AnswerKind.NOT_SUCCESS, answer.status, usage=usage))

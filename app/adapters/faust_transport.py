@@ -26,8 +26,8 @@ from typing import Any
 
 import aiokafka
 import aiokafka.consumer.fetcher
-from aiokafka import errors as Errors  # noqa: N812 - aiokafka's own name for it
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from faust.transport.drivers.aiokafka import (
     AIOKafkaConsumerThread,
@@ -66,8 +66,8 @@ def refuse_no_offsets(coordinator: Any, response: Any) -> None:
     partition, and would read every topic from its beginning.
     """
     if response.API_KEY == OffsetFetchRequest.API_KEY and response.error_code:
-        error = Errors.for_code(response.error_code)
-        if error in (Errors.GroupCoordinatorNotAvailableError, Errors.NotCoordinatorForGroupError):
+        error = for_code(response.error_code)
+        if error in (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError):
             coordinator.coordinator_dead()
         raise error()
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from schemas.audience import Aggregate, Comparison
 
+# Choices that are quoted; of more there is an ellipsis.
+_MOST_SHOWN: Final = 3
 _LOWER: Final = (Operator.GREATER_THAN, Operator.AT_LEAST)
 _UPPER: Final = (Operator.LESS_THAN, Operator.AT_MOST)
 _CLOSED: Final = (Operator.AT_LEAST, Operator.AT_MOST)
@@ -170,7 +172,8 @@ def _choice_clash(constants: Sequence[_Constant]) -> str | None:
     options = min(choices, key=len)
     if any(_may_pass(option, constants) for option in options):
         return None
-    return f"be {' or '.join(map(repr, options[:3]))}{' ...' if len(options) > 3 else ''} and pass the rest"  # noqa: PLR2004
+    shown = " or ".join(map(repr, options[:_MOST_SHOWN])) + (" ..." if len(options) > _MOST_SHOWN else "")
+    return f"be {shown} and pass the rest"
 
 
 def _may_pass(option: Any, constants: Sequence[_Constant]) -> bool:
@@ -183,12 +186,13 @@ def _may_pass(option: Any, constants: Sequence[_Constant]) -> bool:
             continue
         if is_number and operator in _TEXT:
             continue
+        asked = operand
         if is_number and operator in _EQUALITY:
             compared = list(_without_numeric_texts(operator, operand))
             if not compared:
                 continue
-            operand = compared if operator in (Operator.ANY_OF, Operator.NONE_OF) else compared[0]  # noqa: PLW2901
-        if not predicate(operator, operand)(option):
+            asked = compared if operator in (Operator.ANY_OF, Operator.NONE_OF) else compared[0]
+        if not predicate(operator, asked)(option):
             return False
     return True
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from http import HTTPStatus
 
 from app.domain.delivery_errors import BACK_OFF, ERROR_ROWS, ErrorRow, Reaction, Scope, Wait
 from app.errors import AudienceSyncError, UnreachableError
@@ -120,7 +121,7 @@ def classify(refusal: Refusal) -> Decision:
     if refusal.kind is AnswerKind.NOT_SUCCESS:
         return _REQUEST_ERROR
     if refusal.kind is not AnswerKind.ERROR:
-        return _TOO_MANY_REQUESTS if refusal.http_status == 429 else RETRY  # noqa: PLR2004 - HTTP's own number
+        return _TOO_MANY_REQUESTS if refusal.http_status == HTTPStatus.TOO_MANY_REQUESTS else RETRY
     if refusal.code is not None and refusal.code < 0:
         # Internal errors of Meta: the subcode carries the code that is meant.
         row = _row_of(replace(refusal, code=refusal.subcode, subcode=None))
@@ -138,15 +139,16 @@ def may_be_the_rows(refusal: Refusal) -> bool:
     decision = classify(refusal)
     if decision.reaction is not Reaction.RETRY or decision.scope is not Scope.REQUEST:
         return False
-    return refusal.code != _SERVICE_UNAVAILABLE or refusal.http_status >= 500  # noqa: PLR2004 - HTTP's own number
+    is_servers = refusal.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return refusal.code != _SERVICE_UNAVAILABLE or is_servers
 
 
 def _by_hints(refusal: Refusal) -> Decision:
     if refusal.is_transient:
         return RETRY
-    if refusal.http_status == 429:  # noqa: PLR2004 - HTTP's own number
+    if refusal.http_status == HTTPStatus.TOO_MANY_REQUESTS:
         return _TOO_MANY_REQUESTS
-    return RETRY if refusal.http_status >= 500 else _REQUEST_ERROR  # noqa: PLR2004 - HTTP's own number
+    return RETRY if refusal.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR else _REQUEST_ERROR
 
 
 def _row_of(refusal: Refusal) -> ErrorRow | None:

@@ -99,8 +99,7 @@ def measure_facebook(rounds: int, say: Callable[[str], None]) -> Facebook:
 
 
 def _hash(rounds: int) -> tuple[list[float], list[float]]:
-    # Only here, as it is a dependency of the tests and the other parts do without.
-    from facebook_business.adobjects.customaudience import CustomAudience  # noqa: PLC0415
+    from facebook_business.adobjects.customaudience import CustomAudience  # noqa: PLC0415 - the other parts do without
 
     draw = random.Random(7)
     people = [raw(number, draw) for number in range(PEOPLE)]

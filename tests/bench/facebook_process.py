@@ -11,8 +11,7 @@ import sys
 import msgspec
 import orjson
 
-# All of the worker's code is loaded, as it is in a worker.
-import app.main  # noqa: F401
+import app.main  # noqa: F401 - all of the worker's code is loaded, as it is in a worker
 from app.domain.batching import Batcher, BatchPolicy
 from app.errors import PermanentError
 from schemas.membership import MembershipDelta

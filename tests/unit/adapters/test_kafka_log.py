@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, TopicPartition
@@ -41,16 +41,21 @@ class Broker:
 
 
 @pytest.fixture
-def reader() -> LogReader:
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def reader(broker: Broker) -> LogReader:
     made = LogReader("127.0.0.1:1")
-    made._admin = Broker()  # type: ignore[assignment]
+    made._admin = cast("Any", broker)
     return made
 
 
-def test_a_partition_that_a_broker_leaves_out_has_no_end(reader: LogReader) -> None:
+def test_a_partition_that_a_broker_leaves_out_has_no_end(reader: LogReader, broker: Broker) -> None:
     with pytest.raises(UnreachableError, match="all partitions of topic"):
         reader.end_offsets("topic", [0, 1])
-    assert reader._admin.looked_up == ["topic"]  # type: ignore[attr-defined]
+    assert broker.looked_up == ["topic"]
     assert reader.end_offsets("topic", [0, 1]) == {0: 100, 1: 101}
 
 

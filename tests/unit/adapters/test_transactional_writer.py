@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -52,6 +52,7 @@ def test_one_that_cannot_even_be_aborted_is_given_up_with_a_reason(
     abort: KafkaException, reason: str
 ) -> None:
     writer = TransactionalWriter("127.0.0.1:1", "id")
-    writer._producer = FailingProducer(failure(KafkaError._TIMED_OUT, txn_requires_abort=True), abort)  # type: ignore[assignment]
+    producer = FailingProducer(failure(KafkaError._TIMED_OUT, txn_requires_abort=True), abort)
+    writer._producer = cast("Any", producer)
     with pytest.raises(FatalError, match=f"{reason} .*nothing of it was written"):
         writer.commit([], [GroupOffset("topic", 0, 1)], b"")
