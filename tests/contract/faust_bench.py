@@ -14,6 +14,7 @@ from faust.types import TP
 from app.adapters.faust_worker import Batch, FaustOptions, FaustWorker
 from app.adapters.kafka_client import DurableProducer, client_config
 from app.adapters.kafka_embedded import free_port
+from app.adapters.kafka_topics import TopicAdmin
 from topics.catalog import Catalog
 
 PARTITIONS = 2
@@ -105,6 +106,13 @@ class Bench:
             yield made
         finally:
             await made.stop()
+
+
+def bench_of(bootstrap_servers: str, prefix: str) -> Bench:
+    """With its topics."""
+    catalog = Catalog(prefix=prefix, source_topic=f"{prefix}source")
+    TopicAdmin(bootstrap_servers, PARTITIONS, -1).ensure(catalog.all())
+    return Bench(bootstrap_servers, catalog)
 
 
 async def until(condition: Callable[[], bool]) -> None:

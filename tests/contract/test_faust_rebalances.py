@@ -11,16 +11,12 @@ from faust.types import TP
 
 from app.adapters import faust_transport
 from app.adapters.faust_worker import Batch, FaustWorker
-from app.adapters.kafka_topics import TopicAdmin
-from tests.contract.faust_bench import PARTITIONS, Bench, acknowledge, rejoin, until
-from topics.catalog import Catalog
+from tests.contract.faust_bench import PARTITIONS, Bench, acknowledge, bench_of, rejoin, until
 
 
 @pytest.fixture
 def bench(bootstrap_servers: str, topic_prefix: str) -> Bench:
-    catalog = Catalog(prefix=topic_prefix, source_topic=f"{topic_prefix}source")
-    TopicAdmin(bootstrap_servers, PARTITIONS, -1).ensure(catalog.all())
-    return Bench(bootstrap_servers, catalog)
+    return bench_of(bootstrap_servers, topic_prefix)
 
 
 async def test_a_successor_takes_over_within_the_session_though_it_listens_elsewhere(bench: Bench) -> None:

@@ -9,18 +9,14 @@ import pytest
 from faust.types import TP
 
 from app.adapters.faust_worker import Batch, FaustWorker
-from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import TransactionalWriter
 from app.ports import Record
-from tests.contract.faust_bench import PARTITIONS, Bench, acknowledge, rejoin, until
-from topics.catalog import Catalog
+from tests.contract.faust_bench import Bench, acknowledge, bench_of, rejoin, until
 
 
 @pytest.fixture
 def bench(bootstrap_servers: str, topic_prefix: str) -> Bench:
-    catalog = Catalog(prefix=topic_prefix, source_topic=f"{topic_prefix}source")
-    TopicAdmin(bootstrap_servers, PARTITIONS, -1).ensure(catalog.all())
-    return Bench(bootstrap_servers, catalog)
+    return bench_of(bootstrap_servers, topic_prefix)
 
 
 async def test_every_record_arrives_once_in_order_and_many_at_a_time(bench: Bench) -> None:

@@ -175,8 +175,12 @@ class Installation:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the installation to its end."""
+        return self.execute(*AUDIENCE_SYNC, *arguments)
+
+    def execute(self, *program: str) -> subprocess.CompletedProcess[str]:
+        """Run any program with the settings of the installation to its end."""
         return subprocess.run(
-            [*AUDIENCE_SYNC, *arguments],
+            program,
             cwd=ROOT,
             env=self.environment(0, None),
             capture_output=True,

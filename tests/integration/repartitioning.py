@@ -12,8 +12,6 @@ from confluent_kafka.admin import AdminClient
 
 from tests.integration.installation import (
     HERE,
-    PATIENCE_SECONDS,
-    ROOT,
     Installation,
     WorkerProcess,
     assert_unbroken,
@@ -86,15 +84,7 @@ def calls(event: str, users: list[str], **fields: Any) -> list[dict[str, Any]]:
 
 
 def killed_behind(installation: Installation, target: int, step: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(HERE / "crashing_repartition.py"), str(target), step],
-        cwd=ROOT,
-        env=installation.environment(0, None),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
+    return installation.execute(sys.executable, str(HERE / "crashing_repartition.py"), str(target), step)
 
 
 def assert_run_again_behind(installation: Installation, steps: tuple[str, ...]) -> None:
