@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from app.domain.account_plan import ASKED
+from app.domain.account_plan import ASKED, is_asked
 from app.domain.accounts import part
 from app.domain.compact import audience_id
 from app.domain.formats import UNDECODABLE, not_ours
 from app.domain.linking import aliases_of, owner_of, refuse
 from app.domain.rows import rows_by_destination, rows_of
 from app.domain.state import MembershipState, ProfileState, decode_state
-from schemas.membership import Cause, Change, MembershipDelta
+from schemas.membership import EVERY, Cause, Change, MembershipDelta
 from schemas.profile import ASK, CALL, DONE, FORGET, JOIN, MERGE, MOVED, PAST, VERSION, Linking, ProfileEvent
 
 if TYPE_CHECKING:
@@ -218,11 +218,13 @@ def forget(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEve
     audiences = dict.fromkeys(keys.values(), 0)
     if state is not None and owner is None:
         aliases = [alias for alias in aliases_of(profile, state) if alias != profile]
-        found = removals(profile, state, profiles.full_plan, at)
+        found = removals(profiles, profile, state, at)
         deltas = [delta for delta in found if not forgotten.is_removed(profile, delta.audience)]
-        if len(deltas) < len(found):
+        inherited = () if state.identity is None else state.identity.inherited
+        if len(deltas) < len(found) or any(short not in keys and not is_asked(short) for short in inherited):
             # They came back, took somebody over, and have not entered: a record of it would replace the removal of who
-            # they were. One of those whom they took over was the member; nothing else of that one waits to be read.
+            # they were. One of those whom they took over was the member; nothing else of that one waits to be read. An
+            # audience that is defined no longer, too, is known by name where that one is.
             encoded = profiles.states.encoded(state)
         audiences = {keys[short]: 0 for short in state.memberships if short in keys}
         part(profile, state, until, mailbox)
@@ -265,28 +267,34 @@ def _removals_of_ended(
         known.sequence += known.member  # the exit that has nothing to send
     return [
         delta
-        for delta in removals(profile, state, profiles.full_plan, at)
+        for delta in removals(profiles, profile, state, at)
         if delta.audience not in done and not profiles.forgotten.is_removed(profile, delta.audience)
     ]
 
 
-def removals(profile: str, state: ProfileState, plan: Plan, at: int) -> list[MembershipDelta]:
+def removals(profiles: Profiles, profile: str, state: ProfileState, at: int) -> list[MembershipDelta]:
     """Out of every audience that the profile is in or has been in, at every destination: one that was not told of an
     exit, as its sync mode removes nobody, has to let go as well, and one that has somebody whom the profile has taken
-    over and not entered for yet.
+    over and not entered for yet. An audience that is defined no longer may come back, to destinations nobody knows now.
     """
+    by_id = profiles.full_plan.by_id
+    undefined = {audience_id(key): key for key in profiles.known_audiences()}
     rows = rows_of(profile, state)
     deltas = []
     inherited = () if state.identity is None else state.identity.inherited
     memberships = {**{short: MembershipState(False, 0) for short in inherited}, **state.memberships}
     for short, known in memberships.items():
-        audience = plan.by_id.get(short)
-        if audience is not None and not audience.key.startswith(ASKED):
-            sent = rows_by_destination(audience, audience.destinations, profile, state, rows)
-            sequence = known.sequence + 1
-            deltas.append(
-                MembershipDelta(audience.key, profile, Change.EXITED, sequence, sent, at, at, Cause.FORGOTTEN)
-            )
+        audience = by_id.get(short)
+        key = undefined.get(short) if audience is None else audience.key
+        if key is None or key.startswith(ASKED):
+            continue
+        sent = (
+            {EVERY: rows}
+            if audience is None
+            else rows_by_destination(audience, audience.destinations, profile, state, rows)
+        )
+        sequence = known.sequence + 1
+        deltas.append(MembershipDelta(key, profile, Change.EXITED, sequence, sent, at, at, Cause.FORGOTTEN))
     return deltas
 
 
@@ -329,12 +337,15 @@ def _disown(said: Linking, kept: set[str], until: int, mailbox: Mailbox) -> None
     those found on the way too, and is forgotten. Of a profile that has ended for it they get the state, which its
     exit had nothing to send of.
     """
+    ended: Mapping[str, int] = {}
     if said.state is not None:
-        part("", decode_state(said.state), until, mailbox)
+        state = decode_state(said.state)
+        part("", state, until, mailbox)
+        ended = said.aliases if state.identity is None else state.identity.aliases
     request = ProfileEvent(VERSION, FORGET, "", 0, 0, until, until)
     for alias in said.aliases:
         if alias not in kept:
-            mailbox.send(alias, _request(request, said.asker, said.state))
+            mailbox.send(alias, _request(request, said.asker, said.state if alias in ended else None))
 
 
 def _request(event: ProfileEvent, asker: str, state: bytes | None = None) -> ProfileEvent:

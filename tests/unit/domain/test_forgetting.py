@@ -16,7 +16,7 @@ from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.simulation import Transition, simulate
 from app.domain.state import CLOCK_KEY
 from schemas.dead_letter import Reason
-from schemas.membership import Cause, Change
+from schemas.membership import EVERY, Cause, Change
 from schemas.profile import CALL, FORGET, MARKER, PAST, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import FACEBOOK, FAR_WALL, HOUR, START, call, plan_of
 
@@ -207,7 +207,12 @@ def test_of_an_audience_that_is_defined_no_longer_the_membership_goes_too() -> N
     world.start()
     world.marker(START + 1)
     world.forget("ann")
-    assert [delta.audience for delta in world.drain().deltas] == ["audience_0"]
+    row = {"EXTERN_ID": "ann", "EMAIL": EMAIL}
+    last = [(delta.audience, delta.change, delta.sequence, delta.rows) for delta in world.drain().deltas]
+    assert last == [
+        ("audience_0", Change.EXITED, 2, {"audience_0": [row]}),
+        ("audience_1", Change.EXITED, 2, {EVERY: [row]}),
+    ], "nobody knows to which destinations the other one comes back"
     world.confirm()
     assert sorted(world.drain().left) == [("audience_0", "ann"), ("audience_1", "ann")]
     world.plan = both

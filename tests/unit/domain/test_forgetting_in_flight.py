@@ -8,6 +8,7 @@ import json
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from app.domain.forgetting import Forgotten, forgotten_key
 from app.domain.linking import owner_of
 from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, USER, kind_of
 from app.domain.state import owner_in
-from schemas.membership import Cause, Change
+from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import CALL, FORGET, MOVED, VERSION, Linking, ProfileEvent
 from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.identity_calls import digest
@@ -244,14 +245,34 @@ def anything(random: Random) -> dict[str, Any]:
     return call
 
 
-def let_go(cluster: Cluster) -> None:
-    """Destinations have read what was said so far."""
-    for number in range(len(cluster.nodes)):
-        cluster.commit(number)
-    cluster.let_go()
+class Sent:
+    """What Facebook has, of a destination that reads only now and then, and of each membership the newest record: all
+    that compaction leaves, and all that a batch sends of changes that wait together.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.read = 0
+        self.values: set[tuple[str, str, str]] = set()
+
+    def let_go(self) -> None:
+        """It reads what has been committed, and so confirms what has been removed."""
+        for number in range(len(self.cluster.nodes)):
+            self.cluster.commit(number)
+        newest: dict[tuple[str, str], MembershipDelta] = {}
+        for delta in self.cluster.deltas[self.read :]:
+            newest.pop((delta.audience, delta.profile), None)
+            newest[delta.audience, delta.profile] = delta
+        self.read = len(self.cluster.deltas)
+        for delta in newest.values():
+            if delta.change is Change.EXITED:
+                self.values -= values_of(delta)
+            else:
+                self.values |= values_of(delta)
+        self.cluster.let_go()
 
 
-def values_of(delta: Any) -> set[tuple[str, str, str]]:
+def values_of(delta: MembershipDelta) -> set[tuple[str, str, str]]:
     return {
         (delta.audience, column, str(value))
         for rows in delta.rows.values()
@@ -264,8 +285,18 @@ def values_of(delta: Any) -> set[tuple[str, str, str]]:
 @settings(max_examples=350, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=True))
 def test_nobody_who_was_forgotten_is_left_whatever_was_under_way(random: Random) -> None:
+    live(random)
+
+
+@pytest.mark.parametrize("seed", [9733, 11295, 12020, 13962])
+def test_no_removal_takes_the_place_of_one_that_has_not_been_read(seed: int) -> None:
+    """The identifier had left by itself, and then somebody else's state came back to it with the request."""
+    live(Random(seed))
+
+
+def live(random: Random) -> None:
     cluster = cluster_of(SHOP, 3, 2)
-    now = START
+    sent, now = Sent(cluster), START
     for lane in (0, 1):
         cluster.marker(now, lane)
     cluster.settle()
@@ -278,19 +309,19 @@ def test_nobody_who_was_forgotten_is_left_whatever_was_under_way(random: Random)
         if number >= 40 - len(requests):
             call = requests[number - 40]
         cluster.call(random.randrange(2), line(now, **call), forgetful=True)
-        meddle(cluster, random)
+        meddle(cluster, sent, random)
     for _ in range(3):
         cluster.settle()
-        let_go(cluster)
+        sent.let_go()
         now += DAY // 8
         for lane in (0, 1):
             cluster.marker(now, lane)
-    assert_only_members_are_there(cluster)
+    assert_only_members_are_there(cluster, sent)
     assert_everybody_is_led_to_somebody(cluster)
     assert not left_of(cluster, {request["userId"] for request in requests})
 
 
-def meddle(cluster: Cluster, random: Random) -> None:
+def meddle(cluster: Cluster, sent: Sent, random: Random) -> None:
     for _ in range(random.randrange(4)):
         number, what = random.randrange(3), random.random()
         if what < 0.5:
@@ -300,16 +331,18 @@ def meddle(cluster: Cluster, random: Random) -> None:
         elif what < 0.97:
             cluster.crash(number)
         else:
-            let_go(cluster)
+            sent.let_go()
     if random.random() < 0.1:
         cluster.settle()
 
 
-def assert_only_members_are_there(cluster: Cluster) -> None:
+def assert_only_members_are_there(cluster: Cluster, sent: Sent) -> None:
+    """Whether each change is read or the newest ones alone."""
     members = [delta for delta in cluster.memberships.values() if delta.change is not Change.EXITED]
     wanted = set().union(*map(values_of, members))
     everything = {(audience, *value) for audience, found in cluster.facebook().items() for value in found}
     assert everything <= wanted
+    assert sent.values <= wanted
 
 
 def assert_everybody_is_led_to_somebody(cluster: Cluster) -> None:
