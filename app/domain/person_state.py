@@ -6,7 +6,7 @@ and times as differences, and is read when somebody asks.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -41,13 +41,34 @@ class IdentityState(msgspec.Struct, array_like=True, gc=False):
     `aliases`: all identifiers of the person, its own included, as profile ids with the received time of the first call
     that named them. `links`: chains of identifiers that are still to be linked; `asking`: one has been asked for, and
     has not answered. `inherited`: audiences that a profile which has ended here was a member of, while that has not
-    been looked at yet.
+    been looked at yet (`Inherited`).
     """
 
     aliases: dict[str, int] = {}
     links: list[list[str]] = []
     asking: bool = False
     inherited: list[str] = []
+
+
+class Inherited(NamedTuple):
+    """A membership that was a profile's before it ended here, with the sequence that it ended with. Older states do not
+    say whose.
+    """
+
+    audience: str
+    sequence: int = 0
+    profile: str | None = None
+
+    @classmethod
+    def read(cls, written: str) -> Inherited:
+        """The inverse of `written`."""
+        audience, _, rest = written.partition(" ")
+        sequence, _, profile = rest.partition(" ")
+        return cls(audience, int(sequence), profile) if rest else cls(audience)
+
+    def written(self) -> str:
+        """As states have it."""
+        return self.audience if self.profile is None else f"{self.audience} {self.sequence} {self.profile}"
 
 
 class PersonState(msgspec.Struct):

@@ -30,6 +30,8 @@ DEVICES = [f"38400000-8cf0-11bd-b23e-10b96e40000{number}" for number in range(3)
 RANKS = {USER: 0, EMAIL: 1, ANONYMOUS: 2, MOBILE: 3}
 BUYERS = Defined({"buyers": {"when": {"event": "A", "within": "30d"}, "include_anonymous": True}})
 
+ONCE = Defined({"once": {"when": {"event": "A", "count": {"exactly": 1}}, "include_anonymous": True}})
+
 
 def line(at: int, **call: Any) -> bytes:
     """A call that happened and was received then; `device`, `email`: what it names besides."""
@@ -217,6 +219,40 @@ def test_a_removal_keeps_its_sequence_when_the_identifier_is_forgotten_again() -
     forgotten.put("ann", 1, {"x": 3})
     forgotten.put("ann", 2, {"x": 0, "y": 0})
     assert forgotten.removals[forgotten_key("ann")].audiences == {"x": 3, "y": 0}
+
+
+def test_who_was_forgotten_beside_somebody_else_keeps_the_removal_that_waits() -> None:
+    """The e-mail address left by itself as one person's; of the next person whose it is, only the visitor was a member."""
+    world = Apart(ONCE)
+    sent = Sent(world.cluster)
+    world.call(1, email=world.email, device=DEVICES[0])
+    world.cluster.settle()
+    sent.let_go()
+    assert len(sent.values) == 2
+    lives: list[dict[str, Any]] = [
+        {"email": world.email},
+        {"userId": world.other_user, "email": world.email, "type": "identify"},
+        {"userId": world.user},
+        {"userId": world.other_user, "type": "delete"},
+        {"userId": world.user, "type": "delete"},
+        {"userId": world.user, "email": world.email, "type": "identify"},
+        {"anonymousId": world.anonymous, "device": DEVICES[1]},
+        {"userId": world.user, "anonymousId": world.anonymous, "type": "identify"},
+        {"userId": world.user, "type": "delete"},
+    ]
+    for at, said in enumerate(lives, 2):
+        world.call(at, **said)
+        world.cluster.settle()
+    sent.let_go()
+    assert not sent.values
+    visitor = [one for one in world.cluster.deltas if one.profile == f"{ANONYMOUS}{world.anonymous}"]
+    assert [(one.cause, one.sequence) for one in visitor] == [
+        (Cause.EVENT, 1),
+        (Cause.MERGE, 2),
+        (Cause.FORGOTTEN, 3),
+    ]
+    world.finish()
+    assert not left_of(world.cluster, world.profiles | {world.other_user})
 
 
 # --- anything in any order ---
