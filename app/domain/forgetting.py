@@ -350,15 +350,12 @@ def _disown(said: Linking, kept: set[str], until: int, mailbox: Mailbox) -> None
     those found on the way too, and is forgotten. Of a profile that has ended for it they get the state, which its
     exit had nothing to send of.
     """
-    ended: Mapping[str, int] = {}
     if said.state is not None:
-        state = decode_state(said.state)
-        part("", state, until, mailbox)
-        ended = said.aliases if state.identity is None else state.identity.aliases
+        part("", decode_state(said.state), until, mailbox)
     request = ProfileEvent(VERSION, FORGET, "", 0, 0, until, until)
     for alias in said.aliases:
         if alias not in kept:
-            mailbox.send(alias, _request(request, said.asker, said.state if alias in ended else None))
+            mailbox.send(alias, _request(request, said.asker, said.state))
 
 
 def _request(event: ProfileEvent, asker: str, state: bytes | None = None) -> ProfileEvent:
