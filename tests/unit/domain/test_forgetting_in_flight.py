@@ -255,6 +255,27 @@ def test_who_was_forgotten_beside_somebody_else_keeps_the_removal_that_waits() -
     assert not left_of(world.cluster, world.profiles | {world.other_user})
 
 
+def test_the_state_of_a_single_identifier_says_whose_it_is() -> None:
+    """An e-mail address gives way to a user who is forgotten meanwhile; the visitor who is the user had left before."""
+    world = Apart(ONCE)
+    sent = Sent(world.cluster)
+    world.call(1, anonymousId=world.anonymous, device=DEVICES[0])
+    world.call(2, email=world.email)
+    world.cluster.settle()
+    sent.let_go()
+    assert len(sent.values) == 2
+    world.call(3, anonymousId=world.anonymous)
+    world.call(4, userId=world.user, anonymousId=world.anonymous, type="identify")
+    world.cluster.settle()
+    world.call(5, userId=world.user, email=world.email, type="identify")
+    world.call(6, userId=world.user, type="delete")
+    world.cluster.settle()
+    sent.let_go()
+    assert not sent.values
+    world.finish()
+    assert not left_of(world.cluster, world.profiles)
+
+
 # --- anything in any order ---
 
 SHOP = Defined(
