@@ -134,7 +134,7 @@ def test_nobody_who_was_forgotten_is_left_in_an_audience_that_was_absent(random:
     live_through_definitions(random)
 
 
-@pytest.mark.parametrize("seed", [862, 879])
+@pytest.mark.parametrize("seed", [68, 92])
 def test_an_absent_audience_lets_go_of_the_forgotten_when_it_is_back(seed: int) -> None:
     live_through_definitions(Random(seed))
 
