@@ -67,7 +67,11 @@ def inherit(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> 
         return []
     deltas = []
     rows = rows_of(profile, state)
-    for short in dict.fromkeys(Inherited.read(one).audience for one in identity.inherited):
+    inherited = [Inherited.read(one) for one in identity.inherited]
+    for one in inherited:
+        if not one.member and one.audience in plan.by_id:
+            state.memberships.setdefault(one.audience, MembershipState(False, 0))
+    for short in dict.fromkeys(one.audience for one in inherited if one.member):
         audience = plan.by_id.get(short)
         known = state.memberships.get(short)
         if audience is None or (known is not None and known.member):
@@ -142,22 +146,24 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
     if other.identity is not None:
         identity.links += other.identity.links
         identity.inherited += other.identity.inherited
-    _fold_memberships(state, identity, other, plan)
+    identity.inherited += [one.written() for one in _left_behind(other, plan)]
     return given_up
 
 
-def _fold_memberships(state: ProfileState, identity: IdentityState, other: ProfileState, plan: Plan) -> None:
-    """What `other` was in is to be looked at. What it had left is as if this one had never been in it, unless there are
-    destinations that hear of no exits: those have it still, and let go of it when the person is forgotten.
+def _left_behind(other: ProfileState, plan: Plan) -> list[Inherited]:
+    """What a profile that ends was in, and what it had left where some destination hears of no exits: that one has it
+    still, and lets go of it when the person is forgotten.
     """
+    found = []
     ended = None if other.identity is None else next(iter(other.identity.aliases), None)
     for short, known in other.memberships.items():
         if known.member and not is_asked(short):
-            identity.inherited.append(Inherited(short, known.sequence + 1, ended).written())
-        elif (audience := plan.by_id.get(short)) is not None and not set(audience.destinations) <= set(
-            audience.told.exits
-        ):
-            state.memberships.setdefault(short, MembershipState(False, 0))
+            found.append(Inherited(short, known.sequence + 1, ended))
+        elif ended is not None and (audience := plan.by_id.get(short)) is not None:
+            told = audience.told
+            if not set(told.entries) <= set(told.exits):
+                found.append(Inherited(short, known.sequence, ended, member=False))
+    return found
 
 
 def _fold_feed(state: ProfileState, feed_id: str, other: FeedState, need: Need, now: int) -> int:

@@ -23,6 +23,8 @@ _PLACES: Final = {column: place for place, column in enumerate(_COLUMNS)}
 
 # Of the first byte: the profile has an identifier that makes it eligible (see app.domain.rows).
 _ELIGIBLE: Final = 1
+# Before the sequence of an inherited membership that had been left.
+_LEFT: Final = "~"
 # In place of an alias: it is the current value of this column.
 _SAME_AS: Final = ((_EMAIL, EMAIL), (_MADID, MOBILE))
 _PREFIXES: Final = {_PLACES[column]: prefix for column, prefix in _SAME_AS}
@@ -51,24 +53,29 @@ class IdentityState(msgspec.Struct, array_like=True, gc=False):
 
 
 class Inherited(NamedTuple):
-    """A membership that was a profile's before it ended here, with the sequence that it ended with. Older states do not
-    say whose.
+    """A membership that was a profile's before it ended here, with the sequence that it ended with. Not a `member`: it
+    had left, and a destination that hears of no exits has it still. Older states have members alone, and do not say whose.
     """
 
     audience: str
     sequence: int = 0
     profile: str | None = None
+    member: bool = True
 
     @classmethod
     def read(cls, written: str) -> Inherited:
         """The inverse of `written`."""
         audience, _, rest = written.partition(" ")
         sequence, _, profile = rest.partition(" ")
-        return cls(audience, int(sequence), profile) if rest else cls(audience)
+        if not rest:
+            return cls(audience)
+        return cls(audience, int(sequence.lstrip(_LEFT)), profile, not sequence.startswith(_LEFT))
 
     def written(self) -> str:
         """As states have it."""
-        return self.audience if self.profile is None else f"{self.audience} {self.sequence} {self.profile}"
+        if self.profile is None:
+            return self.audience
+        return f"{self.audience} {'' if self.member else _LEFT}{self.sequence} {self.profile}"
 
 
 class PersonState(msgspec.Struct):

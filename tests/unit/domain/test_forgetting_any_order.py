@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, USER, kind_of
-from app.domain.state import owner_in
+from app.domain.rows import rows_of
+from app.domain.state import decode_state, owner_in
 from schemas.membership import Change
 from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.forgetting_world import USERS, Sent, anything, line, values_of
@@ -163,3 +164,69 @@ def live_through_definitions(random: Random) -> None:
         sent.let_go()
     assert sent.values <= values_of_members(cluster)
     assert not any(node.engine.forgotten.removals for node in cluster.nodes)
+
+
+# --- destinations that hear of no exits ---
+
+_UPSERT = {"ad_account_id": "act_1", "sync_mode": "upsert"}
+KEEPING = Defined(
+    {
+        "ever": {
+            "when": {"event": "A", "within": "2h"},
+            "include_anonymous": True,
+            "facebook": _UPSERT,
+        },
+        "once": {
+            "when": {"event": "A", "count": {"exactly": 1}},
+            "include_anonymous": True,
+            "facebook": [_UPSERT, {"ad_account_id": "act_2"}],
+        },
+    }
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=True))
+def test_nobody_who_was_forgotten_is_left_where_exits_are_not_told(random: Random) -> None:
+    live_where_exits_are_not_told(random)
+
+
+@pytest.mark.parametrize("seed", [171])
+def test_whoever_had_left_before_a_merge_is_removed(seed: int) -> None:
+    live_where_exits_are_not_told(Random(seed))
+
+
+def live_where_exits_are_not_told(random: Random) -> None:
+    """In the end all users are forgotten: only what is known of somebody else may be left."""
+    cluster = cluster_of(KEEPING, 3, 2)
+    sent, now = Sent(cluster), START
+    for lane in (0, 1):
+        cluster.marker(now, lane)
+    cluster.settle()
+    for _ in range(40):
+        now += random.choice([1, 1_000, HOUR])
+        call = (
+            {"type": "delete", "userId": random.choice(USERS)} if random.random() < 0.1 else anything(random)
+        )
+        cluster.call(random.randrange(2), line(now, **call), forgetful=True)
+        meddle(cluster, sent, random)
+    for user in USERS:
+        cluster.call(0, line(now + 1, type="delete", userId=user), forgetful=True)
+    for _ in range(4):
+        now += DAY // 8
+        for lane in (0, 1):
+            cluster.marker(now, lane)
+        cluster.settle()
+        sent.let_go()
+    assert {value for _, _, value in sent.values} <= known_values(cluster)
+
+
+def known_values(cluster: Cluster) -> set[str]:
+    return {
+        str(value)
+        for node in cluster.nodes
+        for key, encoded in node.changelog.items()
+        if not key.startswith(b"\x00") and owner_in(encoded) is None
+        for row in rows_of(key.decode(), decode_state(encoded))
+        for value in row.values()
+    }
