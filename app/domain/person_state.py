@@ -152,6 +152,8 @@ def unpack(packed: bytes) -> PersonState:
     person = PersonState(identifiers)
     if aliases is not None:
         identity = person.identity = IdentityState({}, *more[1:])
+        for written in identity.inherited:
+            Inherited.read(written)
         parts = iter(aliases)
         for alias, later in zip(parts, parts, strict=True):
             since = base + later

@@ -253,3 +253,29 @@ def test_the_state_of_a_single_identifier_says_whose_it_is() -> None:
     assert not sent.values
     world.finish()
     assert not left_of(world.cluster, world.profiles)
+
+
+def test_whom_a_leaving_person_took_over_leaves_where_exits_are_not_told() -> None:
+    """They had left before, which such a destination did not hear of; only they can say it, in their own name."""
+    upsert = {"ad_account_id": "act_1", "sync_mode": "upsert"}
+    once = ONCE.audiences["once"]
+    world = Apart(Defined({"once": {**once, "facebook": upsert}}))
+    sent = Sent(world.cluster)
+    world.call(1, email=world.email)
+    world.cluster.settle()
+    sent.let_go()
+    assert len(sent.values) == 1
+    lives: list[dict[str, Any]] = [
+        {"email": world.email},
+        {"userId": world.user},
+        {"userId": world.user, "type": "delete"},
+        {"userId": world.user, "email": world.email, "type": "identify"},
+        {"userId": world.user, "type": "delete"},
+    ]
+    for at, said in enumerate(lives, 3):
+        world.call(at, **said)
+        world.cluster.settle()
+    sent.let_go()
+    assert not sent.values
+    world.finish()
+    assert not left_of(world.cluster, world.profiles)
