@@ -40,7 +40,11 @@ identities = st.builds(
     aliases,
     st.lists(st.lists(st.text(), max_size=2), max_size=2),
     st.booleans(),
-    st.lists(st.text()),
+    st.lists(
+        st.builds(
+            Inherited, st.sampled_from(["abc123", "-_Z"]), st.integers(0, 2**40), st.text(), st.booleans()
+        ).map(Inherited.written)
+    ),
 )
 persons = st.builds(PersonState, identifiers, further, st.none() | identities)
 
