@@ -253,11 +253,12 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupOffset:
-    """The consumer group's next offset to read."""
+    """The consumer group's next offset to read; `note` is kept with it, for whoever goes on from there."""
 
     topic: str
     partition: int
     next_offset: int
+    note: str = ""
 
 
 class RecordWriter(Protocol):

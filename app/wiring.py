@@ -279,10 +279,10 @@ class Wiring:
         catalog = self.catalog
 
         async def source(batch: Batch) -> None:
-            def durable() -> None:
+            def durable(note: str) -> None:
                 self.after_step("resolve.flush")
                 tp = TP(batch.topic, batch.partition)
-                faust.consumer.mark_durable(tp, batch.records[-1].offset + 1)
+                faust.consumer.mark_durable(tp, batch.records[-1].offset + 1, note)
                 batch.ack()
 
             partition = SourcePartition(batch.topic, batch.partition)
@@ -302,6 +302,7 @@ class Wiring:
         }
         for name, (topics, stage) in stages.items():
             faust.add_stage(topics, name, stage)
+        faust.when_resumed(pipeline.resume)
 
     # -- what goes on beside the stages ------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
+from pydantic import Field
 
 from schemas.base import StoredMessage, Whole
 
@@ -90,6 +91,21 @@ class DeadLetter(StoredMessage):
     last_failed_at: Whole
     record: dict[str, Any] | None = None
     resolved: Literal["replayed", "superseded", "expired"] | None = None
+    version: int = 1
+
+
+_Count = Annotated[Whole, Field(ge=0)]
+
+
+class LetterCounts(StoredMessage):
+    """What a stage has counted of one partition of its input, committed as the note of the group's offset there.
+
+    `run` records before that offset became letters in a row; `batches` are (records, letters) of the newest batches, the
+    oldest first.
+    """
+
+    run: _Count = 0
+    batches: tuple[tuple[_Count, _Count], ...] = ()
     version: int = 1
 
 

@@ -29,6 +29,7 @@ import aiokafka.consumer.fetcher
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import (
     AIOKafkaConsumerThread,
     Consumer,
@@ -70,6 +71,12 @@ def refuse_no_offsets(coordinator: Any, response: Any) -> None:
         if error in (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError):
             coordinator.coordinator_dead()
         raise error()
+
+
+class _DurableOffset(int):
+    """An offset on its way through Faust, which commits bare numbers, with what is to be committed beside it."""
+
+    note = ""
 
 
 class BatchConsumerThread(AIOKafkaConsumerThread):
@@ -131,6 +138,14 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             return push_error(error)
 
         coordinator._push_error_to_user = told_error
+        commit = self._consumer.commit
+
+        async def noted_commit(offsets: Mapping[Any, OffsetAndMetadata]) -> None:
+            await commit(
+                {tp: OffsetAndMetadata(int(one.offset), one.offset.note) for tp, one in offsets.items()}
+            )
+
+        self._consumer.commit = noted_commit
         send_request = coordinator._send_req
 
         async def checked_request(request: Any) -> Any:
@@ -186,15 +201,15 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         coordinator = self._consumer._coordinator
         return coordinator.generation, coordinator.member_id
 
-    async def seek_to_start(self, starts: Mapping[TP, int]) -> dict[TP, int] | None:
+    async def seek_to_start(self, starts: Mapping[TP, int]) -> dict[TP, tuple[int, str]] | None:
         """Move every assigned partition to its offset in `starts`, else to the group's committed one.
 
-        Returns where each then stands, -1 where nothing has been committed; None when the assignment changed before
-        that was done. aiokafka's own way asks the broker for each partition in turn, and raises IllegalStateError for
-        one that a rebalance took away meanwhile.
+        Returns where each then stands, -1 where nothing has been committed, and the note that was committed with it;
+        None when the assignment changed before that was done. aiokafka's own way asks the broker for each partition in
+        turn, and raises IllegalStateError for one that a rebalance took away meanwhile.
         """
 
-        async def seek() -> dict[TP, int] | None:
+        async def seek() -> dict[TP, tuple[int, str]] | None:
             consumer = self._consumer
             subscription = consumer._subscription.subscription
             assignment = subscription.assignment
@@ -205,15 +220,16 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             offsets = {}
             for raw_tp in assignment.tps:
                 tp = TP(*raw_tp)
-                offset = starts.get(tp)
+                offset, note = starts.get(tp), ""
                 if offset is None:
-                    offset = committed[raw_tp].offset if raw_tp in committed else -1
+                    offset, note = committed.get(raw_tp, OffsetAndMetadata(-1, ""))
                 if offset >= 0:
                     consumer.seek(raw_tp, offset)
-                offsets[tp] = offset
+                # confluent-kafka sends the zero byte behind a string along.
+                offsets[tp] = offset, (note or "").rstrip("\0")
             return offsets
 
-        offsets: dict[TP, int] | None = await self.call_thread(seek)
+        offsets: dict[TP, tuple[int, str]] | None = await self.call_thread(seek)
         return offsets
 
     async def pause_fetching(self, tps: set[TP]) -> None:
@@ -231,7 +247,7 @@ class BatchConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._durable: dict[TP, int] = {}
+        self._durable: dict[TP, _DurableOffset] = {}
         self._delivered: dict[TP, int] = {}
         self._handed_over: dict[TP, int] = {}
 
@@ -239,9 +255,11 @@ class BatchConsumer(Consumer):
         """Read on from `starts`, else from what the group has committed; of an assignment that has changed
         meanwhile nothing is moved.
         """
-        for tp, offset in (await self._thread.seek_to_start(starts) or {}).items():
+        found = await self._thread.seek_to_start(starts) or {}
+        for tp, (offset, _) in found.items():
             # Faust drops what lies before.
             self._read_offset[tp] = offset if offset >= 0 else None
+        self.transport.resume({tp: note for tp, (_, note) in found.items()})
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -315,9 +333,10 @@ class BatchConsumer(Consumer):
 
     # -- offsets ---------------------------------------------------------------------------------------------
 
-    def mark_durable(self, tp: TP, next_offset: int) -> None:
-        """Everything of `tp` below `next_offset` is durable elsewhere and may be committed."""
-        self._durable[tp] = next_offset
+    def mark_durable(self, tp: TP, next_offset: int, note: str = "") -> None:
+        """Everything of `tp` below `next_offset` is durable elsewhere and may be committed, with that note."""
+        offset = self._durable[tp] = _DurableOffset(next_offset)
+        offset.note = note
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[TP]:
         return [tp for tp in self._durable if topics is None or tp in topics or tp.topic in topics]
@@ -364,6 +383,8 @@ class BatchTransport(Transport):
         self.consumer_settings: dict[str, int] = {}
         # Called, from the consumer's thread, with what the process cannot go on after.
         self.on_failure: Callable[[BaseException], None] = _unexpected
+        # Told what was committed with the offsets from which an assignment is read.
+        self.resume: Callable[[Mapping[tuple[str, int], str]], None] = lambda _: None
 
 
 def _unexpected(error: BaseException) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,6 +195,12 @@ class FaustWorker:
                     await asyncio.Event().wait()
 
         self.app.agent(channel, name=name)(run)
+
+    def when_resumed(self, resume: Callable[[Mapping[tuple[str, int], str]], None]) -> None:
+        """Have `resume` told, at every assignment before any record of it comes, of the note that each partition's
+        committed offset has: empty where it has none, or where the partition is not read from there.
+        """
+        self.app.transport.resume = resume
 
     def add_middleware(self, middleware: Middleware) -> None:
         """Let every request to the pages pass through it; to be called before `start`."""

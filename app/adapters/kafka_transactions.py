@@ -106,7 +106,7 @@ class TransactionalWriter:
         if self._refused is not None:
             raise FatalError(f"Kafka refused a record for {self._refused}")
         self._after_step("flush")
-        positions = [TopicPartition(o.topic, o.partition, o.next_offset) for o in offsets]
+        positions = [TopicPartition(o.topic, o.partition, o.next_offset, o.note) for o in offsets]
         if positions:
             self._until_done(
                 lambda: producer.send_offsets_to_transaction(positions, group_metadata, _STEP_SECONDS)

@@ -135,6 +135,10 @@ class EvaluateStage:
         """Recovered, and this worker's from now on."""
         self.partitions[number] = partition
 
+    def resume(self, number: int, standing: str) -> None:
+        """The next records are those behind the offset that this was committed with, as its note."""
+        self._limits.resume(self._catalog.profile_events.name, number, standing)
+
     # -- folding -----------------------------------------------------------------------------------------------
 
     async def process(self, number: int, records: Sequence[RawRecord], ack: Callable[[], None]) -> None:
@@ -161,8 +165,9 @@ class EvaluateStage:
         feeds, shown = partition.plan.feeds, partition.shown
         counters = self._counters.stages["evaluate"]
         calls = 0
-        # Places of what could not be read among all that are no markers.
+        # Places of what could not be read among all that are no markers, behind `noted` that were read.
         buried: list[int] = []
+        noted = 0
         for record in records:
             event: ProfileEvent | None
             try:
@@ -178,10 +183,12 @@ class EvaluateStage:
             # Nobody but resolve should write here: whoever did is told by the letter, and the rest goes on.
             if event is None or not fits(event, feeds):
                 self._bury(number, record, event)
-                buried.append(calls + len(buried))
+                buried.append(calls - noted + len(buried))
                 continue
             if partition.may_fire(event):
                 while not partition.foresee(event, MAX_FIRED):
+                    self._note(number, calls - noted, buried)
+                    noted, buried = calls, []
                     self._offsets[number] = record.offset
                     await self.flush()
                 feeds, shown = partition.plan.feeds, partition.shown
@@ -198,11 +205,13 @@ class EvaluateStage:
                 calls += 1
             else:
                 self._bury(number, record, event)
-                buried.append(calls + len(buried))
-        if calls or buried:
-            topic = self._catalog.profile_events.name
-            self._limits.note(topic, number, calls + len(buried), buried)
+                buried.append(calls - noted + len(buried))
+        self._note(number, calls - noted, buried)
         return calls
+
+    def _note(self, number: int, calls: int, buried: list[int]) -> None:
+        if calls or buried:
+            self._limits.note(self._catalog.profile_events.name, number, calls + len(buried), buried)
 
     def _bury(self, number: int, record: RawRecord, event: ProfileEvent | None) -> None:
         """What cannot be read, unless a newer release has written it: that ends the worker, until a person says
@@ -301,8 +310,13 @@ class EvaluateStage:
                 Record(self._catalog.dead_letters.name, partition_for(key, self._partition_count), key, value)
             )
         self._letters.clear()
+        standing = self._limits.standing
         return GroupCommit(
-            records, [GroupOffset(events, number, offset) for number, offset in offsets.items()]
+            records,
+            [
+                GroupOffset(events, number, offset, standing(events, number))
+                for number, offset in offsets.items()
+            ],
         )
 
     def _running_record(self, number: int) -> list[Record]:

@@ -70,10 +70,11 @@ class ResolveStage:
         self._resolver_of = functools.cache(resolver_of)
         self._lanes.project_for(definitions)
 
-    def process(self, partition: SourcePartition, records: Sequence[RawRecord]) -> None:
+    def process(self, partition: SourcePartition, records: Sequence[RawRecord]) -> str:
         """Queue what the records of one partition become; durable after the next flush.
 
-        Raises FatalError when too many of them could not be used.
+        Returns what is to be committed with the offset behind them, for `resume`. Raises FatalError when too many of them
+        could not be used.
         """
         wall = self._clock.now_ms()
         lane = self._lanes.lane(partition)
@@ -115,6 +116,11 @@ class ResolveStage:
         counters.records_out += forwarded
         self._limits.note(*partition, len(records), _places(buried, records) if buried else ())
         self._lanes.processed(partition, records[0].offset, records[-1].offset + 1, stands_at)
+        return self._limits.standing(*partition)
+
+    def resume(self, partition: SourcePartition, standing: str) -> None:
+        """The next records are those behind the offset that this was committed with."""
+        self._limits.resume(*partition, standing)
 
     def _bury(self, partition: SourcePartition, record: RawRecord, refusal: Refusal, wall: int) -> None:
         key = hashlib.sha256(record.key).hexdigest() if record.key is not None else None

@@ -106,21 +106,21 @@ class Pipeline:
     # -- batches -----------------------------------------------------------------------------------------------
 
     async def on_source(
-        self, partition: SourcePartition, records: Sequence[RawRecord], done: Callable[[], None]
+        self, partition: SourcePartition, records: Sequence[RawRecord], done: Callable[[str], None]
     ) -> None:
-        """Resolve one batch; `done` is called once its output is durable.
+        """Resolve one batch; `done` is called once its output is durable, with the note to commit its offset with.
 
         One batch is resolved while the one before it is on its way; more are not started.
         """
-        self.stages.resolve.process(partition, records)
+        note = self.stages.resolve.process(partition, records)
         if self._flushing is not None:
             await self._flushing
-        self._flushing = asyncio.create_task(self._flush(done))
+        self._flushing = asyncio.create_task(self._flush(done, note))
 
-    async def _flush(self, done: Callable[[], None]) -> None:
+    async def _flush(self, done: Callable[[str], None], note: str) -> None:
         try:
             await self.in_thread(self.writer.flush)
-            done()
+            done(note)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the batch is not durable, or nobody knows it
             self.on_failure(exc)
 
@@ -227,6 +227,14 @@ class Pipeline:
             partition.set_expected(lanes)
         self.stages.lanes.assign({topic: topic_id for topic, (topic_id, _) in layouts.items()}, owned.source)
         return await self._assign_destinations(owned.memberships, overtaken)
+
+    def resume(self, notes: Mapping[tuple[str, int], str]) -> None:
+        """What was committed with the offsets from which these partitions are read now, by topic and number."""
+        for (topic, number), note in notes.items():
+            if topic == self.catalog.profile_events.name:
+                self.stages.evaluate.resume(number, note)
+            elif topic in self.sources:
+                self.stages.resolve.resume(SourcePartition(topic, number), note)
 
     async def _source_layouts_at_last(self) -> Mapping[str, tuple[str, int]]:
         while True:

@@ -30,6 +30,8 @@ class Bench:
     revoked: int = 0
     failures: list[BaseException] = field(default_factory=list)
     failed: asyncio.Event = field(default_factory=asyncio.Event)
+    # What each worker was told at each assignment of the notes of its offsets.
+    resumed: list[dict[tuple[str, int], str]] = field(default_factory=list)
 
     @property
     def source(self) -> str:
@@ -99,6 +101,7 @@ class Bench:
 
         made.add_stage([self.source], "source", source_stage)
         made.add_stage([self.catalog.profile_events.name], "profile_events", other_stage)
+        made.when_resumed(lambda notes: self.resumed.append(dict(notes)))
         await made.start()
         try:
             await until(lambda: made.ready.is_set() or bool(self.failures))

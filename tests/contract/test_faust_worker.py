@@ -56,6 +56,31 @@ async def test_only_what_a_stage_called_durable_is_committed(bench: Bench) -> No
     assert seen == [b"%d" % i for i in range(40, 100)]
 
 
+async def test_the_note_of_the_committed_offset_is_told_to_whoever_reads_on_from_it(bench: Bench) -> None:
+    bench.produce([b"%d" % i for i in range(100)])
+    tp, taken = TP(bench.source, 0), 0
+
+    async def stage(worker: FaustWorker, batch: Batch) -> None:
+        nonlocal taken
+        assert len(bench.resumed) == len(bench.restored), "a batch came in before the note was told"
+        # Faust commits now and then: each offset must have its own note, whichever it is.
+        for record in batch.records:
+            worker.consumer.mark_durable(tp, record.offset + 1, f"up to {record.offset + 1}")
+            await asyncio.sleep(0.02)
+        taken += len(batch.records)
+        batch.ack()
+
+    async with bench.worker(stage) as worker:
+        assert bench.resumed[-1][tp] == ""
+        await until(lambda: taken > 0)
+        await rejoin(worker)
+        await until(lambda: len(bench.resumed) == 2)
+        assert bench.resumed[-1][tp] == f"up to {await asyncio.to_thread(bench.committed)}"
+        await until(lambda: taken >= 100)
+    async with bench.worker(stage):
+        assert bench.resumed[-1] == {**dict.fromkeys(bench.resumed[-1], ""), tp: "up to 100"}
+
+
 async def test_a_failing_stage_is_told_of_and_nothing_is_committed_past_it(bench: Bench) -> None:
     bench.produce([b"%d" % i for i in range(3_000)])
     batches = 0

@@ -139,6 +139,17 @@ async def test_records_and_the_members_offset_become_visible_together(
         assert await asyncio.to_thread(visible, topics) == [b"a"]
 
 
+async def test_an_offset_is_committed_with_its_note(topics: Topics) -> None:
+    async with member(topics) as owner:
+        noted = GroupOffset(topics.read, 0, 7, '{"run":3}')
+        await asyncio.to_thread(writer(topics).commit, [record(topics, b"a")], [noted], owner.metadata())
+        assert await owner.commits(topics.read, 7)
+        partition = TopicPartition(topics.read, 0)
+        found = await owner.consumer._coordinator.fetch_committed_offsets([partition])
+        # With a zero byte behind it, as confluent-kafka sends it.
+        assert (found[partition].offset, found[partition].metadata.rstrip("\0")) == (7, '{"run":3}')
+
+
 @pytest.mark.parametrize(
     ("generation_shift", "member_id"),
     [(1, None), (-1, None), (0, "ghost")],

@@ -33,7 +33,7 @@ from schemas.control import (
     TopicSettings,
     WantedRecord,
 )
-from schemas.dead_letter import DeadLetter, FacebookRefusal, Origin, Reason
+from schemas.dead_letter import DeadLetter, FacebookRefusal, LetterCounts, Origin, Reason
 from schemas.engage_call import EngageCall
 from schemas.membership import Cause, Change, MembershipDelta, Repeated
 from schemas.profile import (
@@ -90,6 +90,7 @@ FORMATS = {
     "MembershipDelta": Format("json", msgspec.json.Decoder(MembershipDelta).decode, msgspec.json.encode),
     "EngageCall": Format("json", msgspec.json.Decoder(EngageCall).decode, msgspec.json.encode),
     "DeadLetter": _stored(DeadLetter),
+    "LetterCounts": _stored(LetterCounts),
     "SyncState": _stored(SyncState),
     "DefinitionsRecord": _stored(DefinitionsRecord),
     "WantedRecord": _stored(WantedRecord),
@@ -267,6 +268,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "MembershipDelta": dict(_deltas()),
         "EngageCall": {"track": track, "identify": identify},
         "DeadLetter": dict(_letters()),
+        "LetterCounts": {"full": LetterCounts(run=7, batches=((500, 0), (120, 7)))},
         "SyncState": {"full": _sync()},
         "DefinitionsRecord": {"full": _definitions()},
         "WantedRecord": {"full": WantedRecord(audience="named")},

@@ -86,6 +86,8 @@ async def met(name: str, value: bytes) -> None:
         pipeline.in_thread, pipeline.partitions = at_once, 1
         pipeline.log, pipeline.catalog = cast("Any", Log(b"vips", value)), cast("Any", CATALOG)
         await pipeline._sync_states()
+    elif name == "LetterCounts":
+        bench.stage.resume(0, value.decode())
     elif name == "DeadLetter":
         newest_letters(cast("LogReader", Log(b"id", value)), "dead.letters", 1, bool)
     elif name in KINDS:

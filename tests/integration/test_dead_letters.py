@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from app.adapters.kafka_client import client_config
@@ -22,7 +22,7 @@ from tests.integration.installation import (
     members_of,
     wait_until,
 )
-from tests.integration.topic_records import Place, RawRecord
+from tests.integration.topic_records import Place, RawRecord, write_records
 
 AUDIENCES = """
 audiences:
@@ -97,6 +97,21 @@ class Run:
 
     def wait(self, condition: Any) -> None:
         wait_until(condition, lambda: f"{self.worker.said}\n{self.worker.stats()}")
+
+    def committed(self, partition: int, topic: str | None = None) -> int:
+        """The group's offset."""
+        catalog = self.installation.catalog
+        consumer = Consumer(client_config(self.installation.bootstrap_servers, group_id=catalog.app_id))
+        try:
+            asked = TopicPartition(topic or catalog.source_topic, partition)
+            return int(consumer.committed([asked], timeout=20)[0].offset)
+        finally:
+            consumer.close()
+
+    def bury_in(self, topic: str, number: int) -> list[Place]:
+        """Records that no stage can read, in partition 0 of one of our topics."""
+        servers = self.installation.bootstrap_servers
+        return write_records(servers, topic, [RawRecord(b"never an event", b"x", 0) for _ in range(number)])
 
     def destination(self, audience: str) -> dict[str, Any]:
         stats = self.worker.stats()
@@ -302,17 +317,47 @@ def test_a_change_that_has_been_superseded_is_never_sent(run: Run, buried: list[
 
 
 def test_a_worker_ends_where_all_that_comes_would_be_a_dead_letter(run: Run, buried: list[Place]) -> None:
+    """And does no more of it when it is started again and again, as a supervisor does: the first record and those
+    before the limit are done, in pieces of a poll.
+    """
     del buried
     run.stop()
     before = len(run.installation.dead_letters())
-    run.installation.produce_raw([RawRecord(b"no call", b"x") for _ in range(900)])
-    worker = run.installation.start_worker(
-        settings={"AUDIENCE_SYNC_DEAD_LETTERS_IN_A_ROW": "250", "AUDIENCE_SYNC_POLL_RECORDS": "100"}
-    )
-    assert worker.ended() == 1
-    assert "in a row, in partition 0, became dead letters" in worker.said
-    assert "AUDIENCE_SYNC_DEAD_LETTERS_IN_A_ROW" in worker.said
-    assert len(run.installation.dead_letters()) - before < 900
-    run.workers.append(worker)
+    places = run.installation.produce_raw([RawRecord(b"no call", b"x", 0) for _ in range(900)])
+    settings = {"AUDIENCE_SYNC_DEAD_LETTERS_IN_A_ROW": "250", "AUDIENCE_SYNC_POLL_RECORDS": "60"}
+    for _ in range(4):
+        worker = run.installation.start_worker(instance="slot", settings=settings)
+        assert worker.ended() == 1
+        run.workers.append(worker)
+        assert "records of" in worker.said
+        assert "in a row, in partition 0, became dead letters" in worker.said
+        assert "AUDIENCE_SYNC_DEAD_LETTERS_IN_A_ROW" in worker.said
+        assert run.committed(0) < places[0].offset + 250
+    assert len(run.installation.dead_letters()) - before < 400
     run.start(LARGE)
+    run.wait(lambda: run.committed(0) == places[-1].offset + 1)
     assert len(run.installation.dead_letters()) - before >= 900, "the default lets that through"
+
+
+def test_a_worker_ends_where_nothing_can_be_read_between_its_stages(run: Run, buried: list[Place]) -> None:
+    """Somebody else writes to profile.events, a little at a time."""
+    del buried
+    run.stop()
+    topic = run.installation.catalog.profile_events.name
+    places = run.bury_in(topic, 40)
+    settings = {"AUDIENCE_SYNC_DEAD_LETTERS_IN_A_ROW": "100", "AUDIENCE_SYNC_POLL_RECORDS": "40"}
+    worker = run.installation.start_worker(instance="slot", settings=settings)
+    run.workers.append(worker)
+    run.wait(lambda: run.committed(0, topic) > places[-1].offset)
+    worker.stop(signal.SIGKILL)
+    run.bury_in(topic, 59)
+    run.bury_in(topic, 300)
+    for _ in range(3):
+        worker = run.installation.start_worker(instance="slot", settings=settings)
+        run.workers.append(worker)
+        assert worker.ended() == 1
+        assert f"records of {topic} in a row, in partition 0, became dead letters" in worker.said
+    letters = [letter for letter in run.letters("--stage", "evaluate") if letter["origin"]["topic"] == topic]
+    assert 40 <= len(letters) < 100
+    run.start(LARGE)
+    run.wait(lambda: len(run.letters("--stage", "evaluate")) == 399)

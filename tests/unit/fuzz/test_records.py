@@ -31,6 +31,7 @@ from app.domain.dead_letters import (
 from app.domain.definitions import Document, parse_definitions
 from app.domain.forgetting import forgotten_key
 from app.domain.formats import nothing_set_aside, read_stored
+from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.published import cleared_by, definitions_of, next_version, read_published
@@ -361,4 +362,19 @@ def test_sync_states(value: bytes) -> str:
         return "refused"
     for state in states.values():
         assert read_stored(SyncState, orjson.dumps(state.model_dump(mode="json"))) == state
+    return "accepted"
+
+
+@fuzzed(as_json(mutated(written("LetterCounts"))))
+def test_counts_of_letters(value: bytes) -> str:
+    """Beside an offset of the group stands what we wrote there, or anybody else."""
+    limits = LetterLimits(LetterPolicy())
+    try:
+        limits.resume("source", 0, value.decode(errors="replace"))
+    except REFUSED as error:
+        check_text(error, "LetterCounts")
+        return "refused"
+    standing = limits.standing("source", 0)
+    limits.resume("source", 0, standing)
+    assert limits.standing("source", 0) == standing
     return "accepted"

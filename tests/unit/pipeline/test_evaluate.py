@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from app.domain.counters import Counters
+from app.domain.letter_limits import LetterLimits, LetterPolicy
 from app.domain.mailbox import Place
 from app.domain.partition import AudiencePartition
 from app.domain.plan_versions import PlanVersions
+from app.errors import FatalError
 from app.pipeline import evaluate
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
 from schemas.membership import MembershipDelta
@@ -234,3 +236,57 @@ async def test_a_profile_that_has_ended_and_cannot_be_read_is_a_dead_letter(kind
     await bench.stage.flush()
     assert bench.counters.dead_letters == {"invalid_field": 1}
     assert bench.partition.states.find("user_1") is None
+
+
+# -- too many letters ------------------------------------------------------------------------------------------
+
+
+def limited(most: int, note: str = "") -> Bench:
+    """Goes on behind an offset that was committed with that note."""
+    bench = Bench()
+    bench.stage._limits = LetterLimits(LetterPolicy(in_a_row=most))
+    bench.stage.resume(0, note)
+    return bench
+
+
+async def test_what_is_counted_of_letters_is_committed_with_the_offset() -> None:
+    note, done = "", 0
+
+    async def run_until_it_ends(bench: Bench) -> None:
+        nonlocal note, done
+        for _ in range(9):
+            await bench.stage.process(0, [Arrived(done, b"never an event", b"x")], lambda: None)
+            await bench.stage.flush()
+            (offset,) = bench.commits[-1].offsets
+            note, done = offset.note, offset.next_offset
+
+    for _ in range(4):
+        with pytest.raises(FatalError, match=r"4 records of profile\.events in a row"):
+            await run_until_it_ends(limited(4, note))
+        assert done == 3, "not one more at any start"
+    bench = limited(4, note)
+    await bench.stage.process(0, [bench.order(START, "ann")], lambda: None)
+    await bench.stage.flush()
+    assert bench.commits[-1].offsets[0].note != note
+    await bench.stage.process(0, [Arrived(9 + n, b"never an event", b"x") for n in range(3)], lambda: None)
+
+
+async def test_letters_before_a_commit_in_the_middle_of_a_batch_are_in_its_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Timers that fire before a record of the batch are committed up to it, with what was buried before."""
+    bench = limited(4)
+    known = [bench.order(START + n * HOUR, f"p{n}") for n in range(9)]
+    await bench.stage.process(0, [bench.marker(START), *known], lambda: None)
+    await bench.stage.flush()
+    monkeypatch.setattr(evaluate, "MAX_FIRED", 4)
+    bad = [Arrived(100 + n, b"never an event", b"x") for n in range(5)]
+    late = bench.order(START + 60 * DAY, "late")
+    with pytest.raises(FatalError):
+        await bench.stage.process(0, [*bad[:3], Arrived(103, late.value, late.key), *bad], lambda: None)
+    notes = [commit.offsets[0] for commit in bench.commits[1:]]
+    assert [offset.next_offset for offset in notes] == [103] * len(notes)
+    assert notes
+    again = limited(4, notes[-1].note)
+    with pytest.raises(FatalError):
+        await again.stage.process(0, [bad[3]], lambda: None)

@@ -152,15 +152,15 @@ async def test_whatever_fails_behind_the_last_batch_ends_the_process(broken: str
     """No batch comes behind it that could bring the failure to light."""
     world, failures = World(revoked_at="never"), list[BaseException]()
 
-    def out_of_memory(name: str) -> Callable[[], None]:
-        def call() -> None:
+    def out_of_memory(name: str) -> Callable[..., None]:
+        def call(*_: str) -> None:
             if name == broken:
                 raise MemoryError
 
         return call
 
     world.pipeline.on_failure = failures.append
-    world.pipeline.stages.resolve = cast("Any", SimpleNamespace(process=lambda *_: None))
+    world.pipeline.stages.resolve = cast("Any", SimpleNamespace(process=lambda *_: ""))
     world.pipeline.writer = cast("Any", SimpleNamespace(flush=out_of_memory("flush")))
     await world.pipeline.on_source(of_source(0), [], out_of_memory("done"))
     for _ in range(5):
