@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from schemas.base import StoredMessage, Whole
 
@@ -100,7 +103,8 @@ class SyncState(StoredMessage):
     `hours` the newest hours with rows, both the oldest first. `recreated_at` is the newest wish for a new Facebook
     audience (`DesiredRecord.recreate_at`) that was taken up. `former` is the id that the destination had while the
     audience had one ad account, or several: what its deltas have under that is its own. `connected`: `facebook_id` is, or
-    will be, one that the definition names and not one of our own.
+    will be, one that the definition names and not one of our own. `rejected_in_a_row` is how many requests Facebook has
+    refused for good, nothing of which it took, since it last took something or a person resumed the destination.
     """
 
     destination: str
@@ -132,4 +136,5 @@ class SyncState(StoredMessage):
     recreated_at: Whole = 0
     former: str | None = None
     connected: bool = False
+    rejected_in_a_row: Annotated[Whole, Field(ge=0)] = 0
     version: Whole = 1

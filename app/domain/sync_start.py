@@ -17,6 +17,7 @@ _NOTHING_SENT: Final = {
     "resync_end": 0,
     "resync_left_out": False,
     "replace": None,
+    "rejected_in_a_row": 0,
 }
 
 

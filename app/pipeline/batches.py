@@ -87,7 +87,8 @@ class Batches:
             await self._record.note(batch, self._shown())
 
     async def _confirm(self, batch: Batch) -> None:
-        await self._record.confirm(batch, self._shown(), sent=self._sending.has_sent)
+        sending = self._sending
+        await self._record.confirm(batch, self._shown(), sending.has_sent, sending.rejected_in_a_row)
         self._batcher.confirm(batch)
         self._sending.confirmed(batch)
         self._is_not_out()

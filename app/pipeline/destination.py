@@ -123,7 +123,7 @@ class Destination:
         self._status = Status(
             shared, self._record, self._trouble, self._batcher, self._gate.ready, lambda: self._shown, now
         )
-        sending = Sending(
+        self._sending = Sending(
             shared,
             mapping.id,
             self._outcomes,
@@ -131,13 +131,14 @@ class Destination:
             self._trouble,
             self._gate.ready,
             data_use_of(mapping, shared.options.data_use),
+            start.rejected_in_a_row,
         )
         self._batches = Batches(
             shared,
             mapping.id,
             self._record,
             self._batcher,
-            sending,
+            self._sending,
             self._gate.ready,
             lambda: self._shown,
             lambda: self._status.read_by(self._status.after_sync),
@@ -183,7 +184,11 @@ class Destination:
         return self._retry_at if waits and self._pausing.reason is None else None
 
     def _always(self) -> dict[str, object]:
-        return {**self._pausing.record(), "next_retry_at": self._next_retry_at}
+        always = {**self._pausing.record(), "next_retry_at": self._next_retry_at}
+        if self._sending.is_hopeless:
+            # Below that the batches write it, once their letters are theirs for good.
+            always["rejected_in_a_row"] = self._sending.rejected_in_a_row
+        return always
 
     def desire(self, desired: Desired) -> None:
         """What people want of the destination from now on."""
@@ -225,7 +230,8 @@ class Destination:
             await self._stay_paused()
             return
         if self._record.state.state is DestinationState.PAUSED:
-            await self._record.write(self._shown)
+            self._sending.excuse()
+            await self._record.write(self._shown, rejected_in_a_row=0)
         if self._catching_up.is_to_begin_anew:
             await self._begin_anew()
         if self._catching_up.is_to_start_over:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 class Sending:
     """One destination. `ready` returns when a call may be made now, and raises when it may not. `use` is sent with
-    people who are added.
+    people who are added. `rejected_in_a_row`: so many requests were refused for good before this began, in a row.
 
     `batch` is the one that is out, from `begin` to `confirmed`, `give_back` or `forget`. What of it has arrived is
     remembered, so that `send` goes on where it was ended by a refusal, a failure or `ready`; what has arrived of a batch
@@ -42,6 +42,7 @@ class Sending:
         trouble: Trouble,
         ready: Callable[[], Awaitable[None]],
         use: DataUse,
+        rejected_in_a_row: int,
     ) -> None:
         self._graph = shared.graph
         self._options = shared.options
@@ -51,7 +52,7 @@ class Sending:
         self._trouble = trouble
         self._ready = ready
         self._use = use
-        self._rejected_in_a_row = 0
+        self._rejected_in_a_row = rejected_in_a_row
         # Failures in a row that may be owed to what was sent.
         self._failures = 0
         self.batch: Batch | None = None
@@ -99,6 +100,20 @@ class Sending:
     def early(self) -> frozenset[int]:
         """Offsets of additions that went ahead."""
         return frozenset(offset for offset, _ in self._early)
+
+    @property
+    def rejected_in_a_row(self) -> int:
+        """Requests refused for good of which nothing was taken, since something was."""
+        return self._rejected_in_a_row
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether so many were that no more rows become dead letters until something is taken."""
+        return self._rejected_in_a_row >= self._options.rejected_requests
+
+    def excuse(self) -> None:
+        """A person says to go on: what was refused before counts no longer."""
+        self._rejected_in_a_row = 0
 
     def begin(self, batch: Batch) -> None:
         """None may be out."""
@@ -184,7 +199,7 @@ class Sending:
                 # The audience may have to grow before it can shrink: the additions still go out.
                 self._refused_removal = error
                 return
-            hopeless = parts.is_whole and self._rejected_in_a_row >= self._options.rejected_requests
+            hopeless = parts.is_whole and self.is_hopeless
             if reaction is Reaction.REQUEST_ERROR and not hopeless and not parts.is_control:
                 self._trouble.count(error.refusal)
                 self._limits.heed(error.refusal.usage)

@@ -61,15 +61,23 @@ class SyncRecord:
         span = OffsetRange(first=batch.first, end=max(batch.end, self.unconfirmed_end))
         await self.write(shown, unconfirmed=(span,))
 
-    async def confirm(self, batch: Batch, shown: Shown, sent: bool) -> None:
-        """Everything in the batch has reached its end; `sent`: some of it went to Facebook."""
+    async def confirm(self, batch: Batch, shown: Shown, sent: bool, rejected_in_a_row: int) -> None:
+        """Everything in the batch has reached its end; `sent`: some of it went to Facebook. `rejected_in_a_row`: requests
+        refused for good so far, in a row.
+        """
         unconfirmed = tuple(
             OffsetRange(first=max(span.first, batch.end), end=span.end)
             for span in self._state.unconfirmed
             if span.end > batch.end
         )
         last_sync_at = self._shared.clock.now_ms() if sent else self._state.last_sync_at
-        await self.write(shown, cursor=batch.end, unconfirmed=unconfirmed, last_sync_at=last_sync_at)
+        await self.write(
+            shown,
+            cursor=batch.end,
+            unconfirmed=unconfirmed,
+            last_sync_at=last_sync_at,
+            rejected_in_a_row=rejected_in_a_row,
+        )
 
     async def said(self, status: AudienceStatus, shown: Shown) -> None:
         """What Facebook says of the audience just now."""

@@ -204,6 +204,7 @@ def _sync() -> SyncState:
         recreated_at=AT - 8,
         former="vips",
         connected=True,
+        rejected_in_a_row=2,
     )
 
 

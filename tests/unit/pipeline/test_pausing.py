@@ -58,6 +58,27 @@ async def test_nothing_is_sent_while_paused_and_everything_when_resumed(paused_w
     assert world.delivery.idle()
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_who_resumes_a_destination_excuses_what_was_refused_before(
+    paused_worlds: PausedWorlds, restarts: bool
+) -> None:
+    world = paused_worlds(batch_rows=1)
+    await world.start()
+    world.graph.script("add", refused(100), times=None)
+    await world.live(*[f"p{number}" for number in range(10)])
+    assert (len(world.letters.letters), world.ledger.states["vips"].rejected_in_a_row) == (3, 3)
+    await world.pause()
+    await world.clock.advance(600)
+    if restarts:
+        world.desired["vips"] = world.desired["vips"].model_copy(update={"paused": False, "number": 2})
+        await world.restart()
+    else:
+        await world.resume()
+    await world.clock.advance(600)
+    assert len(world.letters.letters) == 6, "three requests more, as from the beginning"
+    assert world.ledger.states["vips"].rejected_in_a_row == 3
+
+
 async def test_only_the_newest_change_of_each_is_sent_after_it(paused_worlds: PausedWorlds) -> None:
     world = paused_worlds()
     await world.start()

@@ -262,6 +262,64 @@ async def test_a_run_of_refused_requests_holds_instead_of_draining_the_topic(wor
     assert world.members() == {f"p{number}" for number in range(3, 10)}
 
 
+async def test_a_run_of_refused_requests_goes_on_behind_a_restart(worlds: Worlds) -> None:
+    """However often the worker begins anew: letters of three requests, and then one request a probe."""
+    world = worlds(batch_rows=1)
+    await world.start()
+    bad = world.graph.script("add", refused(100), times=None)
+    for number in range(10):
+        await world.live(f"p{number}")
+        await world.restart()
+        await world.clock.advance(TIMEOUT)
+    await world.clock.advance(2 * TIMEOUT)
+    assert len(world.letters.letters) == 3
+    assert world.view().state is DestinationState.HELD
+    assert world.ledger.states["vips"].rejected_in_a_row == 3
+    tried = len(world.graph.calls_of("add"))
+    await world.clock.advance(600)
+    assert [people(call) for call in world.graph.calls_of("add")[tried:]] == [["p3"]] * 2
+    bad.times = 0
+    await world.clock.advance(300)
+    assert world.members() == {f"p{number}" for number in range(3, 10)}
+    assert world.ledger.states["vips"].rejected_in_a_row == 0
+
+
+async def test_a_restart_between_refused_requests_counts_each_of_them_once(worlds: Worlds) -> None:
+    world = worlds(batch_rows=1)
+    await world.start()
+    for number in range(2):
+        world.graph.script("add", refused(100))
+        await world.live(f"bad{number}")
+        assert world.ledger.states["vips"].rejected_in_a_row == number + 1
+        await world.restart()
+        await world.clock.advance(TIMEOUT)
+    await world.live("good")
+    assert world.ledger.states["vips"].rejected_in_a_row == 0
+    await world.restart()
+    world.graph.script("add", refused(100), times=None)
+    await world.live(*[f"p{number}" for number in range(5)])
+    await world.clock.advance(TIMEOUT)
+    assert len(world.letters.letters) == 2 + 3
+
+
+async def test_what_is_wrong_with_the_audience_is_tried_as_a_whole_behind_a_restart(worlds: Worlds) -> None:
+    """Once told from what is wrong with rows, by halves, it need not be again."""
+    world = worlds()
+    await world.start()
+    bad = world.graph.script("add", refused(2_650), times=None)
+    await world.live("ann", "bob")
+    await world.pass_period()
+    assert [people(call) for call in world.graph.calls_of("add")] == [["ann", "bob"], ["ann"], ["bob"]]
+    await world.restart()
+    await world.clock.advance(TIMEOUT + PERIOD)
+    assert [people(call) for call in world.graph.calls_of("add")[3:]] == [["ann", "bob"]]
+    assert world.view().state is DestinationState.HELD
+    assert world.letters.letters == {}
+    bad.times = 0
+    await world.clock.advance(300)
+    assert world.members() == {"ann", "bob"}
+
+
 async def test_refused_requests_between_accepted_ones_are_no_run(worlds: Worlds) -> None:
     world = worlds(batch_rows=1)
     await world.start()
