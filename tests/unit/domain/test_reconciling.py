@@ -13,6 +13,7 @@ from app.domain.reconciling import (
     DestinationFinding,
     compare_audience,
     compare_destination,
+    view_of,
 )
 from schemas.audience import AudienceDefinition, AudienceSource
 from schemas.membership import Cause, Change, MembershipDelta
@@ -165,6 +166,30 @@ def test_facebooks_bounds_say_little(
     people: int, rows: int, lower: int | None, upper: int | None, changes: dict[str, Any], expected: list[str]
 ) -> None:
     assert kinds(found(crowd(people, rows), bounds=Bounds(lower, upper, asked=True), **changes)) == expected
+
+
+def test_too_many_are_replaced_where_that_is_possible() -> None:
+    """A resync removes those who have left, and knows nothing of strangers."""
+    bounds = Bounds(5_000, 5_100, asked=True)
+    [usual] = found(crowd(2_000), bounds=bounds).differences
+    assert usual.repair.startswith("audience-sync audiences resync vips --replace ")
+    never = found(crowd(2_000), bounds=bounds, irreplaceable="it is value-based").differences[0]
+    assert never.repair.startswith("audience-sync audiences resync vips removes ")
+    assert never.repair.endswith("it is value-based")
+    [few] = found(crowd(5_000), bounds=Bounds(100, 200, asked=True)).differences
+    assert few.repair.startswith("audience-sync audiences resync vips sends ")
+
+
+def test_what_is_kept_of_a_run_names_only_what_differs() -> None:
+    tally = crowd(2_000)
+    outside = found(tally, bounds=Bounds(5_000, 5_100, asked=True))
+    findings = [
+        compare_audience(AUDIENCE, 2_000, tally, None, (outside,)),
+        compare_audience(AUDIENCE.model_copy(update={"key": "same"}), 2_000, tally, None, (found(tally),)),
+    ]
+    view = view_of(findings, NOW, None)
+    assert (view.checked_at, view.audiences, view.differing_audiences) == (NOW, 2, 1)
+    assert view.differing == (("vips", outside.differences),)
 
 
 def test_whoever_is_kept_at_facebook_by_the_sync_mode_is_not_too_many() -> None:
