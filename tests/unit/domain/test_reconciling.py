@@ -15,7 +15,8 @@ from app.domain.reconciling import (
     compare_destination,
     view_of,
 )
-from schemas.audience import AudienceDefinition, AudienceSource
+from app.domain.replacing import why_never
+from schemas.audience import AudienceDefinition, AudienceSource, FacebookDestination, SyncMode
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.sync import BrakeState, BrakeTrip, DestinationState, SyncState
 
@@ -200,3 +201,16 @@ def test_whoever_is_kept_at_facebook_by_the_sync_mode_is_not_too_many() -> None:
 
 def test_an_audience_that_facebook_does_not_show() -> None:
     assert kinds(found(crowd(1), bounds=Bounds(asked=True, refused="(#100) no"))) == ["refused"]
+
+
+def test_what_a_person_is_offered_is_not_refused_then() -> None:
+    """`resync --replace` is refused where people stay on purpose, and is none where rows cannot go into a session."""
+    usual = FacebookDestination(id="vips")
+    keeping = FacebookDestination(id="vips", sync_mode=SyncMode.UPSERT)
+    rows = AUDIENCE.model_copy(update={"source": AudienceSource.REVERSE_ETL})
+    assert why_never(rows, usual) is None
+    assert why_never(rows, keeping) == "its sync_mode upsert keeps people there who are no members"
+    # Of Engage's audiences the boolean decides whatever the mode.
+    assert why_never(AUDIENCE, keeping) is None
+    worth = FacebookDestination(id="vips", value_based=True, fields={"value": []})
+    assert why_never(rows, worth) == "it is value-based"
