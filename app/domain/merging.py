@@ -117,8 +117,9 @@ def add_aliases(state: ProfileState, aliases: Mapping[str, int]) -> None:
         identity.aliases[alias] = min(since, identity.aliases.get(alias, since))
 
 
-def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int) -> int:
-    """Folds all that is known of `other` into `state`; returns how many events found no room.
+def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int) -> tuple[int, int]:
+    """Folds all that is known of `other` into `state`; returns how many events and how many message
+    ids found no room.
 
     `other` is used up. Its sequences end with it. Either may be another plan's.
     """
@@ -134,7 +135,7 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
     for key, claim in other.claims.items():
         fold_claim(state, key, claim.member, claim.timestamp, claim.message_id)
     _fold_identifiers(state, other)
-    remember_all(state, other)
+    ids_given_up = remember_all(state, other, upto, plan.message_ids)
     _fold_accounts(state, other)
     if other.identity is not None:
         add_aliases(state, other.identity.aliases)
@@ -145,7 +146,7 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
     identity.inherited += [
         short for short, known in other.memberships.items() if known.member and not is_asked(short)
     ]
-    return given_up
+    return given_up, ids_given_up
 
 
 def _fold_feed(state: ProfileState, feed_id: str, other: FeedState, need: Need, now: int) -> int:

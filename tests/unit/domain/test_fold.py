@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.event_conditions import MAX_INSTANTS, Need
+from app.domain.event_conditions import Need
 from app.domain.fold import (
     REMEMBERED_MS,
     add_event,
@@ -177,12 +177,12 @@ def test_pruning_keeps_what_any_later_window_can_ask_for(instants: list[int], ne
 
 
 def test_room_for_events_is_bounded() -> None:
-    need = Need(newest=None, span_ms=10**9, hold_ms=0, totals=False)
-    feed = FeedState(list(range(MAX_INSTANTS + 3)), [[n] for n in range(MAX_INSTANTS + 3)])
-    assert prune(feed, need, MAX_INSTANTS) == 3
+    need = Need(newest=None, span_ms=10**9, hold_ms=0, totals=False, most=500)
+    feed = FeedState(list(range(503)), [[n] for n in range(503)])
+    assert prune(feed, need, 500) == 3
     assert feed.instants[0] == 3
     assert feed.values[0] == [3]
-    assert len(feed.instants) == len(feed.values) == MAX_INSTANTS
+    assert len(feed.instants) == len(feed.values) == 500
 
 
 def test_a_state_of_another_plan_is_fitted_to_this_one() -> None:
@@ -202,7 +202,7 @@ def test_message_ids_are_remembered_for_a_day() -> None:
     state = ProfileState()
     digest = message_digest("m")
     assert not is_remembered(state, digest, 0)
-    remember(state, digest, 0)
+    assert remember(state, digest, 0, 5) == 0
     assert is_remembered(state, digest, REMEMBERED_MS - 1)
     assert not is_remembered(state, digest, REMEMBERED_MS)
     assert (state.recent_ids, state.recent_at) == (b"", [])

@@ -3,8 +3,8 @@
 import pytest
 
 from app.domain.counters import Counters
-from app.domain.fold import MAX_REMEMBERED
 from app.domain.partition import AudiencePartition
+from app.domain.room import MESSAGE_IDS
 from app.domain.state import AUDIENCES_KEY, CLOCK_KEY, decode_audiences
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import MARKER, VERSION, ProfileEvent
@@ -83,11 +83,11 @@ def test_the_same_message_from_another_place_is_a_duplicate() -> None:
 
 def test_room_for_message_ids_is_bounded_and_its_lack_is_counted() -> None:
     engine = Engine()
-    for number in range(MAX_REMEMBERED + 3):
+    for number in range(MESSAGE_IDS + 3):
         engine.order(START + number, message_id=f"id {number}")
     assert engine.counters.forgotten_ids == 3
     engine.order(START + HOUR, message_id="id 0")
-    engine.order(START + HOUR, message_id=f"id {MAX_REMEMBERED}")
+    engine.order(START + HOUR, message_id=f"id {MESSAGE_IDS}")
     assert engine.counters.stages["evaluate"].dropped == {"duplicate": 1}
 
 
