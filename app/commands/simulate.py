@@ -46,7 +46,8 @@ def command(audiences: str, events: str, until: str | None) -> None:
     for warning in definitions.warnings:
         click.echo(f"warning: {warning}", err=True)
     refuse_row_topics(definitions.audiences, settings.source_topic)
-    plan = compile_audiences(definitions.audiences, definitions.traits, room=room(settings))
+    kept = room(settings)
+    plan = compile_audiences(definitions.audiences, definitions.traits, room=kept)
     options = resolve_options(settings)
     limit = None if until is None else _instant(until)
     out = click.get_binary_stream("stdout")
@@ -61,6 +62,13 @@ def command(audiences: str, events: str, until: str | None) -> None:
         out.flush()
     if bad_lines:
         click.echo(f"{bad_lines:,} bad {'line was' if bad_lines == 1 else 'lines were'} left out", err=True)
+    cut = kept.cuts.number
+    if cut:
+        values = "1 value was" if cut == 1 else f"{cut:,} values were"
+        click.echo(
+            f"{values} cut off: AUDIENCE_SYNC_VALUE_ITEMS and AUDIENCE_SYNC_VALUE_CHARACTERS say how much is kept",
+            err=True,
+        )
 
 
 def _instant(text: str) -> int:

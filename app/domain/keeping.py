@@ -41,7 +41,7 @@ class Keeping:
 
     @classmethod
     def of(cls, room: Room, values: int) -> Keeping:
-        """For calls of which at most so many values are kept."""
+        """For calls of each of which at most so many values are kept."""
         share = max(LEAST_CHARACTERS, _MOST_OF_A_CALL // max(1, values))
         return cls(room.cuts, min(room.value_characters, share), room.value_items)
 

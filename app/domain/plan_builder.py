@@ -155,8 +155,8 @@ class PlanBuilder:
             if part.watched:
                 watched.append(audience)
         _refuse_equal_ids(audiences.values())
-        feeds = self._kept_feeds()
-        of_all_traits = Keeping.of(self.room, len(of_trait))
+        keeping = self._keeping(len(of_trait))
+        feeds = {key: replace(feed, keep=keeper(feed.kept, keeping)) for key, feed in self._feeds.items()}
         initial = initial_audiences(audiences.values(), self._births)
         return Plan(
             audiences=audiences,
@@ -165,7 +165,7 @@ class PlanBuilder:
             needs=self._needs,
             edges={feed: tuple(edges.values()) for feed, edges in self._edges.items()},
             of_feed=_frozen(of_feed),
-            traits=tuple(_trait_use(path, of_all_traits) for path in sorted(of_trait)),
+            traits=tuple(_trait_use(path, keeping) for path in sorted(of_trait)),
             of_trait=_frozen(of_trait),
             of_audience=_frozen(of_audience),
             initial=initial.audiences,
@@ -191,15 +191,12 @@ class PlanBuilder:
             mapped=frozenset(key for key, audience in audiences.items() if audience.mappings),
         )
 
-    def _kept_feeds(self) -> dict[str, Feed]:
-        """The feeds, with how their values are kept: there is room for those of one call in all."""
+    def _keeping(self, traits: int) -> Keeping:
+        """One for all, so that equal texts stay equal: there is room for the values of any one call."""
         values: Counter[str] = Counter()
         for feed in self._feeds.values():
             values[feed.event] += len(feed.kept)
-        return {
-            key: replace(feed, keep=keeper(feed.kept, Keeping.of(self.room, values[feed.event])))
-            for key, feed in self._feeds.items()
-        }
+        return Keeping.of(self.room, max(traits, *values.values(), 0))
 
     def _in_order(self) -> dict[str, CompiledAudience]:
         """The audiences by rank; each part takes on what the audiences that it asks for use."""

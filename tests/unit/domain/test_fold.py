@@ -21,6 +21,7 @@ from app.domain.fold import (
     message_digest,
     prune,
     remember,
+    remember_all,
     settle,
     shed,
 )
@@ -206,6 +207,29 @@ def test_message_ids_are_remembered_for_a_day() -> None:
     assert is_remembered(state, digest, REMEMBERED_MS - 1)
     assert not is_remembered(state, digest, REMEMBERED_MS)
     assert (state.recent_ids, state.recent_at) == (b"", [])
+
+
+def test_two_profiles_remember_together_what_there_is_room_for() -> None:
+    one, other = ProfileState(), ProfileState()
+    now = REMEMBERED_MS + 5_000
+    for state, name, at in (
+        (one, "old", 0),
+        (one, "b", 2_000),
+        (one, "d", 8_000),
+        (other, "a", 1_000),
+        (other, "c", 7_000),
+    ):
+        remember(state, message_digest(name), at, 5)
+    # Of those that find no room, one was remembered for a day and would have been forgotten anyway.
+    assert remember_all(one, other, REMEMBERED_MS + 500, 3) == 1
+    assert one.recent_at == [2, 7, 8]
+    assert [is_remembered(one, message_digest(name), now) for name in ("old", "a", "b", "c", "d")] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_message_digests_survive_restarts() -> None:
