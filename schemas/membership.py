@@ -16,6 +16,9 @@ from schemas.base import StoredMessage
 
 VERSION = 1
 
+# In the place of a destination id: every destination of the audience that is not named itself.
+EVERY = "*"
+
 
 class Change(StrEnum):
     """What happened: `updated` is a member whose identifiers changed and who must be sent again."""
@@ -73,7 +76,8 @@ class MembershipDelta(msgspec.Struct, gc=False, frozen=True):
 
     Of an audience of accounts there are deltas of its accounts, `group_id:ID`, which nobody is told of, and of their
     people. The `exited` of a forgotten person is for every destination, whatever its sync mode, and is deleted by a
-    tombstone when all have confirmed it.
+    tombstone when all have confirmed it. Of an audience that is defined no longer, whose destinations are not known,
+    it has its rows under `EVERY`.
 
     An `exited` of sequence 1 takes out somebody who never entered here: see `never_entered`.
 

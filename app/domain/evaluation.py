@@ -54,7 +54,7 @@ def evaluate(
             and audience.holds(state, now, horizon)
         )
         known = memberships.get(audience.id)
-        if known is None:
+        if known is None or not known.sequence:
             if not member and not (
                 audience.claimed and _is_told_out(audience, profile, state, identified, now)
             ):

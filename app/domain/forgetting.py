@@ -22,9 +22,10 @@ from app.domain.accounts import part
 from app.domain.compact import audience_id
 from app.domain.formats import UNDECODABLE, not_ours
 from app.domain.linking import aliases_of, owner_of, refuse
+from app.domain.person_state import Inherited
 from app.domain.rows import rows_by_destination, rows_of
 from app.domain.state import MembershipState, ProfileState, decode_state
-from schemas.membership import Cause, Change, MembershipDelta
+from schemas.membership import EVERY, Cause, Change, MembershipDelta
 from schemas.profile import ASK, CALL, DONE, FORGET, JOIN, MERGE, MOVED, PAST, VERSION, Linking, ProfileEvent
 
 if TYPE_CHECKING:
@@ -218,11 +219,13 @@ def forget(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEve
     audiences = dict.fromkeys(keys.values(), 0)
     if state is not None and owner is None:
         aliases = [alias for alias in aliases_of(profile, state) if alias != profile]
-        found = removals(profile, state, profiles.full_plan, at)
+        found = removals(profiles, profile, state, at)
         deltas = [delta for delta in found if not forgotten.is_removed(profile, delta.audience)]
-        if len(deltas) < len(found):
+        unknown = [one for one in _inherited(state) if one.audience not in keys]
+        if len(deltas) < len(found) or unknown:
             # They came back, took somebody over, and have not entered: a record of it would replace the removal of who
-            # they were. One of those whom they took over was the member; nothing else of that one waits to be read.
+            # they were. One of those whom they took over was the member; nothing else of that one waits to be read. An
+            # audience that is defined no longer, too, is known by name where that one is.
             encoded = profiles.states.encoded(state)
         audiences = {keys[short]: 0 for short in state.memberships if short in keys}
         part(profile, state, until, mailbox)
@@ -241,11 +244,9 @@ def _remove_ended(profiles: Profiles, profile: str, encoded: bytes, until: int, 
     memberships that it has by now stay.
     """
     state = profiles.states.find(profile)
-    plan = profiles.full_plan
     mine = () if state is None else state.memberships
-    deltas = _removals_of_ended(
-        profiles, profile, encoded, {plan.by_id[short].key for short in mine if short in plan.by_id}, at
-    )
+    done = {key for key in profiles.known_audiences() if audience_id(key) in mine}
+    deltas = _removals_of_ended(profiles, profile, encoded, done, at)
     if not deltas:
         return
     if state is None:
@@ -259,35 +260,55 @@ def _remove_ended(profiles: Profiles, profile: str, encoded: bytes, until: int, 
 def _removals_of_ended(
     profiles: Profiles, profile: str, encoded: bytes, done: set[str], at: int
 ) -> list[MembershipDelta]:
-    """Of somebody who ended with this state, in all other audiences than those of `done`."""
+    """Of somebody who ended with this state, in all other audiences than those of `done`: by them, what they were or
+    had been in themselves, and by whom they had taken over what these were in. Those have exits that had nothing to
+    send; of others who are one with them, there may be removals that have not been read.
+    """
     state = decode_state(encoded)
+    identity = state.identity
+    if identity is not None and identity.aliases:  # older states of a single identifier have none
+        if next(iter(identity.aliases)) != profile:
+            state.memberships.clear()
+        identity.inherited = [one.written() for one in _inherited(state) if one.profile in (None, profile)]
     for known in state.memberships.values():
         known.sequence += known.member  # the exit that has nothing to send
     return [
         delta
-        for delta in removals(profile, state, profiles.full_plan, at)
+        for delta in removals(profiles, profile, state, at)
         if delta.audience not in done and not profiles.forgotten.is_removed(profile, delta.audience)
     ]
 
 
-def removals(profile: str, state: ProfileState, plan: Plan, at: int) -> list[MembershipDelta]:
+def removals(profiles: Profiles, profile: str, state: ProfileState, at: int) -> list[MembershipDelta]:
     """Out of every audience that the profile is in or has been in, at every destination: one that was not told of an
     exit, as its sync mode removes nobody, has to let go as well, and one that has somebody whom the profile has taken
-    over and not entered for yet.
+    over and not entered for yet. An audience that is defined no longer may come back, to destinations nobody knows now.
     """
+    by_id = profiles.full_plan.by_id
+    undefined = {audience_id(key): key for key in profiles.known_audiences()}
     rows = rows_of(profile, state)
     deltas = []
-    inherited = () if state.identity is None else state.identity.inherited
-    memberships = {**{short: MembershipState(False, 0) for short in inherited}, **state.memberships}
+    memberships = {
+        one.audience: MembershipState(False, one.sequence if one.profile == profile else 0)
+        for one in _inherited(state)
+    } | state.memberships
     for short, known in memberships.items():
-        audience = plan.by_id.get(short)
-        if audience is not None and not audience.key.startswith(ASKED):
-            sent = rows_by_destination(audience, audience.destinations, profile, state, rows)
-            sequence = known.sequence + 1
-            deltas.append(
-                MembershipDelta(audience.key, profile, Change.EXITED, sequence, sent, at, at, Cause.FORGOTTEN)
-            )
+        audience = by_id.get(short)
+        key = undefined.get(short) if audience is None else audience.key
+        if key is None or key.startswith(ASKED):
+            continue
+        sent = (
+            {EVERY: rows}
+            if audience is None
+            else rows_by_destination(audience, audience.destinations, profile, state, rows)
+        )
+        sequence = known.sequence + 1
+        deltas.append(MembershipDelta(key, profile, Change.EXITED, sequence, sent, at, at, Cause.FORGOTTEN))
     return deltas
+
+
+def _inherited(state: ProfileState) -> list[Inherited]:
+    return [] if state.identity is None else [Inherited.read(one) for one in state.identity.inherited]
 
 
 def is_late(profiles: Profiles, profile: str, event: ProfileEvent) -> bool:

@@ -139,6 +139,8 @@ class Identities:
         elif verdict is Verdict.YIELDS:
             if state is not None:
                 self._accounts.end(profile, state, event.received if now is None else now)
+            if state is not None:
+                identity_of(profile, state, event)  # who reads the state alone has to know whose it is
             encoded = None if state is None else self._profiles.states.encoded(state)
             if state is not None and now is not None:
                 self._profiles.end(profile, state, self._instant(now))

@@ -23,7 +23,7 @@ from app.domain.fold import (
     settle,
     trait_message_id,
 )
-from app.domain.person_state import IdentifierState, IdentityState
+from app.domain.person_state import IdentifierState, IdentityState, Inherited
 from app.domain.rows import rows_by_destination, rows_of
 from app.domain.state import FeedState, MembershipState, NumberTotals, Ties, Totals
 from schemas.membership import Cause, Change, MembershipDelta
@@ -67,7 +67,11 @@ def inherit(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> 
         return []
     deltas = []
     rows = rows_of(profile, state)
-    for short in dict.fromkeys(identity.inherited):
+    inherited = [Inherited.read(one) for one in identity.inherited]
+    for one in inherited:
+        if not one.member and one.audience in plan.by_id:
+            state.memberships.setdefault(one.audience, MembershipState(False, 0))
+    for short in dict.fromkeys(one.audience for one in inherited if one.member):
         audience = plan.by_id.get(short)
         known = state.memberships.get(short)
         if audience is None or (known is not None and known.member):
@@ -76,7 +80,7 @@ def inherit(profile: str, state: ProfileState, plan: Plan, instant: Instant) -> 
         told = rows_by_destination(audience, audience.told.entries, profile, state, rows)
         deltas.append(_delta(profile, audience, known.sequence, Change.ENTERED, told, instant))
     # Of an audience that is not evaluated now, as it waits for its past to be read: for later.
-    identity.inherited = [short for short in identity.inherited if short not in plan.by_id]
+    identity.inherited = [one for one in identity.inherited if Inherited.read(one).audience not in plan.by_id]
     return deltas
 
 
@@ -118,8 +122,7 @@ def add_aliases(state: ProfileState, aliases: Mapping[str, int]) -> None:
 
 
 def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int) -> tuple[int, int]:
-    """Folds all that is known of `other` into `state`; returns how many events and how many message
-    ids found no room.
+    """Folds all that is known of `other` into `state`; returns how many events and message ids found no room.
 
     `other` is used up. Its sequences end with it. Either may be another plan's.
     """
@@ -143,10 +146,24 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
     if other.identity is not None:
         identity.links += other.identity.links
         identity.inherited += other.identity.inherited
-    identity.inherited += [
-        short for short, known in other.memberships.items() if known.member and not is_asked(short)
-    ]
+    identity.inherited += [one.written() for one in _left_behind(other, plan)]
     return given_up, ids_given_up
+
+
+def _left_behind(other: ProfileState, plan: Plan) -> list[Inherited]:
+    """What a profile that ends was in, and what it had left where some destination hears of no exits: that one has it
+    still, and lets go of it when the person is forgotten.
+    """
+    found = []
+    ended = None if other.identity is None else next(iter(other.identity.aliases), None)
+    for short, known in other.memberships.items():
+        if known.member and not is_asked(short):
+            found.append(Inherited(short, known.sequence + 1, ended))
+        elif ended is not None and (audience := plan.by_id.get(short)) is not None:
+            told = audience.told
+            if not set(told.entries) <= set(told.exits):
+                found.append(Inherited(short, known.sequence, ended, member=False))
+    return found
 
 
 def _fold_feed(state: ProfileState, feed_id: str, other: FeedState, need: Need, now: int) -> int:

@@ -211,7 +211,10 @@ class PartitionProfiles:
         if state is None:
             return
         members = {short for short, known in state.memberships.items() if known.member}
-        left = [delta for delta in deltas if audience_id(delta.audience) in members]
+        defined = self.full_plan.audiences
+        left = [
+            delta for delta in deltas if delta.audience in defined and audience_id(delta.audience) in members
+        ]
         self.tally.note(left, self._evaluated, self.full_plan)
         self._leave_undefined(members)
         self.write(deltas)

@@ -6,7 +6,7 @@ and times as differences, and is read when somebody asks.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -23,6 +23,8 @@ _PLACES: Final = {column: place for place, column in enumerate(_COLUMNS)}
 
 # Of the first byte: the profile has an identifier that makes it eligible (see app.domain.rows).
 _ELIGIBLE: Final = 1
+# Before the sequence of an inherited membership that had been left.
+_LEFT: Final = "~"
 # In place of an alias: it is the current value of this column.
 _SAME_AS: Final = ((_EMAIL, EMAIL), (_MADID, MOBILE))
 _PREFIXES: Final = {_PLACES[column]: prefix for column, prefix in _SAME_AS}
@@ -41,13 +43,39 @@ class IdentityState(msgspec.Struct, array_like=True, gc=False):
     `aliases`: all identifiers of the person, its own included, as profile ids with the received time of the first call
     that named them. `links`: chains of identifiers that are still to be linked; `asking`: one has been asked for, and
     has not answered. `inherited`: audiences that a profile which has ended here was a member of, while that has not
-    been looked at yet.
+    been looked at yet (`Inherited`).
     """
 
     aliases: dict[str, int] = {}
     links: list[list[str]] = []
     asking: bool = False
     inherited: list[str] = []
+
+
+class Inherited(NamedTuple):
+    """A membership that was a profile's before it ended here, with the sequence that it ended with. Not a `member`: it
+    had left, and a destination that hears of no exits has it still. Older states have members alone, and do not say whose.
+    """
+
+    audience: str
+    sequence: int = 0
+    profile: str | None = None
+    member: bool = True
+
+    @classmethod
+    def read(cls, written: str) -> Inherited:
+        """The inverse of `written`."""
+        audience, _, rest = written.partition(" ")
+        sequence, _, profile = rest.partition(" ")
+        if not rest:
+            return cls(audience)
+        return cls(audience, int(sequence.lstrip(_LEFT)), profile, not sequence.startswith(_LEFT))
+
+    def written(self) -> str:
+        """As states have it."""
+        if self.profile is None:
+            return self.audience
+        return f"{self.audience} {'' if self.member else _LEFT}{self.sequence} {self.profile}"
 
 
 class PersonState(msgspec.Struct):
@@ -124,6 +152,8 @@ def unpack(packed: bytes) -> PersonState:
     person = PersonState(identifiers)
     if aliases is not None:
         identity = person.identity = IdentityState({}, *more[1:])
+        for written in identity.inherited:
+            Inherited.read(written)
         parts = iter(aliases)
         for alias, later in zip(parts, parts, strict=True):
             since = base + later

@@ -28,6 +28,7 @@ from app.pipeline.evaluate import EvaluateStage
 from app.ports import Record, RecordWriter, TopicLog
 from schemas.dead_letter import DeadLetter
 from schemas.profile import FORGET, VERSION, ProfileEvent
+from schemas.sync import SyncState
 from topics.catalog import Catalog
 from topics.partitioning import membership_key, partition_for
 
@@ -35,6 +36,9 @@ from topics.partitioning import membership_key, partition_for
 WATCH_SECONDS: Final = 1.0
 # Offsets of audience.memberships before its end among which removals are looked for that have just been written.
 _TAIL: Final = 10_000
+# How long an audience that is defined no longer, and still stands at Facebook, is expected back, by the partition's
+# clock: as long as what was said in profile.events is kept.
+COMES_BACK_MS: Final = 7 * 24 * 3_600_000
 # While a destination does not come on, and somebody waits for it.
 MOST_PAUSE_SECONDS: Final = 10.0
 
@@ -169,28 +173,38 @@ class Removals:
         ]
 
     async def _confirmed(self) -> dict[tuple[int, bytes], Removal]:
-        syncs = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
-        cursors = {
-            destination: state.cursor
-            for destination, state in read_sync_states(syncs, self.catalog.syncs.name).items()
-        }
+        records = await self.in_thread(self.log.latest_values, self.catalog.syncs.name, self.partitions)
+        syncs = read_sync_states(records, self.catalog.syncs.name)
+        stands: defaultdict[str, list[str]] = defaultdict(list)
+        for destination, state in syncs.items():
+            if state.facebook_id is not None:
+                stands[state.audience].append(destination)
         return {
             place: waiting.removal
             for place, waiting in self._waiting.items()
-            if self._is_confirmed(place[0], waiting, cursors)
+            if self._is_confirmed(place, waiting, syncs, stands)
         }
 
-    def _is_confirmed(self, number: int, waiting: _Waiting, cursors: Mapping[str, int]) -> bool:
-        """Of an audience that is defined no longer nobody reads."""
-        partition = self.evaluate.partitions.get(number)
+    def _is_confirmed(
+        self,
+        place: tuple[int, bytes],
+        waiting: _Waiting,
+        syncs: Mapping[str, SyncState],
+        stands: Mapping[str, Sequence[str]],
+    ) -> bool:
+        """`stands`: by audience the destinations that have a Facebook audience. Of one that is defined no longer nobody
+        reads, and it may come back, to where it was; for some days it is waited for.
+        """
+        partition = self.evaluate.partitions.get(place[0])
         if partition is None:
             return False
         audiences = partition.full_plan.audiences
+        until, now = partition.forgotten.until.get(place[1]), partition.clock.now
+        absent = stands if until is None or now is None or now - until < COMES_BACK_MS else {}
         return all(
-            cursors.get(destination, 0) >= waiting.ends[key]
+            destination in syncs and syncs[destination].cursor >= waiting.ends[key]
             for key in waiting.removal.audiences
-            if key in audiences
-            for destination in audiences[key].destinations
+            for destination in (audiences[key].destinations if key in audiences else absent.get(key, ()))
         )
 
     async def _finish(self, done: Mapping[tuple[int, bytes], Removal]) -> None:

@@ -1,4 +1,6 @@
-"""Deltas of a destination that had another id before: what they have for that one is for it."""
+"""Deltas whose rows stand under another name than the destination's: its former id, or what stands for every
+destination of an audience that was defined no longer.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +11,35 @@ from msgspec.structs import replace
 
 from app.pipeline.delivery_options import Shared
 from app.ports import MembershipLog
-from schemas.membership import MembershipDelta
+from schemas.membership import EVERY, MembershipDelta
 
 
 def renamed(delta: MembershipDelta, destination: str, former: str | None) -> MembershipDelta:
     """The delta with rows for the destination; one that has some stays as it is."""
-    if former is None or destination in delta.rows or former not in delta.rows:
+    rows = delta.rows
+    if destination in rows:
         return delta
-    return replace(delta, rows={**delta.rows, destination: delta.rows[former]})
+    if former is not None and former in rows:
+        return replace(delta, rows={**rows, destination: rows[former]})
+    return replace(delta, rows={**rows, destination: rows[EVERY]}) if EVERY in rows else delta
 
 
 def all_renamed(
     records: Sequence[tuple[int, MembershipDelta]], destination: str, former: str | None
 ) -> Sequence[tuple[int, MembershipDelta]]:
     """Offsets and deltas, each of them so."""
-    if former is None:
-        return records
     return [(offset, renamed(delta, destination, former)) for offset, delta in records]
 
 
 def with_former(shared: Shared, destination: str, former: str | None) -> Shared:
     """What the destination shares with others, with a log that reads so."""
-    if former is None:
-        return shared
     return dataclasses.replace(shared, log=RenamedLog(shared.log, destination, former))
 
 
 class RenamedLog:
     """Implements `app.ports.MembershipLog` over another one, for one destination."""
 
-    def __init__(self, log: MembershipLog, destination: str, former: str) -> None:
+    def __init__(self, log: MembershipLog, destination: str, former: str | None) -> None:
         self._log = log
         self._destination = destination
         self._former = former

@@ -76,7 +76,7 @@ def profile_state() -> ProfileState:
             },
             links=[[f"email:{OTHER}", "anonymous_id:a2"]],
             asking=True,
-            inherited=["vips"],
+            inherited=["vips", "abc123 6 anonymous_id:a3", "def456 ~2 anonymous_id:a3"],
         ),
     )
     return ProfileState(

@@ -166,13 +166,10 @@ class ChangingWorld(World):
         self._agree()
 
     def _agree(self) -> None:
-        """Deltas, states and counts. Of who is leaving, what is said of audiences that were defined no longer when that
-        was asked for goes when it is confirmed.
-        """
+        """Deltas, states and counts."""
         said = {place for place, delta in self.newest.items() if delta.change is not Change.EXITED}
         members, defined = self.members_by_states(), self.partition.full_plan.audiences
-        is_leaving = self.partition.forgotten.is_leaving
-        assert members == {(key, profile) for key, profile in said if not is_leaving(profile)}
+        assert members == said
         for key in self._keys.values():
             people = sum(audience == key and not is_account(profile) for audience, profile in members)
             assert self.partition.members(key) == people, key

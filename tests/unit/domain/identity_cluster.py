@@ -129,12 +129,24 @@ class Cluster:
         node.engine = self._engine(number, node.changelog)
         node.read = node.committed
 
+    def define(self, plan: Plan) -> None:
+        """All workers are started anew with other definitions, when nothing is under way."""
+        self.settle()
+        self.plan = plan
+        self._resolvers = [Resolver(plan, ResolveOptions()) for _ in self.lanes]
+        for number in range(len(self.nodes)):
+            self.crash(number)
+
     def let_go(self) -> None:
-        """Every destination confirms the removals that have been committed, and this is committed."""
+        """Every destination confirms the removals that have been committed, and this is committed; none does of an
+        audience that is defined no longer.
+        """
+        defined = self.plan.audiences.keys()
         for number, node in enumerate(self.nodes):
             removals = node.engine.forgotten.removals
             for key in list(removals):
-                node.engine.confirm_removal(key, removals[key])
+                if removals[key].audiences.keys() <= defined:
+                    node.engine.confirm_removal(key, removals[key])
             self.commit(number)
 
     def settle(self) -> None:

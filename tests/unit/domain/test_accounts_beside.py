@@ -16,6 +16,7 @@ from app.domain.counters import Counters
 from app.domain.engage_calls import EngageCalls
 from app.domain.merging import fold_profile
 from app.domain.partition import AudiencePartition, Outcome
+from app.domain.person_state import Inherited
 from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.state import ProfileState
 from schemas.dead_letter import Reason
@@ -280,7 +281,8 @@ def test_who_leaves_in_a_merge_takes_no_answer_to_accounts_along() -> None:
     assert ending is not None
     fold_profile(successor, ending, plan, START + 2 * DAY)
     assert successor.identity is not None
-    assert successor.identity.inherited == [audience_id(DESTINATION)]
+    (inherited,) = map(Inherited.read, successor.identity.inherited)
+    assert inherited.audience == audience_id(DESTINATION)
     worker = Worker(plan)
     deltas = worker.feed(joins(0, anon="a1"), logs_in(1, anon="a1"), joins(2, user="u1", anon="a1"))
     assert changes(deltas) == [

@@ -16,7 +16,7 @@ from app.domain.resolution import ResolveOptions, Resolver
 from app.domain.simulation import Transition, simulate
 from app.domain.state import CLOCK_KEY
 from schemas.dead_letter import Reason
-from schemas.membership import Cause, Change
+from schemas.membership import EVERY, Cause, Change
 from schemas.profile import CALL, FORGET, MARKER, PAST, VERSION, FeedHit, Linking, ProfileEvent
 from tests.unit.domain.plans import FACEBOOK, FAR_WALL, HOUR, START, call, plan_of
 
@@ -198,6 +198,32 @@ def test_a_request_for_somebody_unknown_leaves_a_digest_alone() -> None:
     assert world.dropped == 1
 
 
+def test_whom_the_person_took_over_leaves_destinations_that_hear_of_no_exits() -> None:
+    """They had left before, and such a destination has them still."""
+    world = World()
+    upsert = {**FACEBOOK, "sync_mode": "upsert"}
+    world.plan = plan_of(
+        {"when": {"event": "A", "within": "1d"}, "include_anonymous": True, "facebook": upsert}
+    )
+    world.feeds = [FeedHit(feed.id) for feed in world.plan.events["A"].feeds]
+    world.log.clear()
+    world.start()
+    world.buys("anonymous_id:a1")
+    world.marker(START + 25 * HOUR)
+    links = Linking(["anonymous_id:a1"])
+    at = START + 26 * HOUR
+    world.partition.apply("ann", ProfileEvent(VERSION, CALL, LANE, 8, 0, at, at, linking=links))
+    assert [(delta.change, delta.rows) for delta in world.drain().deltas] == [
+        (Change.ENTERED, {"audience_0": [{"EMAIL": EMAIL}]}),
+        (Change.EXITED, {}),
+    ]
+    world.place = 9
+    world.forget("ann", at + 1)
+    (delta,) = world.drain().deltas
+    assert (delta.profile, delta.change) == ("ann", Change.EXITED)
+    assert delta.rows == {"audience_0": [{"EXTERN_ID": "ann", "EMAIL": EMAIL}]}
+
+
 def test_of_an_audience_that_is_defined_no_longer_the_membership_goes_too() -> None:
     world = World()
     world.buys("ann")
@@ -207,7 +233,12 @@ def test_of_an_audience_that_is_defined_no_longer_the_membership_goes_too() -> N
     world.start()
     world.marker(START + 1)
     world.forget("ann")
-    assert [delta.audience for delta in world.drain().deltas] == ["audience_0"]
+    row = {"EXTERN_ID": "ann", "EMAIL": EMAIL}
+    last = [(delta.audience, delta.change, delta.sequence, delta.rows) for delta in world.drain().deltas]
+    assert last == [
+        ("audience_0", Change.EXITED, 2, {"audience_0": [row]}),
+        ("audience_1", Change.EXITED, 2, {EVERY: [row]}),
+    ], "nobody knows to which destinations the other one comes back"
     world.confirm()
     assert sorted(world.drain().left) == [("audience_0", "ann"), ("audience_1", "ann")]
     world.plan = both

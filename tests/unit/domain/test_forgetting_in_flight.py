@@ -4,41 +4,23 @@ by the time that it arrives.
 
 from __future__ import annotations
 
-import json
-from random import Random
 from typing import Any
-
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from app.domain.forgetting import Forgotten, forgotten_key
 from app.domain.linking import owner_of
-from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, USER, kind_of
-from app.domain.state import owner_in
+from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE
 from schemas.membership import Cause, Change
 from schemas.profile import CALL, FORGET, MOVED, VERSION, Linking, ProfileEvent
-from tests.unit.domain.brute_force_values import DAY, HOUR
+from tests.unit.domain.forgetting_world import DEVICES, Sent, line
 from tests.unit.domain.identity_calls import digest
-from tests.unit.domain.identity_cluster import Cluster
-from tests.unit.domain.random_cases import START, Defined, instant
+from tests.unit.domain.random_cases import START, Defined
 from tests.unit.domain.test_forgetting import AT, LANE, World
 from tests.unit.domain.test_forgetting_cluster import left_of
 from tests.unit.domain.test_identity_cluster import cluster_of
 
-DEVICES = [f"38400000-8cf0-11bd-b23e-10b96e40000{number}" for number in range(3)]
-RANKS = {USER: 0, EMAIL: 1, ANONYMOUS: 2, MOBILE: 3}
 BUYERS = Defined({"buyers": {"when": {"event": "A", "within": "30d"}, "include_anonymous": True}})
 
-
-def line(at: int, **call: Any) -> bytes:
-    """A call that happened and was received then; `device`, `email`: what it names besides."""
-    device, email = call.pop("device", None), call.pop("email", None)
-    context: dict[str, Any] = {"traits": {"email": f"{email}@example.com"}} if email else {}
-    if device:
-        context["device"] = {"type": "ios", "advertisingId": device, "adTrackingEnabled": True}
-    said = {"type": "track", "event": "A", **call} if "type" not in call else call
-    times = {"timestamp": instant(at), "receivedAt": instant(at), "messageId": f"m{at}"}
-    return json.dumps({**times, **said, "context": context}).encode()
+ONCE = Defined({"once": {"when": {"event": "A", "count": {"exactly": 1}}, "include_anonymous": True}})
 
 
 class Apart:
@@ -218,115 +200,82 @@ def test_a_removal_keeps_its_sequence_when_the_identifier_is_forgotten_again() -
     assert forgotten.removals[forgotten_key("ann")].audiences == {"x": 3, "y": 0}
 
 
-# --- anything in any order ---
-
-SHOP = Defined(
-    {
-        "ever": {"when": {"event": "A", "within": "30d"}, "include_anonymous": True},
-        "once": {"when": {"event": "A", "count": {"exactly": 1}}, "include_anonymous": True},
-        "never": {"when": {"not": {"event": "B", "within": "1d"}}},
-    }
-)
-USERS = ["u0", "u1", "u2"]
-
-
-def anything(random: Random) -> dict[str, Any]:
-    call: dict[str, Any] = {"type": "track", "event": random.choice("AB")}
-    which = random.random()
-    if which < 0.6:
-        call["userId"] = random.choice(USERS)
-    if which > 0.3:
-        call["anonymousId"] = f"a{random.randrange(4)}"
-    if random.random() < 0.3:
-        call["device"] = random.choice(DEVICES)
-    if random.random() < 0.3:
-        call["email"] = f"e{random.randrange(4)}"
-    return call
-
-
-def let_go(cluster: Cluster) -> None:
-    """Destinations have read what was said so far."""
-    for number in range(len(cluster.nodes)):
-        cluster.commit(number)
-    cluster.let_go()
-
-
-def values_of(delta: Any) -> set[tuple[str, str, str]]:
-    return {
-        (delta.audience, column, str(value))
-        for rows in delta.rows.values()
-        for row in rows
-        for column, value in row.items()
-        if column in ("EXTERN_ID", "EMAIL", "MADID")
-    }
+def test_who_was_forgotten_beside_somebody_else_keeps_the_removal_that_waits() -> None:
+    """The e-mail address left by itself as one person's; of the next person whose it is, only the visitor was a member."""
+    world = Apart(ONCE)
+    sent = Sent(world.cluster)
+    world.call(1, email=world.email, device=DEVICES[0])
+    world.cluster.settle()
+    sent.let_go()
+    assert len(sent.values) == 2
+    lives: list[dict[str, Any]] = [
+        {"email": world.email},
+        {"userId": world.other_user, "email": world.email, "type": "identify"},
+        {"userId": world.user},
+        {"userId": world.other_user, "type": "delete"},
+        {"userId": world.user, "type": "delete"},
+        {"userId": world.user, "email": world.email, "type": "identify"},
+        {"anonymousId": world.anonymous, "device": DEVICES[1]},
+        {"userId": world.user, "anonymousId": world.anonymous, "type": "identify"},
+        {"userId": world.user, "type": "delete"},
+    ]
+    for at, said in enumerate(lives, 2):
+        world.call(at, **said)
+        world.cluster.settle()
+    sent.let_go()
+    assert not sent.values
+    visitor = [one for one in world.cluster.deltas if one.profile == f"{ANONYMOUS}{world.anonymous}"]
+    assert [(one.cause, one.sequence) for one in visitor] == [
+        (Cause.EVENT, 1),
+        (Cause.MERGE, 2),
+        (Cause.FORGOTTEN, 3),
+    ]
+    world.finish()
+    assert not left_of(world.cluster, world.profiles | {world.other_user})
 
 
-@settings(max_examples=350, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.randoms(use_true_random=True))
-def test_nobody_who_was_forgotten_is_left_whatever_was_under_way(random: Random) -> None:
-    cluster = cluster_of(SHOP, 3, 2)
-    now = START
-    for lane in (0, 1):
-        cluster.marker(now, lane)
-    cluster.settle()
-    requests = [{"type": "delete", "userId": user} for user in random.sample(USERS, random.randrange(3))]
-    for number in range(40):
-        now += random.choice([1, 1_000, HOUR])
-        call = (
-            {"type": "delete", "userId": random.choice(USERS)} if random.random() < 0.08 else anything(random)
-        )
-        if number >= 40 - len(requests):
-            call = requests[number - 40]
-        cluster.call(random.randrange(2), line(now, **call), forgetful=True)
-        meddle(cluster, random)
-    for _ in range(3):
-        cluster.settle()
-        let_go(cluster)
-        now += DAY // 8
-        for lane in (0, 1):
-            cluster.marker(now, lane)
-    assert_only_members_are_there(cluster)
-    assert_everybody_is_led_to_somebody(cluster)
-    assert not left_of(cluster, {request["userId"] for request in requests})
+def test_the_state_of_a_single_identifier_says_whose_it_is() -> None:
+    """An e-mail address gives way to a user who is forgotten meanwhile; the visitor who is the user had left before."""
+    world = Apart(ONCE)
+    sent = Sent(world.cluster)
+    world.call(1, anonymousId=world.anonymous, device=DEVICES[0])
+    world.call(2, email=world.email)
+    world.cluster.settle()
+    sent.let_go()
+    assert len(sent.values) == 2
+    world.call(3, anonymousId=world.anonymous)
+    world.call(4, userId=world.user, anonymousId=world.anonymous, type="identify")
+    world.cluster.settle()
+    world.call(5, userId=world.user, email=world.email, type="identify")
+    world.call(6, userId=world.user, type="delete")
+    world.cluster.settle()
+    sent.let_go()
+    assert not sent.values
+    world.finish()
+    assert not left_of(world.cluster, world.profiles)
 
 
-def meddle(cluster: Cluster, random: Random) -> None:
-    for _ in range(random.randrange(4)):
-        number, what = random.randrange(3), random.random()
-        if what < 0.5:
-            cluster.step(number, random.randrange(1, 6))
-        elif what < 0.85:
-            cluster.commit(number)
-        elif what < 0.97:
-            cluster.crash(number)
-        else:
-            let_go(cluster)
-    if random.random() < 0.1:
-        cluster.settle()
-
-
-def assert_only_members_are_there(cluster: Cluster) -> None:
-    members = [delta for delta in cluster.memberships.values() if delta.change is not Change.EXITED]
-    wanted = set().union(*map(values_of, members))
-    everything = {(audience, *value) for audience, found in cluster.facebook().items() for value in found}
-    assert everything <= wanted
-
-
-def assert_everybody_is_led_to_somebody(cluster: Cluster) -> None:
-    for node in cluster.nodes:
-        for key, value in node.changelog.items():
-            if key.startswith(b"\x00"):
-                continue
-            profile, owner = key.decode(), owner_in(value)
-            if owner is not None:
-                assert RANKS[kind_of(owner)] <= RANKS[kind_of(profile)], (
-                    f"{profile} has become part of {owner}"
-                )
-                last = cluster.owner(profile)
-                assert cluster.nodes[cluster.partition_of(last)].engine.states.find(last) is not None, profile
-                continue
-            state = node.engine.states.find(profile)
-            assert state is not None
-            if state.identity is not None:
-                assert profile in state.identity.aliases
-                assert not state.identity.asking, "it waits for an answer for ever"
+def test_whom_a_leaving_person_took_over_leaves_where_exits_are_not_told() -> None:
+    """They had left before, which such a destination did not hear of; only they can say it, in their own name."""
+    upsert = {"ad_account_id": "act_1", "sync_mode": "upsert"}
+    once = ONCE.audiences["once"]
+    world = Apart(Defined({"once": {**once, "facebook": upsert}}))
+    sent = Sent(world.cluster)
+    world.call(1, email=world.email)
+    world.cluster.settle()
+    sent.let_go()
+    assert len(sent.values) == 1
+    lives: list[dict[str, Any]] = [
+        {"email": world.email},
+        {"userId": world.user},
+        {"userId": world.user, "type": "delete"},
+        {"userId": world.user, "email": world.email, "type": "identify"},
+        {"userId": world.user, "type": "delete"},
+    ]
+    for at, said in enumerate(lives, 3):
+        world.call(at, **said)
+        world.cluster.settle()
+    sent.let_go()
+    assert not sent.values
+    world.finish()
+    assert not left_of(world.cluster, world.profiles)

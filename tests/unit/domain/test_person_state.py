@@ -13,6 +13,7 @@ from app.domain.person_state import (
     UNREADABLE,
     IdentifierState,
     IdentityState,
+    Inherited,
     PersonState,
     is_eligible,
     pack,
@@ -39,7 +40,11 @@ identities = st.builds(
     aliases,
     st.lists(st.lists(st.text(), max_size=2), max_size=2),
     st.booleans(),
-    st.lists(st.text()),
+    st.lists(
+        st.builds(
+            Inherited, st.sampled_from(["abc123", "-_Z"]), st.integers(0, 2**40), st.text(), st.booleans()
+        ).map(Inherited.written)
+    ),
 )
 persons = st.builds(PersonState, identifiers, further, st.none() | identities)
 
@@ -95,3 +100,24 @@ def test_of_a_forwarder_only_its_owner_is_written(owner: str) -> None:
     assert owner_in(encoded) == owner
     assert decode_state(encoded).owner == owner
     assert owner_in(encode_state(ProfileState(person=person()))) is None
+
+
+@pytest.mark.parametrize(
+    ("inherited", "written"),
+    [
+        (Inherited("abc123"), "abc123"),  # as older states have it
+        (Inherited("abc123", 6, "anonymous_id:a 1"), "abc123 6 anonymous_id:a 1"),
+        (Inherited("abc123", 0, "~ann", member=False), "abc123 ~0 ~ann"),
+    ],
+)
+def test_an_inherited_membership_comes_back_as_it_was_written(inherited: Inherited, written: str) -> None:
+    assert inherited.written() == written
+    assert Inherited.read(written) == inherited
+    state = PersonState(identity=IdentityState({"ann": 1}, inherited=[written]))
+    assert unpack(pack(state)) == state
+
+
+def test_what_is_no_inherited_membership_is_refused() -> None:
+    packed = pack(PersonState(identity=IdentityState({"ann": 1}, inherited=["abc123 six ann"])))
+    with pytest.raises(UNREADABLE):
+        unpack(packed)

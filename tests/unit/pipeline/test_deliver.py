@@ -12,6 +12,7 @@ from msgspec.structs import replace as replaced
 from app.domain.data_use import NOTHING_SAID, DataUse
 from schemas.audience import DeliveryMode, SyncMode
 from schemas.data_use import DataProcessing
+from schemas.membership import EVERY, Cause, MembershipDelta
 from schemas.sync import DestinationState
 from tests.unit.pipeline.delivery_world import ENTER, EXIT, PERIOD, Worlds, audience, cut, people
 
@@ -322,6 +323,31 @@ async def test_a_removed_audience_is_left_as_it_is_and_taken_up_again_where_it_w
     await world.pass_period()
     assert world.graph.members(facebook_id) == {"bob"}
     assert len(world.graph.audiences) == 1
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_who_is_forgotten_while_an_audience_is_absent_is_out_when_it_is_back(
+    worlds: Worlds, live: bool
+) -> None:
+    """Evaluate knew no destinations of it. The record comes while it is read from the log, or just now."""
+    world = worlds()
+    await world.start()
+    await world.live("ann", "bob")
+    await world.pass_period()
+    assert world.members() == {"ann", "bob"}
+    await world.delivery.update((), {})
+    rows: dict[str, list[dict[str, str | float]]] = {EVERY: [{"EXTERN_ID": "ann"}]}
+    removal = MembershipDelta("vips", "ann", EXIT, 9, rows, 0, 0, Cause.FORGOTTEN)
+    if not live:
+        world.log.append(0, removal)
+        await world.live("cid", key="other")
+    await world.delivery.update(world.definitions, world.ledger.states)
+    if live:
+        end = world.log.append(0, removal) + 1
+        world.delivery.offer(0, [(end - 1, removal)], end)
+    await world.pass_period()
+    assert world.members() == {"bob"}
+    assert world.ledger.states["vips"].cursor == world.log.end(0)
 
 
 async def test_another_name_changes_nothing_at_facebook_and_loses_no_change(worlds: Worlds) -> None:

@@ -15,7 +15,7 @@ from app.domain.dead_letters import key_digest
 from app.domain.forgetting import Removal, forgotten_key
 from app.domain.partition import AudiencePartition
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
-from app.pipeline.forgetting import Removals, is_letter_of, requests
+from app.pipeline.forgetting import COMES_BACK_MS, Removals, is_letter_of, requests
 from schemas.dead_letter import DeadLetter, Origin, Reason
 from schemas.profile import CALL, FORGET, MARKER, VERSION, FeedHit, ProfileEvent
 from schemas.sync import SyncState
@@ -57,6 +57,8 @@ class World:
         self.plan = plan_of({"when": {"event": "A"}, "facebook": BOTH})
         self.topics: defaultdict[str, list[tuple[bytes, bytes | None] | None]] = defaultdict(list)
         self.cursors: dict[str, int] = {}
+        # Of every destination; None: there is none yet.
+        self.facebook_id: str | None = "1"
         self.letters: list[DeadLetter] = []
         self.events: list[str] = []
         self.offset = 0
@@ -127,7 +129,12 @@ class World:
     def latest_values(self, topic: str, partitions: int) -> dict[bytes, bytes]:
         return {
             name.encode(): SyncState(
-                destination=name, audience="audience_0", marker="", cursor=cursor, updated_at=0
+                destination=name,
+                audience="audience_0",
+                marker="",
+                cursor=cursor,
+                facebook_id=self.facebook_id,
+                updated_at=0,
             )
             .model_dump_json()
             .encode()
@@ -150,8 +157,8 @@ class World:
             arrived.append(Arrived(self.offset, msgspec.msgpack.encode(event), profile.encode()))
         await self.stage.process(0, arrived, lambda: None)
 
-    def marker(self) -> tuple[str, ProfileEvent]:
-        at = START + self.offset
+    def marker(self, after: int = 0) -> tuple[str, ProfileEvent]:
+        at = START + self.offset + after
         return "", ProfileEvent(VERSION, MARKER, "", 0, 0, at, at, progress={LANE: at})
 
     def call(self, kind: int, profile: str = "ann") -> tuple[str, ProfileEvent]:
@@ -175,6 +182,11 @@ KEY = b"audience_0|ann"
 DESTINATIONS = ("audience_0@act_1", "audience_0@act_2")
 # Where the removal stands: behind the entry and the end of its transaction.
 REMOVAL = 2
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
 
 
 async def test_tombstones_follow_when_the_last_destination_has_confirmed_the_removal() -> None:
@@ -203,6 +215,55 @@ async def test_a_destination_that_the_ledger_does_not_know_is_waited_for() -> No
     world.cursors = {DESTINATIONS[0]: 100}
     await world.removals.step()
     assert not await world.removals.step()
+
+
+async def absent(world: World) -> None:
+    """Somebody is forgotten, and then there is another definition in the place of the audience's."""
+    await world.forgotten()
+    world.cursors = {DESTINATIONS[0]: REMOVAL + 1, DESTINATIONS[1]: REMOVAL}
+    await world.removals.step()
+    await world.stage.flush()
+    world.plan = plan_of({"when": {"event": "A"}, "facebook": BOTH, "name": "other"})
+    assert "audience_0" not in world.plan.audiences
+    world.restart()
+    await world.say(world.marker())
+
+
+async def test_an_audience_that_is_absent_may_come_back_and_read_the_removal(world: World) -> None:
+    both = world.plan
+    await absent(world)
+    assert await world.removals.step()
+    assert not await world.removals.step(), "where the audience stands at Facebook the person is in it"
+    world.plan = both
+    world.restart()
+    await world.say(world.marker())
+    await world.removals.step()
+    assert world.newest()[KEY] is not None
+    world.cursors[DESTINATIONS[1]] = REMOVAL + 1
+    assert await world.removals.step()
+    await world.say(world.marker())
+    await world.stage.flush()
+    assert world.newest() == {KEY: None}
+
+
+async def test_an_audience_that_was_never_at_facebook_is_not_expected_back(world: World) -> None:
+    world.facebook_id = None
+    await absent(world)
+    assert await world.removals.step()
+    await world.say(world.marker())
+    await world.stage.flush()
+    assert world.newest() == {KEY: None}
+
+
+async def test_an_audience_is_not_expected_back_for_ever(world: World) -> None:
+    await absent(world)
+    await world.say(world.marker(COMES_BACK_MS - 100))
+    await world.removals.step()
+    assert not await world.removals.step()
+    await world.say(world.marker(COMES_BACK_MS))
+    assert await world.removals.step()
+    await world.stage.flush()
+    assert world.newest() == {KEY: None}
 
 
 async def test_a_restart_finds_what_is_not_finished() -> None:
