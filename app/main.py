@@ -23,6 +23,7 @@ from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, no_step
+from app.adapters.settings_options import room
 from app.domain.access_tokens import FacebookView
 from app.domain.clock import SourcePartition
 from app.domain.counters import Counters
@@ -228,7 +229,7 @@ class Worker:
             self._settings.partitions,
             lambda call: in_thread(self._threads, call),
             self._use_definitions,
-            self._settings.funnel_events,
+            room(self._settings, self._counters.cuts),
             desire=self._use_desired,
         )
         wiring, follower = self._wiring, self._follower

@@ -182,6 +182,12 @@ class MetricName(Enum):
         (),
         "Events that a condition asks for and a profile had no more room for: a membership may be wrong.",
     )
+    CUT_VALUES = Definition(
+        "audience_sync_cut_values_total",
+        "counter",
+        (),
+        "Values that are compared later and were longer than there was room for: a membership may be wrong.",
+    )
     RECONCILE_DIFFERING = Definition(
         "audience_sync_reconcile_differing_audiences",
         "gauge",

@@ -123,6 +123,7 @@ class WorkerMetrics(Collector):
         yield _family(MetricName.BLOCKED_IDENTIFIERS, [((), counters.blocked_identifiers)])
         yield _family(MetricName.FORGOTTEN_MESSAGE_IDS, [((), counters.forgotten_ids)])
         yield _family(MetricName.FORGOTTEN_EVENTS, [((), counters.forgotten_events)])
+        yield _family(MetricName.CUT_VALUES, [((), counters.cuts.number)])
         yield _family(MetricName.READY, [((), float(self._ready()))])
         yield _family(MetricName.BUILD_INFO, [((self._version,), 1.0)])
 

@@ -5,7 +5,7 @@ Beside the fields that every version has, there are:
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
     left_blank          fields of calls that say nothing that could be sent: by column, by reason
     unknown_errors      answers of Facebook with an error that nobody has described, by code/subcode
-    forgotten           message ids and events given up because a profile outgrew its bounds
+    forgotten           message ids and events given up, and values cut off, because a profile or a call outgrew its bounds
     destinations        also ad_account_id, operation and delivery (Facebook's status of the audience, in its words), and
                         next_retry_at: when what went wrong is tried again, null where nothing did
     backfill            by partition that is read again for new audiences (the number of the source topic's; those of rows
@@ -96,6 +96,7 @@ class Stats:
             "forgotten": {
                 "message_ids": worker.counters.forgotten_ids,
                 "events": worker.counters.forgotten_events,
+                "values": worker.counters.cuts.number,
             },
             "backfill": {
                 partition: {"read": progress.read, "end": progress.end}

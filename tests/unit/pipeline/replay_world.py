@@ -19,6 +19,7 @@ from app.domain.plan_versions import PlanVersions
 from app.domain.published import Published, next_version
 from app.domain.replaying import Projection, projected
 from app.domain.resolution import ResolveOptions, Resolver
+from app.domain.room import Room
 from app.pipeline.expire import LaneProgress
 from app.pipeline.replay import Replay, Result
 from app.pipeline.resolve import ResolveStage
@@ -85,7 +86,7 @@ class World:
         return partition
 
     def projection(self) -> Projection:
-        found = projected(self.published, len(NUMBERS))
+        found = projected(self.published, len(NUMBERS), Room())
         assert found is not None
         return found
 

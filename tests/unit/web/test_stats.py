@@ -39,7 +39,7 @@ def test_a_worker_that_has_done_nothing() -> None:
         "unknown_errors": {},
         "blocked_identifiers": 0,
         "left_blank": {},
-        "forgotten": {"message_ids": 0, "events": 0},
+        "forgotten": {"message_ids": 0, "events": 0, "values": 0},
     }
 
 
