@@ -134,6 +134,8 @@ class Settings(BaseSettings):
     # than so many of them, would be removed.
     brake_percent: float = Field(default=20.0, ge=0, le=100)
     brake_members: int = Field(default=1_000, ge=0)
+    # Hours between two looks at whether all that is known of members agrees, as `reconcile` does; 0: never.
+    reconcile_hours: float = Field(default=24.0, ge=0, le=744)
     facebook_mode: str = Field(default="live", pattern=r"^(live|dry_run)$")
     # A worker with the same instance id takes its predecessor's place without a rebalance.
     instance_id: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9._-]{1,100}$")

@@ -38,6 +38,7 @@ class WorkerMetrics(Collector):
         yield from self._audiences()
         yield from self._destinations()
         yield from self._facebook()
+        yield from self._reconcile()
         yield from self._process()
 
     def _stages(self) -> Iterator[Metric]:
@@ -104,6 +105,13 @@ class WorkerMetrics(Collector):
         checked = _unix_seconds(view.checked_at)
         yield _family(MetricName.TOKEN_CHECKED, [] if checked is None else [((), checked)])
         yield _family(MetricName.FACEBOOK_WARNINGS, [((), len(view.warnings))])
+
+    def _reconcile(self) -> Iterator[Metric]:
+        view = self._worker.reconcile()
+        checked = None if view is None else _unix_seconds(view.checked_at)
+        differing = [] if view is None or checked is None else [((), float(view.differing_audiences))]
+        yield _family(MetricName.RECONCILE_DIFFERING, differing)
+        yield _family(MetricName.RECONCILE_LAST, [] if checked is None else [((), checked)])
 
     def _process(self) -> Iterator[Metric]:
         behind = self._worker.seconds_since(self._worker.clock())
