@@ -193,9 +193,9 @@ def forget(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEve
     """A request that came to `profile`; its `linking.asker` is the profile that it belonged to, if that one asks for it.
     Whoever has come back and became part of that one, which was forgotten again, is still its own.
 
-    `linking.aliases` are that one's identifiers. `linking.state`, which came back from that profile, is somebody's who ended in its favour: what was sent of them is
-    removed as well, under this identifier's name. `now` is the clock; None: not started yet. A request that has been
-    fulfilled changes nothing.
+    `linking.aliases` are that one's identifiers. `linking.state`, which came back from that profile, is somebody's who
+    ended in its favour: what was sent of them is removed as well, under this identifier's name. `now` is the clock;
+    None: not started yet. A request that has been fulfilled changes nothing.
     """
     state = profiles.states.find(profile)
     owner = None if state is None else owner_of(state)
