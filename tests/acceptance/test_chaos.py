@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.markdown_pages import ROOT
 
-SECONDS = 45
+SECONDS = 60
 SEED = 7
 
 

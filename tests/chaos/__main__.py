@@ -27,9 +27,10 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from app.adapters.kafka_client import DurableProducer, client_config
 from app.adapters.kafka_embedded import EmbeddedKafka
-from tests.chaos.faults import POISON
+from tests.chaos.faults import REFUSED
 from tests.chaos.history import gaps, let_out_too_early, replayed_wrongly, said_members
 from tests.chaos.nemesis import Nemesis
+from tests.chaos.sent import Sent
 from tests.chaos.stream import POISONED, Call, Stream, written
 from tests.chaos.truth import definitions, key_of, members
 from tests.integration.installation import Installation
@@ -136,7 +137,9 @@ class Chaos:
         )
         take_times(kafka.bootstrap_servers, self._installation.catalog.source_topic)
         self._nemesis = Nemesis(seed, self._installation, kafka, say)
-        self._nemesis.on_sandbox_restart = self._poison  # type: ignore[method-assign]
+        self._nemesis.on_sandbox_restart = self._poison
+        self._nemesis.before_sandbox_restart = lambda: self._count(ends=True)
+        self._sent = Sent()
         edges_end = time.time_ns() // 1_000_000 + int(seconds * (1 - QUIET_SHARE) * 1_000)
         # A few calls of each person, so that one more or less makes a difference.
         users = max(300, int(seconds * CALLS_PER_SECOND / 4))
@@ -146,8 +149,11 @@ class Chaos:
         self._peak = 0
 
     def _poison(self) -> None:
-        for user in POISONED:
-            self._installation.fault(POISON, path="/users$", row={"EXTERN_ID": user})
+        for user, respond in REFUSED.items():
+            self._installation.fault(respond, path="/users$", row={"EXTERN_ID": user})
+
+    def _count(self, *, ends: bool = False) -> None:
+        self._sent.take(self._installation.sandbox_get("requests"), ends=ends)
 
     def run(self) -> bool:
         """Whether all is as it should be."""
@@ -259,7 +265,7 @@ class Chaos:
         history = [*gaps(deltas), *let_out_too_early(deltas, self._calls)]
         say(f"changes {len(deltas):,}; missing, twice or too early {len(history)}")
         complaints = [*self._complaints(expected, letters), *history[:MOST_SHOWN]]
-        requests = self._installation.sandbox_get("requests")
+        self._count()
         say(
             f"calls {len(stream.calls):,}, repeated {stream.repeated:,}, unusable {sum(stream.broken.values()):,}"
         )
@@ -268,8 +274,10 @@ class Chaos:
         say(f"workers that ended by themselves: {len(nemesis.own_exits)}")
         for line in nemesis.own_exits:
             say(f"  {line}")
-        rows = sum(request["rows"] or 0 for request in requests)
-        say(f"requests since the sandbox's last start {len(requests):,}, with {rows:,} rows")
+        sent = self._sent
+        say(
+            f"requests {sent.requests:,} {dict(sent.statuses)}; rows {sent.rows:,}, the same again {sent.again:,}"
+        )
         say(f"dead letters {len(letters)}: {dict(Counter(letter['reason'] for letter in letters.values()))}")
         say(f"largest worker {self._peak / 2**20:.0f} MiB")
         for complaint in complaints:

@@ -1,8 +1,9 @@
-"""What a chaos run does to the Graph API: every class of refusal that passes, and answers that get lost."""
+"""What a chaos run does to the Graph API: every class of refusal, and answers that get lost."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,14 @@ if TYPE_CHECKING:
 
 # The account of the run, without `act_`.
 ACCOUNT = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a request for people gets, and which requests: all, if nothing is said."""
+
+    respond: dict[str, Any]
+    matchers: dict[str, Any] = field(default_factory=dict)
 
 
 def _error(code: int, subcode: int | None, status: int = 400, **more: Any) -> dict[str, Any]:
@@ -38,25 +47,33 @@ def _throttled() -> dict[str, Any]:
     }
 
 
-FAULTS: dict[str, dict[str, Any]] = {
-    "retry, unknown error": _error(1, None, 500),
-    "retry, service": {**_error(2, None, 503, is_transient=True)},
-    "retry, no JSON": {"status": 502, "body": "<html>bad gateway</html>"},
-    "throttled": _throttled(),
-    "token expired": _error(190, 463, 401),
-    "terms not accepted": _error(200, 1_870_034),
-    "slow": {"delay_ms": 1_500},
-    "no answer in time": {"delay_ms": 6_000},
-    "cut off before the write": {"drop": "before"},
-    "cut off after the write": {"drop": "after"},
+# Those that pass by themselves; what is refused for good is `REFUSED`.
+FAULTS: dict[str, Fault] = {
+    "retry, unknown error": Fault(_error(1, None, 500)),
+    "retry, service": Fault(_error(2, None, 503, is_transient=True)),
+    "retry, no JSON": Fault({"status": 502, "body": "<html>bad gateway</html>"}),
+    "throttled": Fault(_throttled()),
+    "token expired": Fault(_error(190, 463, 401)),
+    "terms not accepted": Fault(_error(200, 1_870_034)),
+    "slow": Fault({"delay_ms": 1_500}),
+    "no answer in time": Fault({"delay_ms": 6_000}),
+    "cut off before the write": Fault({"drop": "before"}),
+    "cut off after the write": Fault({"drop": "after"}),
+    "too few would be left": Fault(_error(200, 1_870_047), {"method": "DELETE"}),
+    "audience gone": Fault(_error(100, 33)),
 }
 
 
-def draw_fault(chance: random.Random) -> tuple[str, dict[str, Any], int]:
-    """Its name, what to respond, and how many times."""
+def draw_fault(chance: random.Random) -> tuple[str, Fault, int]:
+    """Its name, and how many requests it meets."""
     name = chance.choice(sorted(FAULTS))
     return name, FAULTS[name], chance.randint(1, 3)
 
 
-# The request that holds such a row is refused for what is in it, again and again.
-POISON = _error(100, 1_713_098)
+# As long as they stand, these rows are refused: those of two people with the whole request they are in, again and
+# again until they are alone, that of another by itself, beside rows that are taken.
+REFUSED: dict[str, dict[str, Any]] = {
+    "user_3": _error(100, 1_713_098),
+    "user_77": _error(100, 1_713_098),
+    "user_150": {"invalid": "a row that chaos does not like"},
+}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from tests.chaos.faults import draw_fault
-from tests.chaos.truth import ALWAYS, definitions, key_of
+from tests.chaos.truth import ALWAYS, NAMES, definitions, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,10 @@ MOST_STEPS = 15
 OUT_OF_STEP = "is out of sync with the underlying log"
 
 
+def _nothing() -> None:
+    pass
+
+
 class Nemesis:
     """`act` does one thing at a time; `calm` puts everything right again."""
 
@@ -62,6 +66,9 @@ class Nemesis:
         self.done: Counter[str] = Counter()
         self.own_exits: list[str] = []
         self.loyal, self.hats = 3, True
+        # Of whoever has faults that must stay, and counts what has been sent.
+        self.on_sandbox_restart: Callable[[], None] = _nothing
+        self.before_sandbox_restart: Callable[[], None] = _nothing
 
     def start(self) -> None:
         for slot in SLOTS:
@@ -199,18 +206,16 @@ class Nemesis:
         self._kafka.start()
 
     def _restart_sandbox(self) -> None:
+        self.before_sandbox_restart()
         self._installation.stop_sandbox()
         time.sleep(self._chance.uniform(0, 2))
         self._installation.start_sandbox()
         # A restart keeps people and audiences, not the faults.
         self.on_sandbox_restart()
 
-    def on_sandbox_restart(self) -> None:
-        """To be replaced by whoever has faults that must stay."""
-
     def _fault(self) -> None:
-        name, respond, times = draw_fault(self._chance)
-        self._installation.fault(respond, times=times, path="/users$")
+        name, fault, times = draw_fault(self._chance)
+        self._installation.fault(fault.respond, times=times, path="/users$", **fault.matchers)
         self.done[f"Graph API: {name}"] += 1
 
     def _edit(self) -> None:
@@ -257,3 +262,6 @@ class Nemesis:
         self._resume()
         self._installation.clear_faults()
         self.on_sandbox_restart()
+        # Whoever was told that its audience is gone looks again in an hour, or when a person asks for another one.
+        for name in NAMES if self.hats else ALWAYS:
+            self._command("audiences", "create", key_of(name))

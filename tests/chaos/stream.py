@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tests.chaos.faults import REFUSED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DAY_MS = 24 * 3_600_000
-POISONED = ("user_3", "user_77", "user_150")
+POISONED = tuple(REFUSED)
 # Who moves from country to country all the time: an older change that is sent behind a newer one shows.
 RESTLESS = (*POISONED, *(f"user_{number}" for number in range(200, 212)))
 COUNTRIES = ("DE", "FR", "US")
