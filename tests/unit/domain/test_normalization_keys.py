@@ -316,3 +316,21 @@ def test_value(value: object, number: float, text: str) -> None:
 )
 def test_value_unusable(value: object) -> None:
     assert isinstance(normalize_value(value), Unusable)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "6505551212",
+        "+16505551212",
+        "john-smith",
+        "o-brien",
+        "de9086d4a6d64dcf9e229c3c5a7429e7",  # as likely the MD5 of something else
+        "de9086d4-a6d6-4dcf-9e22-9c3c5a7429e7a",
+        "de9086d4-a6d6-4dcf-9e22",
+    ],
+)
+def test_nothing_that_could_be_another_identifier_is_sent_as_an_advertising_id(value: str) -> None:
+    outcome = normalize_fields({"mobile_advertiser_id": value}, OPTIONS)[MetaKey.MADID]
+    assert isinstance(outcome, Unusable)
+    assert value not in outcome.error
