@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from app.domain.delivery import UsageMeter
+from app.domain.delivery_errors import Scope
 from app.ports import UsersAnswer
 from schemas.audience import DeliveryMode, FieldSource
 from schemas.sync import DestinationState
@@ -74,6 +76,20 @@ async def test_only_an_audience_in_order_is_replaced(replaced_worlds: ReplacedWo
     await world.want(replace=True)
     await world.clock.advance(2 * PERIOD)
     assert (world.replacing, world.members()) == ([], {"a", "stranger", "another"})
+
+
+async def test_an_ad_account_rests_for_what_is_read_while_a_session_is_waited_for(
+    replaced_worlds: ReplacedWorlds,
+) -> None:
+    world = replaced_worlds()
+    await full(world, "a")
+    world.graph.audiences[world.facebook_id()].status = 414
+    world.graph.usage = (UsageMeter(Scope.AD_ACCOUNT, 97, 3_000),)
+    await world.want(replace=True)
+    await world.clock.advance(1)
+    reads = len(world.graph.calls_of("read"))
+    await world.clock.advance(1_000)
+    assert len(world.graph.calls_of("read")) == reads
 
 
 async def test_somebody_elses_session_is_waited_out(replaced_worlds: ReplacedWorlds) -> None:
