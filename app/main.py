@@ -23,6 +23,7 @@ from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, no_step
+from app.adapters.settings_options import room
 from app.domain.access_tokens import FacebookView
 from app.domain.clock import SourcePartition
 from app.domain.counters import Counters
@@ -37,6 +38,7 @@ from app.errors import (
 )
 from app.pipeline.facebook_watch import FacebookWatch
 from app.pipeline.follow import Follower, InForce
+from app.pipeline.reconcile import Reconcile
 from app.pipeline.topology import Owned
 from app.settings import Settings
 from app.web.guard import Access, guard
@@ -53,6 +55,10 @@ STATS_SECONDS = 1.0
 STOP_SECONDS = 7.0
 AWAY_MORE_SECONDS = 2.0
 INTERRUPTED = 130
+
+
+def _tell(text: str) -> None:
+    say(f"worker: {text}")
 
 
 class Worker:
@@ -223,7 +229,7 @@ class Worker:
             self._settings.partitions,
             lambda call: in_thread(self._threads, call),
             self._use_definitions,
-            self._settings.funnel_events,
+            room(self._settings, self._counters.cuts),
             desire=self._use_desired,
         )
         wiring, follower = self._wiring, self._follower
@@ -238,8 +244,9 @@ class Worker:
         await in_thread(self._threads, wiring.require_row_topics, follower)
         wiring.add_stages(faust, pipeline)
         self._lags = Lags(lambda: pipeline.lags(faust.consumer.position_of), faust.ready.is_set)
-        watch = wiring.facebook_watch(graph, lambda text: say(f"worker: {text}"))
-        stats = Stats(self._view(graph, watch))
+        watch = wiring.facebook_watch(graph, _tell)
+        reconcile = wiring.reconcile(follower, pipeline, graph, _tell)
+        stats = Stats(self._view(graph, watch, reconcile))
         faust.add_routes(
             [
                 *routes(stats, faust.ready.is_set, lambda: None),
@@ -259,6 +266,7 @@ class Worker:
             places.run,
             lambda: self._watch(stats, graph),
             watch.run,
+            *((reconcile.run,) if self._settings.reconcile_hours else ()),
             self._announce,
         )
         others = [self._supervised(run()) for run in beside if not self._stopping.is_set()]
@@ -354,7 +362,7 @@ class Worker:
 
     # -- stats -------------------------------------------------------------------------------------------------
 
-    def _view(self, graph: FacebookGraph, watch: FacebookWatch) -> WorkerView:
+    def _view(self, graph: FacebookGraph, watch: FacebookWatch, reconcile: Reconcile) -> WorkerView:
         def facebook() -> FacebookView:
             view, answered = watch.view, graph.version_warning
             return view if answered is None else replace(view, warnings=(answered, *view.warnings))
@@ -368,6 +376,7 @@ class Worker:
             backfill=lambda: self._backfill.by_name(self._catalog.source.name),
             wall=self._clock,
             facebook=facebook,
+            reconcile=lambda: reconcile.view,
         )
 
     def _defined(self) -> list[str]:

@@ -27,6 +27,7 @@ from pydantic_settings import (
 from app.adapters.kafka_options import OWN_SETTINGS, checked_options, option_of_variable
 from app.adapters.kafka_settings import SASL_MECHANISMS, SECURITY_PROTOCOLS, refuse_disagreement
 from app.domain.normalization_tables import ALPHA_2
+from app.domain.room import MESSAGE_IDS, PROFILE_EVENTS, VALUE_CHARACTERS, VALUE_ITEMS
 from app.errors import InvalidInputError
 from topics.catalog import Catalog
 
@@ -100,6 +101,12 @@ class Settings(BaseSettings):
     blocked_identifiers: str = ""
     # How many events of a profile a funnel looks at on either side; None: as many as are compared quickly.
     funnel_events: int | None = Field(default=None, ge=1, le=20_000)
+    # How many events of a profile are kept of each thing that is counted, how many message ids are remembered, and how
+    # much of each value that is compared later (app.domain.room).
+    profile_events: int = Field(default=PROFILE_EVENTS, ge=1_000, le=500_000)
+    message_ids: int = Field(default=MESSAGE_IDS, ge=1, le=100_000)
+    value_characters: int = Field(default=VALUE_CHARACTERS, ge=1_024, le=1_048_576)
+    value_items: int = Field(default=VALUE_ITEMS, ge=1, le=100_000)
     # Which Engage calls are written to engage.calls of each change of a membership; "off" writes none.
     engage_calls: str = Field(default="off", pattern=r"^(off|identify|track|both)$")
     # The worker ends where so many records of a partition in a row, or this part of the newest so many, are dead
@@ -134,6 +141,8 @@ class Settings(BaseSettings):
     # than so many of them, would be removed.
     brake_percent: float = Field(default=20.0, ge=0, le=100)
     brake_members: int = Field(default=1_000, ge=0)
+    # Hours between two looks at whether all that is known of members agrees, as `reconcile` does; 0: never.
+    reconcile_hours: float = Field(default=24.0, ge=0, le=744)
     facebook_mode: str = Field(default="live", pattern=r"^(live|dry_run)$")
     # A worker with the same instance id takes its predecessor's place without a rebalance.
     instance_id: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9._-]{1,100}$")

@@ -19,6 +19,7 @@ from app.adapters.kafka_connection import KafkaConnection
 from app.adapters.kafka_delivery import KafkaDeadLetters, KafkaMembershipLog, KafkaSyncLedger
 from app.adapters.kafka_letters import newest_letters
 from app.adapters.kafka_log import LogReader
+from app.adapters.kafka_reconcile import reading_beside
 from app.adapters.kafka_topics import TopicAdmin
 from app.adapters.kafka_transactions import Step, TransactionalWriter
 from app.adapters.settings_options import letter_policy, resolve_options
@@ -46,6 +47,7 @@ from app.pipeline.expire import LaneProgress
 from app.pipeline.facebook_watch import FacebookWatch, WatchOptions
 from app.pipeline.follow import Follower
 from app.pipeline.forgetting import Removals
+from app.pipeline.reconcile import Reconcile
 from app.pipeline.resolve import ResolveStage
 from app.pipeline.topology import Pipeline, Stages
 from app.settings import Settings, access_token_file
@@ -353,6 +355,21 @@ class Wiring:
             partitions=self.settings.partitions,
             control_topic=self.catalog.control.name,
             is_coming=nothing_comes if auto_create is None else auto_create.has_noted,
+        )
+
+    def reconcile(
+        self, follower: Follower, pipeline: Pipeline, graph: FacebookGraph, say: Callable[[str], None]
+    ) -> Reconcile:
+        return Reconcile(
+            owns=lambda: pipeline.stages.lanes.has_first,
+            published=lambda: follower.published,
+            begin=reading_beside(self.brokers, self.catalog, self.settings.partitions),
+            graph=None if self.settings.facebook_mode == DeliveryMode.DRY_RUN else graph,
+            clock=self.clock,
+            in_thread=pipeline.in_thread,
+            say=say,
+            period_seconds=self.settings.reconcile_hours * 3_600,
+            batch_ms=round(self.settings.batch_seconds * 1_000),
         )
 
     # -- what the pages are given ------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ class Linking(msgspec.Struct, array_like=True, gc=False, frozen=True):
     that are still to be linked. `asker`: the profile that asked for the key (ASK), that gets the answer (MERGE, DONE),
     or that the key belongs to from now on (MOVED), or that it belonged to, when that one is forgotten (FORGET; "": the
     request itself). `aliases`: the asker's identifiers, in the answers also those found
-    since it asked, each with the received time of the first call that named it. `state`: of a MERGE, all that is known
+    since it asked, each with the received time of the first call that named it; of a FORGET those of the profile that is
+    forgotten (none: an older release has written it). `state`: of a MERGE, all that is known
     of the profile that ends, as the state table has it; None: there was none. Of a FORGET, that of somebody who ended for
     a profile that was forgotten meanwhile: what was sent of them is to be removed.
     """

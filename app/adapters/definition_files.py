@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.domain.definitions import DefinitionSet, Document, parse_definitions
+from app.domain.room import PROFILE_EVENTS
 from app.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -15,10 +16,10 @@ MAX_BYTES = 1_048_576
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 
 
-def read_definitions(path: Path) -> DefinitionSet:
+def read_definitions(path: Path, profile_events: int = PROFILE_EVENTS) -> DefinitionSet:
     """The definitions of a file, or of all *.yaml, *.yml and *.json directly in a folder, as one set.
 
-    Hidden files of a folder are left out. Raises InvalidInputError, naming every file that cannot be read, or
+    `profile_events`: see `parse_definitions`. Hidden files of a folder are left out. Raises InvalidInputError, naming every file that cannot be read, or
     every problem within them.
     """
     files = _files(path)
@@ -31,7 +32,7 @@ def read_definitions(path: Path) -> DefinitionSet:
             problems.append(str(error))
     if problems:
         raise InvalidInputError("\n".join(problems))
-    return parse_definitions(documents)
+    return parse_definitions(documents, profile_events)
 
 
 def _files(path: Path) -> list[Path]:

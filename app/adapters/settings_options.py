@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.domain.letter_limits import LetterPolicy
 from app.domain.resolution import ResolveOptions
+from app.domain.room import Cuts, Room
 from app.settings import Settings
 
 
@@ -17,6 +18,18 @@ def resolve_options(settings: Settings) -> ResolveOptions:
         legacy_journeys=settings.legacy_journeys,
         blocked=settings.blocked,
         source_topic=settings.source_topic,
+    )
+
+
+def room(settings: Settings, cuts: Cuts | None = None) -> Room:
+    """How much is kept of a profile; `cuts` counts what is cut off."""
+    return Room(
+        funnel_events=settings.funnel_events,
+        profile_events=settings.profile_events,
+        message_ids=settings.message_ids,
+        value_characters=settings.value_characters,
+        value_items=settings.value_items,
+        cuts=cuts or Cuts(),
     )
 
 

@@ -15,12 +15,12 @@ from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
-from app.domain.pausing import desired_of, destinations_of, sent_again, to_pause, to_resume, to_resync
+from app.domain.pausing import destinations_of, sent_again, shown_state, to_pause, to_resume, to_resync
 from app.domain.published import Published
 from app.domain.sync_states import read_sync_states
 from app.settings import Settings, load_settings
 from schemas.control import DesiredRecord
-from schemas.sync import DestinationState, SyncState
+from schemas.sync import SyncState
 
 UNREACHABLE_SECONDS = 30.0
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a line.")
@@ -114,12 +114,7 @@ def known_state(
     published: Published, states: dict[str, SyncState], audience: str, destination: str
 ) -> dict[str, Any]:
     """`state` and `reason` of a destination; paused from the moment at which somebody wants it."""
-    recorded = states.get(destination)
-    state = recorded.state if recorded is not None else DestinationState.NEW
-    reason = recorded.reason if recorded is not None else None
-    wanted = desired_of(published.desired, audience, destination)
-    if wanted.paused is not None and state is not DestinationState.PAUSED:
-        state, reason = DestinationState.PAUSED, wanted.paused
+    state, reason = shown_state(published, states, audience, destination)
     return {"state": state.value, "reason": reason}
 
 

@@ -13,6 +13,7 @@ from app.adapters.definition_files import read_definitions
 from app.adapters.kafka_client import reachable
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_topics import TopicAdmin
+from app.adapters.settings_options import room
 from app.commands.audience_facebook import connect, create, list_at_facebook, test_record
 from app.commands.audience_states import (
     control_of,
@@ -99,9 +100,9 @@ def apply(file: Path, allow_delete: bool, as_json: bool) -> None:
 
 
 def _read(file: Path, settings: Settings) -> DefinitionSet:
-    definitions = read_definitions(file)
+    definitions = read_definitions(file, settings.profile_events)
     refuse_own_topics(definitions.audiences, settings.source_topic, settings.catalog.own_names)
-    compile_audiences(definitions.audiences, definitions.traits)
+    compile_audiences(definitions.audiences, definitions.traits, room=room(settings))
     for warning in definitions.warnings:
         click.echo(f"warning: {warning}", err=True)
     return definitions

@@ -21,7 +21,7 @@ from app.adapters.kafka_control import KafkaControl
 from app.adapters.kafka_letters import KafkaReplayLog, newest_letters
 from app.adapters.kafka_log import LogReader
 from app.adapters.kafka_topics import TopicAdmin
-from app.adapters.settings_options import resolve_options
+from app.adapters.settings_options import resolve_options, room
 from app.commands.explain import profile_names
 from app.domain.dead_letters import LetterFilter, in_order, key_digest
 from app.domain.formats import UNDECODABLE, is_packed, refuse_newer_json, refuse_newer_packed
@@ -285,7 +285,7 @@ def _definitions(settings: Settings) -> Callable[[], Projection]:
         published = control.refresh(settled=True)
         published.refuse_half_moved()
         if not known or known[0].numbers != published.in_force(settings.partitions):
-            found = projected(published, settings.partitions)
+            found = projected(published, settings.partitions, room(settings))
             if found is None:
                 raise InvalidInputError("no definitions are published yet: start a worker first")
             known[:] = [found]

@@ -16,6 +16,7 @@ from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.kafka_client import reachable, require_usable
 from app.adapters.kafka_connection import kafka_connection
 from app.adapters.kafka_topics import TopicAdmin
+from app.adapters.settings_options import room
 from app.commands.facebook_checks import MOST_ACCOUNTS, accounts_of, fix_of, not_asked, version_finding
 from app.commands.findings import Finding, first_line, have_failed, line_of
 from app.commands.findings import as_json as findings_as_json
@@ -68,9 +69,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _definitions(settings: Settings) -> tuple[DefinitionSet | None, Finding]:
     try:
-        definitions = read_definitions(settings.audiences)
+        definitions = read_definitions(settings.audiences, settings.profile_events)
         refuse_own_topics(definitions.audiences, settings.source_topic, settings.catalog.own_names)
-        compile_audiences(definitions.audiences, definitions.traits)
+        compile_audiences(definitions.audiences, definitions.traits, room=room(settings))
     except InvalidInputError as error:
         fix = "`audience-sync validate` shows every problem; AUDIENCE_SYNC_AUDIENCES names the file"
         return None, Finding("definitions", "failed", first_line(error), fix)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -14,27 +13,18 @@ import click
 from app.adapters.clock import SystemClock
 from app.adapters.facebook_connection import facebook_graph
 from app.adapters.kafka_connection import kafka_connection
-from app.adapters.kafka_letters import newest_letters
 from app.adapters.kafka_log import LogReader
-from app.adapters.kafka_tallies import TallyReader
+from app.adapters.kafka_reconcile import TopicReading
 from app.adapters.kafka_topics import TopicAdmin
-from app.commands.audience_states import known_state, published_now, recorded_states
+from app.commands.audience_states import published_now
 from app.commands.tables import print_table
-from app.domain.delivery import GraphRefusal
 from app.domain.published import Published, cleared_by, definitions_of
-from app.domain.reconciling import (
-    AudienceFinding,
-    AudienceTally,
-    Bounds,
-    compare_audience,
-    compare_destination,
-)
-from app.domain.state import PartitionRecord
-from app.errors import AudienceSyncError, InvalidInputError
+from app.domain.reconciling import AudienceFinding, Bounds
+from app.errors import InvalidInputError
+from app.pipeline.reconcile import ask_bounds, recorded_bounds
 from app.settings import Settings, load_settings
 from schemas.audience import AudienceDefinition
-from schemas.dead_letter import DeadLetter
-from schemas.sync import DestinationState, SyncState
+from schemas.sync import SyncState
 
 FACEBOOK_SECONDS = 20.0
 
@@ -107,96 +97,26 @@ def _chosen(published: Published, keys: tuple[str, ...]) -> list[AudienceDefinit
 def examine(
     settings: Settings, published: Published, audiences: list[AudienceDefinition]
 ) -> list[AudienceFinding]:
-    """Everything is read once, cursors first: what is confirmed meanwhile only looks younger than it is."""
+    """See `TopicReading`."""
     if not audiences:
         return []
-    reader = LogReader(kafka_connection(settings))
-    states = recorded_states(settings)
-    tallies = {
-        audience.key: AudienceTally({d.id: _cursor(states.get(d.id)) for d in audience.destinations})
-        for audience in audiences
-    }
-    records = TallyReader(reader, settings.catalog, settings.partitions, published.set_aside).read(tallies)
-    letters = _waiting_letters(reader, settings)
-    bounds = asyncio.run(_bounds(settings, audiences, states))
-    unsettled = _unsettled(published, records, settings.partitions)
-    counted: Counter[str] = Counter()
-    for record in records:
-        counted.update(record.members)
-    now_ms = time.time_ns() // 1_000_000
-    findings = []
-    for audience in audiences:
-        tally = tallies[audience.key]
-        destinations = tuple(
-            compare_destination(
-                d.id,
-                tally.destinations[d.id],
-                states.get(d.id),
-                _shown(published, states, audience.key, d.id),
-                letters[d.id],
-                bounds.get(d.id, Bounds()),
-                connected=d.audience_id is not None,
-                now_ms=now_ms,
-                batch_ms=round(settings.batch_seconds * 1_000),
-            )
-            for d in audience.destinations
-        )
-        findings.append(compare_audience(audience, counted[audience.key], tally, unsettled, destinations))
-    return findings
-
-
-def _cursor(state: SyncState | None) -> int:
-    return 0 if state is None else state.cursor
-
-
-def _shown(
-    published: Published, states: dict[str, SyncState], audience: str, destination: str
-) -> tuple[DestinationState, str | None]:
-    known = known_state(published, states, audience, destination)
-    return DestinationState(known["state"]), known["reason"]
-
-
-def _waiting_letters(reader: LogReader, settings: Settings) -> Counter[str]:
-    """By destination, the rows that Facebook has refused and nobody has seen to."""
-
-    def waits(letter: DeadLetter) -> bool:
-        return letter.stage == "deliver" and letter.resolved is None and letter.destination is not None
-
-    topic = settings.catalog.dead_letters.name
-    found = newest_letters(reader, topic, settings.partitions, waits).letters
-    return Counter(letter.destination or "" for letter in found)
-
-
-def _unsettled(published: Published, records: list[PartitionRecord], partitions: int) -> str | None:
-    newest = published.newest
-    number = 0 if newest is None else newest.number
-    late = [str(p) for p in range(partitions) if published.running.get(p, 0) < number]
-    if late:
-        return f"version {number} is not taken up yet by partitions {', '.join(late)}"
-    if published.is_filling(partitions):
-        return f"version {number} is being filled from history"
-    return "profiles are being gone over" if any(not record.plan for record in records) else None
+    reading = TopicReading(LogReader(kafka_connection(settings)), settings.catalog, settings.partitions)
+    reading.read(published, audiences)
+    bounds = asyncio.run(_bounds(settings, audiences, reading.states))
+    batch_ms = round(settings.batch_seconds * 1_000)
+    return reading.compare(bounds, time.time_ns() // 1_000_000, batch_ms)
 
 
 async def _bounds(
     settings: Settings, audiences: list[AudienceDefinition], states: dict[str, SyncState]
 ) -> dict[str, Bounds]:
-    ids = [d.id for audience in audiences for d in audience.destinations]
-    known = {id_: state for id_ in ids if (state := states.get(id_)) is not None and state.facebook_id}
-    found = {id_: Bounds(state.lower_bound, state.upper_bound) for id_, state in known.items()}
-    if settings.facebook_access_token is None or not known:
+    found = recorded_bounds(audiences, states)
+    if settings.facebook_access_token is None or not found:
         return found
     async with facebook_graph(settings, SystemClock(), FACEBOOK_SECONDS) as graph:
-        for id_, state in known.items():
-            try:
-                status = await graph.read_audience(state.facebook_id or "")
-            except GraphRefusal as error:
-                found[id_] = Bounds(asked=True, refused=str(error).splitlines()[0])
-            except AudienceSyncError as error:
-                click.echo(f"Facebook was not asked: {error}; its bounds are those last recorded", err=True)
-                break
-            else:
-                found[id_] = Bounds(status.lower_bound, status.upper_bound, asked=True)
+        found, trouble = await ask_bounds(graph, audiences, states)
+    if trouble is not None:
+        click.echo(trouble, err=True)
     return found
 
 

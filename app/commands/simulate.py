@@ -10,7 +10,7 @@ import click
 import orjson
 
 from app.adapters.definition_files import read_definitions
-from app.adapters.settings_options import resolve_options
+from app.adapters.settings_options import resolve_options, room
 from app.domain.conditions import compile_audiences
 from app.domain.instants import format_instant, parse_instant
 from app.domain.reverse_etl import refuse_row_topics
@@ -41,12 +41,13 @@ def command(audiences: str, events: str, until: str | None) -> None:
     at the last line's, or at --until: changes that time alone makes appear at their own instant. Lines that cannot
     be used are named on stderr.
     """
-    definitions = read_definitions(Path(audiences))
+    settings = load_settings()
+    definitions = read_definitions(Path(audiences), settings.profile_events)
     for warning in definitions.warnings:
         click.echo(f"warning: {warning}", err=True)
-    settings = load_settings()
     refuse_row_topics(definitions.audiences, settings.source_topic)
-    plan = compile_audiences(definitions.audiences, definitions.traits, funnel_events=settings.funnel_events)
+    kept = room(settings)
+    plan = compile_audiences(definitions.audiences, definitions.traits, room=kept)
     options = resolve_options(settings)
     limit = None if until is None else _instant(until)
     out = click.get_binary_stream("stdout")
@@ -61,6 +62,13 @@ def command(audiences: str, events: str, until: str | None) -> None:
         out.flush()
     if bad_lines:
         click.echo(f"{bad_lines:,} bad {'line was' if bad_lines == 1 else 'lines were'} left out", err=True)
+    cut = kept.cuts.number
+    if cut:
+        values = "1 value was" if cut == 1 else f"{cut:,} values were"
+        click.echo(
+            f"{values} cut off: AUDIENCE_SYNC_VALUE_ITEMS and AUDIENCE_SYNC_VALUE_CHARACTERS say how much is kept",
+            err=True,
+        )
 
 
 def _instant(text: str) -> int:

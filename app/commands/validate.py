@@ -12,6 +12,7 @@ import click
 
 from app.adapters.definition_files import read_definitions
 from app.adapters.kafka_connection import kafka_connection
+from app.adapters.settings_options import room
 from app.adapters.source_survey import SourceTopic
 from app.commands.facebook_checks import examine
 from app.commands.findings import Finding, have_failed, line_of
@@ -69,10 +70,10 @@ def command(file: Path | None, option: Path | None, as_json: bool, kafka: bool, 
     if file is not None and option is not None:
         raise click.UsageError("give the file once, as an argument or with --audiences")
     settings = load_settings()
-    definitions = read_definitions(file or option or settings.audiences)
+    definitions = read_definitions(file or option or settings.audiences, settings.profile_events)
     # What can be read and not be computed, such as a count beyond what is kept, is refused here too.
     refuse_own_topics(definitions.audiences, settings.source_topic, settings.catalog.own_names)
-    compile_audiences(definitions.audiences, definitions.traits)
+    compile_audiences(definitions.audiences, definitions.traits, room=room(settings))
     warnings = [*definitions.warnings, *definitions.remarks]
     if kafka:
         warnings += _compared_with_topic(definitions, settings)

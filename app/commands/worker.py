@@ -24,7 +24,7 @@ def command() -> None:
     Settings come from the environment and the settings file. Prints `ready` on stderr once it processes.
     """
     settings = load_settings()
-    definitions = read_definitions(settings.audiences)
+    definitions = read_definitions(settings.audiences, settings.profile_events)
     for warning in definitions.warnings:
         say(f"warning: {warning}")
 

@@ -30,7 +30,7 @@ class AccountsBuilder:
 
     def __init__(self, people: PlanBuilder) -> None:
         self._people = people
-        self._own = PlanBuilder(TraitSources(()), None)
+        self._own = PlanBuilder(TraitSources(()), people.room)
         self._asked: dict[str, None] = {}
         self._asked_by: dict[str, tuple[str, ...]] = {}
 

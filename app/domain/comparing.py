@@ -5,6 +5,7 @@ Such a comparison is bound once per evaluation to the state and the clock, and t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.operators import (
@@ -14,14 +15,14 @@ from app.domain.operators import (
     relative_predicate,
 )
 from app.domain.paths import ARRAY_ITEMS
-from app.domain.values import goes_into_items
-from schemas.audience import ParentReference, TraitReference
+from app.domain.values import goes_into_items, number_of
+from schemas.audience import Operator, ParentReference, TraitReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from app.domain.state import ProfileState
-    from schemas.audience import Comparison, Operand, Operator
+    from schemas.audience import Comparison, Operand
 
     Test = Callable[[Any], bool]
     # A trait of the profile as the operators take it; None: missing. A path into items gives a list.
@@ -71,6 +72,27 @@ def options_of(referred: Any, *, several: bool) -> list[Any]:
     return [option for option in options if type(option) in _OPERANDS]
 
 
+def _furthest(choose: Callable[..., Any]) -> Callable[[Operator, Sequence[Any]], list[Test]]:
+    """Of an order the one option that decides: who passes any of them passes that one."""
+
+    def tests(operator: Operator, options: Sequence[Any]) -> list[Test]:
+        numbers = [number for option in options if (number := number_of(option)) is not None]
+        return [predicate(operator, choose(numbers))] if numbers else []
+
+    return tests
+
+
+# One test in place of one for each of several options, which may be as many as an array has items.
+_ONE_FOR_ALL: Final[Mapping[Operator, Callable[[Operator, Sequence[Any]], list[Test]]]] = {
+    Operator.EQUALS: lambda _, options: [predicate(Operator.ANY_OF, options)],
+    Operator.CONTAINS: lambda _, options: [predicate(Operator.CONTAINS_ANY_OF, options)],
+    Operator.LESS_THAN: _furthest(max),
+    Operator.AT_MOST: _furthest(max),
+    Operator.GREATER_THAN: _furthest(min),
+    Operator.AT_LEAST: _furthest(min),
+}
+
+
 def test_of(operator: Operator, options: Sequence[Any], now: int) -> Test:
     """The comparison with what a reference led to.
 
@@ -80,6 +102,8 @@ def test_of(operator: Operator, options: Sequence[Any], now: int) -> Test:
         tests = [relative_predicate(operator, option, now) for option in options if type(option) is str]
     elif operator in LIST_OPERATORS:
         tests = [predicate(operator, options)] if options else []
+    elif len(options) > 1 and operator in _ONE_FOR_ALL:
+        tests = _ONE_FOR_ALL[operator](operator, options)
     else:
         tests = [predicate(operator, option) for option in options]
     if len(tests) == 1:

@@ -17,6 +17,7 @@ from app.domain.feeds import NO_GENERATIONS
 from app.domain.field_compiling import is_mapped
 from app.domain.plan import Plan
 from app.domain.plan_builder import PlanBuilder
+from app.domain.room import Room
 from app.domain.trait_sources import TraitSources
 from schemas.audience import Entity
 
@@ -30,18 +31,19 @@ def compile_audiences(
     definitions: Sequence[AudienceDefinition],
     traits: Sequence[ComputedTraitDefinition] = (),
     generations: Mapping[str, int] = NO_GENERATIONS,
-    funnel_events: int | None = None,
+    room: Room | None = None,
 ) -> Plan:
     """Audiences, and the computed traits beside them. `generations` are the versions that filled audiences, and under
     `traits.KEY` computed traits, from history: such a one shares no feed with others, or with what it was before.
-    `funnel_events`: see `Scope`.
+    `room` None: as much as by default.
 
     Raises InvalidInputError for a definition that asks for what is not built, or for itself.
     """
     digest = _digest(definitions, traits, generations)
+    given = room or Room()
 
     def compiled(instants: Mapping[str, int]) -> Plan:
-        builder = PlanBuilder(TraitSources(traits, generations), funnel_events)
+        builder = PlanBuilder(TraitSources(traits, generations), given)
         accounts = AccountsBuilder(builder)
         for definition in definitions:
             add = accounts.add if definition.entity is Entity.ACCOUNT else builder.add

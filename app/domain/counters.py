@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from app.domain.room import Cuts
+
 STAGES = ("resolve", "evaluate", "expire", "batch", "deliver")
 
 # Computation keys come from outside: so many are told apart, and so many characters of each are kept.
@@ -60,6 +62,8 @@ class Counters:
     # Message ids and events of profiles that outgrew their bounds, given up since the worker started.
     forgotten_ids: int = 0
     forgotten_events: int = 0
+    # Values of calls that were cut off.
+    cuts: Cuts = field(default_factory=Cuts)
     # Identifiers of calls that identify no one, as a setting says.
     blocked_identifiers: int = 0
     # Fields of calls that say nothing: (column, reason) -> how many, see `app.domain.left_blank`.

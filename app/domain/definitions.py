@@ -31,6 +31,7 @@ from app.domain.definitions_values import (
 from app.domain.definitions_warnings import warn_about_lookback, warn_about_requirement
 from app.domain.engage_defaults import DEFAULTS, PLAIN
 from app.domain.instants import parse_instant
+from app.domain.room import PROFILE_EVENTS
 from app.domain.snake_case import snake_case
 from app.domain.yaml_nodes import read_nodes
 from app.errors import InvalidInputError
@@ -96,12 +97,13 @@ class DefinitionSet:
     remarks: tuple[str, ...] = ()
 
 
-def parse_definitions(documents: Sequence[Document]) -> DefinitionSet:
-    """Read documents as one set: `defaults` of one hold for the audiences of all.
+def parse_definitions(documents: Sequence[Document], profile_events: int = PROFILE_EVENTS) -> DefinitionSet:
+    """Read documents as one set: `defaults` of one hold for the audiences of all. `profile_events` are kept of each thing
+    that is counted, which no count one by one may be beyond.
 
     Raises InvalidInputError with one line per problem: `FILE:LINE: PATH: what was expected`.
     """
-    findings = Findings([document.name for document in documents])
+    findings = Findings([document.name for document in documents], profile_events)
     defaults: dict[str, Value] = {}
     values: list[Value] = []
     accepted = _Accepted()

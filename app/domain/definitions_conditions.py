@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from app.domain.comparing import is_deferred
 from app.domain.definitions_keys import refuse_other_keys
 from app.domain.definitions_operators import (
     AGGREGATE_OPERATORS,
@@ -228,6 +229,10 @@ def _read_event(value: Value, entries: dict[str, Value]) -> EventCondition | Non
     context = read_optional_filters(entries, "context")
     sources = _read_sources(entries["exclude_sources"]) if "exclude_sources" in entries else []
     then = _read_then(entries["then"]) if "then" in entries else None
+    if count is not None and (
+        window is not None or then is not None or any(map(is_deferred, (*where, *context)))
+    ):
+        _refuse_beyond_room(entries.get("count", value), count)
     if event is None or count is None or value.findings.reports > before:
         return None
     condition = EventCondition(
@@ -289,6 +294,16 @@ def _read_count(value: Value) -> CountBound | None:
             number = read_whole_number(entries[kind], MAX_COUNT)
             return None if number is None else CountBound(kind=kind, number=number)
     return None
+
+
+def _refuse_beyond_room(value: Value, count: CountBound) -> None:
+    """Of events that are counted one by one: one more than the bound may have to be seen."""
+    most = value.findings.profile_events
+    if count.number >= most:
+        value.refuse(
+            f"within a window, before `then` and compared with a trait or the clock at most {most - 1:,} events are counted "
+            "(AUDIENCE_SYNC_PROFILE_EVENTS)"
+        )
 
 
 def _read_window(entries: dict[str, Value]) -> Window | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from app.domain.durations import parse_duration
 from app.domain.instants import format_instant, parse_instant
 from app.domain.paths import ARRAY_ITEMS, parse_path
+from app.domain.room import PROFILE_EVENTS
 from app.domain.yaml_nodes import MAX_SHOWN, MappingNode, Node, ScalarNode, SequenceNode, shown, to_number
 from schemas.audience import KEY_PATTERN
 
@@ -51,6 +52,8 @@ class Findings:
 
     # Names of the documents in their order.
     documents: list[str]
+    # How many events of a profile are kept of each thing that is counted.
+    profile_events: int = PROFILE_EVENTS
     _problems: dict[_Finding, None] = field(default_factory=dict)
     _warnings: dict[_Finding, None] = field(default_factory=dict)
     _remarks: dict[_Finding, None] = field(default_factory=dict)

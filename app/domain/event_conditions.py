@@ -50,9 +50,6 @@ if TYPE_CHECKING:
     Filtered = EventCondition | ThenCondition | ComputedTraitDefinition
     Placed = tuple[int, Comparison]
 
-# Events kept of one profile in one feed: a state must fit into one record of the changelog, and be quick to read.
-MAX_INSTANTS: Final = 20_000
-
 _NO_NUMBERS: Final = NumberTotals()
 
 
@@ -62,8 +59,8 @@ class Need:
 
     Of events older than `hold_ms` only the `newest` so many (None: all), and none older than `span_ms`; of
     everything ever, `totals`. The need of several conditions is the larger of each, but for `most`, the number of
-    events that there is room for: whoever sets a smaller one could not bear more. The `oldest` so many are kept
-    whatever their age. `ordered`: events of one instant are kept in the order of their last value, a message id; it is
+    events that there is room for, and `characters`, that of their values: whoever sets a smaller one could not bear
+    more. A plan has room for no more than its settings say. The `oldest` so many are kept whatever their age. `ordered`: events of one instant are kept in the order of their last value, a message id; it is
     the same for all conditions of a feed.
     """
 
@@ -71,7 +68,8 @@ class Need:
     span_ms: int
     hold_ms: int
     totals: bool
-    most: int = MAX_INSTANTS
+    most: int = NEVER
+    characters: int = NEVER
     oldest: int = 0
     ordered: bool = False
 
@@ -83,6 +81,7 @@ class Need:
             hold_ms=max(self.hold_ms, other.hold_ms),
             totals=self.totals or other.totals,
             most=min(self.most, other.most),
+            characters=min(self.characters, other.characters),
             oldest=max(self.oldest, other.oldest),
             ordered=self.ordered,
         )

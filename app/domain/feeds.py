@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.comparing import is_deferred
 from app.domain.operators import predicate
-from app.domain.values import extractor, goes_into_items, kept, kept_items, number_of
+from app.domain.values import extractor, goes_into_items, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from app.domain.keeping import Keeping
     from app.domain.values import Extract
     from schemas.audience import Comparison, ComputedTraitDefinition, EventCondition, ThenCondition
 
@@ -87,7 +88,8 @@ class Feed:
     """`passes(properties, context)` says whether an event of this name belongs to the feed, if `since` lets it.
 
     Both arguments may be None, and are, where the call has no such object or no feed of the event needs it. `content`
-    is what the id is a digest of. `fits(values)` says whether these may be what the feed keeps of one event; if not,
+    is what the id is a digest of. `keep(properties, context)` gives the values of `kept`, None: there are none; a plan sees
+    to it (`keeper`). `fits(values)` says whether these may be what the feed keeps of one event; if not,
     resolve did not write them.
     """
 
@@ -98,11 +100,11 @@ class Feed:
     needs_properties: bool
     needs_context: bool
     passes: Callable[[Any, Any], bool] | None
-    keep: Callable[[Any, Any], list[Any]] | None
     fits: Callable[[Sequence[Any]], bool]
     since: Since | None = None
     # The message id is kept too, after the values, and orders the events of one instant.
     ordered: bool = False
+    keep: Callable[[Any, Any], list[Any]] | None = None
 
 
 def _fitting(kept: Sequence[Kept], *, ordered: bool) -> Callable[[Sequence[Any]], bool]:
@@ -161,7 +163,6 @@ def make_feed(
         needs_properties=bool(where) or any(value.kind is not KeptKind.CONTEXT for value in values),
         needs_context=bool(context or sources) or any(value.kind is KeptKind.CONTEXT for value in values),
         passes=_filter(where, context, sources),
-        keep=_keeper(values),
         fits=_fitting(values, ordered=ordered),
         since=since,
         ordered=ordered,
@@ -216,10 +217,11 @@ def _filter(
     return passes
 
 
-def _keeper(values: Sequence[Kept]) -> Callable[[Any, Any], list[Any]] | None:
+def keeper(values: Sequence[Kept], keeping: Keeping) -> Callable[[Any, Any], list[Any]] | None:
+    """(properties, context) -> these values as they are kept; None: there are none."""
     if not values:
         return None
-    takers = [_taker(value) for value in values]
+    takers = [_taker(value, keeping) for value in values]
     if len(takers) == 1 and values[0].kind is not KeptKind.CONTEXT:
         only = takers[0]
         return lambda properties, _: [only(properties)]
@@ -227,13 +229,15 @@ def _keeper(values: Sequence[Kept]) -> Callable[[Any, Any], list[Any]] | None:
     return lambda properties, context: [take(context if outer else properties) for outer, take in pairs]
 
 
-def _taker(value: Kept) -> Extract:
+def _taker(value: Kept, keeping: Keeping) -> Extract:
     extract = extractor(value.path)
     if value.kind is KeptKind.NUMBER:
         return lambda source: _summand(extract(source))
     if goes_into_items(value.path):
-        return lambda source: kept_items(extract(source))
-    return lambda source: kept(extract(source))
+        several = keeping.several
+        return lambda source: several(extract(source))
+    one = keeping.one
+    return lambda source: one(extract(source))
 
 
 def _summand(value: Any) -> int | float | None:

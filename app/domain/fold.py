@@ -12,8 +12,10 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.compact import compact, restored
+from app.domain.keeping import characters_of
 from app.domain.person_state import IdentifierState
 from app.domain.state import (
+    NEVER,
     ClaimState,
     FeedState,
     NumberTotals,
@@ -34,12 +36,14 @@ MAX_OF_ONE_KIND: Final = 5
 # Of those that a mapping fills, the external id too: it may be another one than the user id.
 MAPPED_SEVERAL: Final = SEVERAL | {"EXTERN_ID"}
 
-# How long the message ids of counted events are remembered, by the partition's clock, and how many.
+# How long the message ids of counted events are remembered, by the partition's clock.
 REMEMBERED_MS: Final = 24 * 3_600_000
-MAX_REMEMBERED: Final = 256
 
 # What stands for a message id: of two ids of one profile and day that is the same once in 10^12 times.
 _DIGEST_BYTES: Final = 5
+
+# What looking at an item costs beside that of its characters.
+_ITEM_CHARACTERS: Final = 10
 
 
 def message_digest(message_id: str) -> bytes:
@@ -63,30 +67,34 @@ def is_remembered(state: ProfileState, digest: bytes, now: int) -> bool:
     return place >= 0
 
 
-def remember(state: ProfileState, digest: bytes, now: int) -> bool:
-    """Remembers a message id; False when the oldest one had to make room before its time."""
+def remember(state: ProfileState, digest: bytes, now: int, most: int) -> int:
+    """Remembers a message id; how many older ones had to make room for it before their time, as `most` have room."""
     at = state.recent_at
     state.recent_ids += digest
     # Seconds are shorter; rounded up, so that none is forgotten before a day has passed.
     seconds = -(-now // 1_000)
     at.append(max(seconds, at[-1]) if at else seconds)
-    if len(at) <= MAX_REMEMBERED:
-        return True
-    del at[0]
-    state.recent_ids = state.recent_ids[_DIGEST_BYTES:]
-    return False
+    given_up = len(at) - most
+    if given_up <= 0:
+        return 0
+    del at[:given_up]
+    state.recent_ids = state.recent_ids[given_up * _DIGEST_BYTES :]
+    return given_up
 
 
-def remember_all(state: ProfileState, other: ProfileState) -> None:
-    """What either of the two remembers, as far as there is room for it."""
+def remember_all(state: ProfileState, other: ProfileState, now: int, most: int) -> int:
+    """What either of the two remembers, as far as there is room for it; how many found none before their time."""
     known = [
         (at, one.recent_ids[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES])
         for one in (state, other)
         for place, at in enumerate(one.recent_at)
     ]
-    newest = sorted(known)[-MAX_REMEMBERED:]
+    known.sort()
+    given_up = max(0, len(known) - most)
+    newest = known[given_up:]
     state.recent_at = [at for at, _ in newest]
     state.recent_ids = b"".join(digest for _, digest in newest)
+    return sum(at * 1_000 > now - REMEMBERED_MS for at, _ in known[:given_up])
 
 
 def settle(state: ProfileState, needs: Mapping[str, Need], now: int) -> int:
@@ -160,13 +168,17 @@ def prune(feed: FeedState, need: Need, now: int) -> int:
     given up although needed.
     """
     instants = feed.instants
-    if not instants or (instants[0] > now - need.hold_ms and len(instants) <= need.most):
+    if not instants:
+        return 0
+    if instants[0] > now - need.hold_ms and len(instants) <= need.most and need.characters == NEVER:
         return 0
     end = bisect_right(instants, now - need.hold_ms)
     drop = bisect_right(instants, now - need.span_ms)
     if need.newest is not None and end - need.newest > drop:
         drop = end - need.newest
     given_up = max(0, len(instants) - drop - need.most)
+    if need.characters != NEVER:
+        given_up = max(given_up, _place_with_room(feed.values, need.characters) - drop)
     drop += given_up
     first = need.oldest
     if drop > first:
@@ -174,6 +186,19 @@ def prune(feed: FeedState, need: Need, now: int) -> int:
         if feed.values:
             del feed.values[first:drop]
     return given_up
+
+
+def _place_with_room(entries: list[list[Any]], characters: int) -> int:
+    """The place from which on the values take so many characters at most; the newest event always has room."""
+    for place in range(len(entries) - 1, -1, -1):
+        for value in entries[place]:
+            if type(value) is list:
+                characters -= sum(map(characters_of, value)) + _ITEM_CHARACTERS * len(value)
+            else:
+                characters -= characters_of(value)
+        if characters < 0:
+            return min(place + 1, len(entries) - 1)
+    return 0
 
 
 def shed(state: ProfileState) -> int:

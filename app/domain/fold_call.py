@@ -42,8 +42,7 @@ def fold_hits(
         if is_remembered(state, digest, now):
             counters.stages["evaluate"].dropped[DropReason.DUPLICATE.value] += 1
             return affected
-        if not remember(state, digest, max(now, event.received)):
-            counters.forgotten_ids += 1
+        counters.forgotten_ids += remember(state, digest, max(now, event.received), plan.message_ids)
     since = plan.since
     for hit in hits:
         feed_id = hit.feed

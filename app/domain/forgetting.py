@@ -193,9 +193,9 @@ def forget(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEve
     """A request that came to `profile`; its `linking.asker` is the profile that it belonged to, if that one asks for it.
     Whoever has come back and became part of that one, which was forgotten again, is still its own.
 
-    `linking.state`, which came back from that profile, is somebody's who ended in its favour: what was sent of them is
-    removed as well, under this identifier's name. `now` is the clock; None: not started yet. A request that has been
-    fulfilled changes nothing.
+    `linking.aliases` are that one's identifiers. `linking.state`, which came back from that profile, is somebody's who
+    ended in its favour: what was sent of them is removed as well, under this identifier's name. `now` is the clock;
+    None: not started yet. A request that has been fulfilled changes nothing.
     """
     state = profiles.states.find(profile)
     owner = None if state is None else owner_of(state)
@@ -206,19 +206,18 @@ def forget(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEve
         return
     until, forgotten = event.received, profiles.forgotten
     at = until if now is None else now
-    known = forgotten.until_of(profile)
-    if known is not None and known >= until and (owner is None or owner != asker):
+    if owner != asker and not _is_theirs(said, profile, owner, until, forgotten.until_of(profile)):
         if said.state is not None:
             _remove_ended(profiles, profile, said.state, until, at)
         return
     keys = {audience_id(key): key for key in profiles.known_audiences()}
     deltas: list[MembershipDelta] = []
-    aliases: list[str] = []
+    aliases: Mapping[str, int] = {}
     encoded: bytes | None = None
     # An identifier that was a profile before has records of that time, wherever it was a member.
     audiences = dict.fromkeys(keys.values(), 0)
     if state is not None and owner is None:
-        aliases = [alias for alias in aliases_of(profile, state) if alias != profile]
+        aliases = aliases_of(profile, state)
         found = removals(profiles, profile, state, at)
         deltas = [delta for delta in found if not forgotten.is_removed(profile, delta.audience)]
         unknown = [one for one in _inherited(state) if one.audience not in keys]
@@ -236,7 +235,20 @@ def forget(profiles: Profiles, mailbox: Mailbox, profile: str, event: ProfileEve
     profiles.erase(profile, state, deltas)
     forgotten.put(profile, until, audiences if state is not None else {})
     for alias in aliases:
-        mailbox.send(alias, _request(event, profile, encoded))
+        if alias != profile:
+            mailbox.send(alias, _request(event, profile, aliases, encoded))
+
+
+def _is_theirs(said: Linking, profile: str, owner: str | None, until: int, known: int | None) -> bool:
+    """Whether the identifier, which has been forgotten up to `known`, is one of the person who is forgotten up to `until`.
+
+    That it became one of theirs may be long ago, as answers that come late say it too: it may have been forgotten since,
+    have come back, and be somebody else's. Its owner, if it is not that person, has to be one who gave way to them.
+    """
+    since = said.aliases.get(profile)
+    if owner is None or since is None:
+        return known is None or (known < until and (since is None or known < since))
+    return owner in said.aliases and (known is None or known < since)
 
 
 def _remove_ended(profiles: Profiles, profile: str, encoded: bytes, until: int, at: int) -> None:
@@ -355,9 +367,11 @@ def _disown(said: Linking, kept: set[str], until: int, mailbox: Mailbox) -> None
     request = ProfileEvent(VERSION, FORGET, "", 0, 0, until, until)
     for alias in said.aliases:
         if alias not in kept:
-            mailbox.send(alias, _request(request, said.asker, said.state))
+            mailbox.send(alias, _request(request, said.asker, said.aliases, said.state))
 
 
-def _request(event: ProfileEvent, asker: str, state: bytes | None = None) -> ProfileEvent:
-    said = Linking(asker=asker, state=state)
+def _request(
+    event: ProfileEvent, asker: str, aliases: Mapping[str, int], state: bytes | None = None
+) -> ProfileEvent:
+    said = Linking(asker=asker, aliases=dict(aliases), state=state)
     return ProfileEvent(VERSION, FORGET, "", 0, 0, event.timestamp, event.received, linking=said)

@@ -7,13 +7,13 @@ when also c < p + D; like any event it has happened when c <= horizon.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.aggregates import OF_NUMBERS
 from app.domain.comparing import options_of, test_of
 from app.domain.date_edges import event_watches
 from app.domain.event_conditions import (
-    MAX_INSTANTS,
     CompiledEvent,
     FeedUse,
     Need,
@@ -27,9 +27,10 @@ from app.domain.event_conditions import (
     placed,
 )
 from app.domain.feeds import Kept, KeptKind, make_feed, values_compared
+from app.domain.operators import LIST_OPERATORS
 from app.domain.same_values import SameValues, is_indexed
 from app.domain.state import NEVER
-from app.domain.values import goes_into_items, restored
+from app.domain.values import goes_into_items, listed, restored
 from schemas.audience import ParentReference
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ MAX_MATCHED: Final = 5_000
 MAX_MATCHED_ITEMS: Final = 1_000
 MAX_PAIRED: Final = 500
 MAX_PAIRED_ITEMS: Final = 100
+# Of each of them on average, where values are looked into for every pair, or have items.
+MAX_CHARACTERS: Final = 1_024
 
 
 def compile_funnel(
@@ -76,14 +79,22 @@ def compile_funnel(
             return False
         return aggregated is None or aggregated([entry for _, entry in parents], state, now)
 
-    most = most or _most(then)
+    quick = _quick(then)
+    most = most or quick.events
+    characters = most * quick.characters if quick.characters else NEVER
     need = need_of_all(window)
     uses = (
         FeedUse(
-            feed, Need(None, need.span_ms, need.hold_ms, totals=False, most=most), *edge_of(window, None)
+            feed,
+            Need(None, need.span_ms, need.hold_ms, totals=False, most=most, characters=characters),
+            *edge_of(window, None),
         ),
         # A child is younger than its parent.
-        FeedUse(child_feed, Need(None, need.span_ms, 0, totals=False, most=most), *edge_of(None, None)),
+        FeedUse(
+            child_feed,
+            Need(None, need.span_ms, 0, totals=False, most=most, characters=characters),
+            *edge_of(None, None),
+        ),
     )
     watches = event_watches(feed, placed(condition, feed), readers)
     watches |= event_watches(child_feed, placed(then, child_feed), readers)
@@ -184,18 +195,26 @@ def _split(then: ThenCondition) -> tuple[list[_Relation], list[_Relation]]:
     return indexed, [relation for relation in related if relation not in indexed]
 
 
-def _most(then: ThenCondition) -> int:
-    """How many events there is room for on either side."""
+@dataclass(frozen=True, slots=True)
+class _Quick:
+    """How many events are compared quickly, and with how many characters each on average; 0: however many."""
+
+    events: int
+    characters: int = 0
+
+
+def _quick(then: ThenCondition) -> _Quick:
+    """On either side."""
     indexed, others = _split(then)
     has_items = any(
         goes_into_items(item.path) or goes_into_items(parent_path)
         for item, parent_path in (*indexed, *others)
     )
     if others:
-        return MAX_PAIRED_ITEMS if has_items else MAX_PAIRED
+        return _Quick(MAX_PAIRED_ITEMS if has_items else MAX_PAIRED, MAX_CHARACTERS)
     if indexed:
-        return MAX_MATCHED_ITEMS if has_items else MAX_MATCHED
-    return MAX_INSTANTS
+        return _Quick(MAX_MATCHED_ITEMS, MAX_CHARACTERS) if has_items else _Quick(MAX_MATCHED)
+    return _Quick(NEVER)
 
 
 def _relation(
@@ -246,9 +265,13 @@ def _pair_test(
 ) -> Callable[[list[Any], int], Callable[[list[Any]], bool]]:
     parent_place = parents.kept.index(Kept(KeptKind.PROPERTY, parent_path))
     several, of_several = goes_into_items(item.path), goes_into_items(parent_path)
+    # As of a trait: a list is one where a list is expected.
+    takes_list = item.operator in LIST_OPERATORS and not of_several
 
     def bind(parent: list[Any], now: int) -> Callable[[list[Any]], bool]:
-        options = options_of(restored(parent[parent_place]), several=of_several)
+        value = restored(parent[parent_place])
+        items = listed(value) if takes_list else None
+        options = options_of(value, several=of_several) if items is None else options_of(items, several=True)
         return entry_test(place, several, test_of(item.operator, options, now))
 
     return bind

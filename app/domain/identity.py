@@ -61,7 +61,7 @@ class Profiles(Protocol):
     def end(self, profile: str, state: ProfileState, instant: Instant) -> None:
         """The profile becomes part of another one, and so leaves all that it is in."""
 
-    def give_up(self, events: int) -> None:
+    def give_up(self, events: int, message_ids: int = 0) -> None:
         """So many events were needed and found no room."""
 
 
@@ -156,7 +156,7 @@ class Identities:
             return
         plan = self._profiles.plan
         before, sent = rows_of(profile, state), rows_sent(profile, state, plan) if plan.mapped else None
-        self._profiles.give_up(fold_profile(state, decode_state(said.state), self._profiles.plan, now or 0))
+        self._profiles.give_up(*fold_profile(state, decode_state(said.state), self._profiles.plan, now or 0))
         if now is None:
             self._profiles.arm(profile, state, AT_ONCE)
             return

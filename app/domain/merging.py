@@ -121,8 +121,8 @@ def add_aliases(state: ProfileState, aliases: Mapping[str, int]) -> None:
         identity.aliases[alias] = min(since, identity.aliases.get(alias, since))
 
 
-def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int) -> int:
-    """Folds all that is known of `other` into `state`; returns how many events found no room.
+def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int) -> tuple[int, int]:
+    """Folds all that is known of `other` into `state`; returns how many events and message ids found no room.
 
     `other` is used up. Its sequences end with it. Either may be another plan's.
     """
@@ -138,7 +138,7 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
     for key, claim in other.claims.items():
         fold_claim(state, key, claim.member, claim.timestamp, claim.message_id)
     _fold_identifiers(state, other)
-    remember_all(state, other)
+    ids_given_up = remember_all(state, other, upto, plan.message_ids)
     _fold_accounts(state, other)
     if other.identity is not None:
         add_aliases(state, other.identity.aliases)
@@ -147,7 +147,7 @@ def fold_profile(state: ProfileState, other: ProfileState, plan: Plan, now: int)
         identity.links += other.identity.links
         identity.inherited += other.identity.inherited
     identity.inherited += [one.written() for one in _left_behind(other, plan)]
-    return given_up
+    return given_up, ids_given_up
 
 
 def _left_behind(other: ProfileState, plan: Plan) -> list[Inherited]:

@@ -184,9 +184,10 @@ class PartitionProfiles:
 
     # --- what finds no room, or comes too late ---
 
-    def give_up(self, events: int) -> None:
-        """So many events were needed and found no room."""
+    def give_up(self, events: int, message_ids: int = 0) -> None:
+        """So many events and message ids were needed and found no room."""
         self._counters.forgotten_events += events
+        self._counters.forgotten_ids += message_ids
 
     def refuse_user(self) -> None:
         """An account has no room for one more user."""

@@ -13,6 +13,7 @@ from app.domain.published import cleared_by, definitions_of
 from app.domain.replacing import keeps_who_left, why_ordinary
 from app.errors import InvalidInputError
 from schemas.control import DesiredRecord
+from schemas.sync import DestinationState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,6 +156,19 @@ def _refuse_to_replace(published: Published, target: str) -> None:
                 f"{destination.id} has sync_mode {destination.sync_mode.value}: people who are no members stay in its "
                 "Facebook audience, and replacing would take them out. `resync` without --replace takes nobody out"
             )
+
+
+def shown_state(
+    published: Published, states: Mapping[str, SyncState], audience: str, destination: str
+) -> tuple[DestinationState, str | None]:
+    """State and reason of a destination; paused from the moment at which somebody wants it."""
+    recorded = states.get(destination)
+    state = recorded.state if recorded is not None else DestinationState.NEW
+    reason = recorded.reason if recorded is not None else None
+    wanted = desired_of(published.desired, audience, destination)
+    if wanted.paused is not None and state is not DestinationState.PAUSED:
+        return DestinationState.PAUSED, wanted.paused
+    return state, reason
 
 
 def sent_again(published: Published, target: str) -> dict[str, str]:

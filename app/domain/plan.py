@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.room import MESSAGE_IDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -143,6 +145,8 @@ class Plan:
     # What mappings take of calls, None: nothing, and the audiences that have any mapping.
     call_fields: CallFields | None = None
     mapped: frozenset[str] = frozenset()
+    # How many of its events' message ids a profile remembers.
+    message_ids: int = MESSAGE_IDS
     # What is asked of accounts; None: nothing.
     accounts: AccountPlan | None = None
     # The same audiences by what stands for them in states, and the same traits by the name that calls have.

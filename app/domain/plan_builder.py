@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from app.domain.compact import audience_id
 from app.domain.condition_tests import ConditionCompiler, Scope, all_of
-from app.domain.event_conditions import MAX_INSTANTS
-from app.domain.feeds import Since, filled_by
+from app.domain.feeds import Since, filled_by, keeper
 from app.domain.field_compiling import compile_fields
 from app.domain.fields import CallFields
 from app.domain.initial import initial_audiences
+from app.domain.keeping import Keeping
 from app.domain.paths import parse_path
 from app.domain.plan import CompiledAudience, ComputedTrait, Plan, TraitUse, by_event
 from app.domain.references import ranks_of
 from app.domain.reverse_etl import listeners, row_source
 from app.domain.trait_sources import TraitSources
-from app.domain.values import extractor, goes_into_items, kept, kept_items
+from app.domain.values import extractor, goes_into_items
 from app.errors import InvalidInputError
 from schemas.audience import AudienceSource
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from app.domain.event_conditions import Edge, FeedUse, Holds, Need
     from app.domain.feeds import Feed
     from app.domain.plan import Due
+    from app.domain.room import Room
     from schemas.audience import AudienceDefinition, UsersCondition
 
     _Grouped = dict[str, list[CompiledAudience]]
@@ -50,9 +52,9 @@ class _Part:
 class PlanBuilder:
     """Collects what the conditions of all audiences and the computed traits need together."""
 
-    def __init__(self, traits: TraitSources, funnel_events: int | None) -> None:
+    def __init__(self, traits: TraitSources, room: Room) -> None:
         self._traits = traits
-        self._funnel_events = funnel_events
+        self.room = room
         self.parts: dict[str, _Part] = {}
         self._feeds: dict[str, Feed] = {}
         self._needs: dict[str, Need] = {}
@@ -81,7 +83,7 @@ class PlanBuilder:
     def scope(self, definition: AudienceDefinition, generation: int | None, created: int | None) -> Scope:
         """What the conditions of an audience see of the events; `created` is its beginning, as far as that is known."""
         since = since_of(definition, generation, created)
-        return Scope(since, definition.lookback_ms, self._funnel_events)
+        return Scope(since, definition.lookback_ms, self.room.funnel_events)
 
     def compiler(
         self, key: str, scope: Scope, of_users: Callable[[UsersCondition], Holds] | None = None
@@ -117,8 +119,10 @@ class PlanBuilder:
         )
 
     def _use(self, whose: str, use: FeedUse) -> None:
-        if use.need.newest is not None and use.need.newest > MAX_INSTANTS:
-            raise InvalidInputError(f"{whose}: a count within a window may be at most {MAX_INSTANTS - 1:,}")
+        most = self.room.profile_events
+        if use.need.newest is not None and use.need.newest > most:
+            raise InvalidInputError(f"{whose}: a count within a window may be at most {most - 1:,}")
+        need = replace(use.need, most=min(use.need.most, most))
         feed = use.feed.id
         if self._feeds.setdefault(feed, use.feed).content != use.feed.content:
             raise InvalidInputError(
@@ -126,7 +130,7 @@ class PlanBuilder:
                 "change the condition a little"
             )
         known = self._needs.get(feed)
-        self._needs[feed] = use.need.and_of(known) if known else use.need
+        self._needs[feed] = need.and_of(known) if known else need
         self._edges.setdefault(feed, {})[use.edge_key] = use.edge
 
     def plan(self, digest: str, apply: Callable[[Mapping[str, int]], Plan]) -> Plan:
@@ -151,15 +155,17 @@ class PlanBuilder:
             if part.watched:
                 watched.append(audience)
         _refuse_equal_ids(audiences.values())
+        keeping = self._keeping(len(of_trait))
+        feeds = {key: replace(feed, keep=keeper(feed.kept, keeping)) for key, feed in self._feeds.items()}
         initial = initial_audiences(audiences.values(), self._births)
         return Plan(
             audiences=audiences,
-            feeds=self._feeds,
-            events=by_event(self._feeds.values()),
+            feeds=feeds,
+            events=by_event(feeds.values()),
             needs=self._needs,
             edges={feed: tuple(edges.values()) for feed, edges in self._edges.items()},
             of_feed=_frozen(of_feed),
-            traits=tuple(_trait_use(path) for path in sorted(of_trait)),
+            traits=tuple(_trait_use(path, keeping) for path in sorted(of_trait)),
             of_trait=_frozen(of_trait),
             of_audience=_frozen(of_audience),
             initial=initial.audiences,
@@ -181,8 +187,16 @@ class PlanBuilder:
             unapplied=tuple(self._unapplied),
             _apply=apply,
             call_fields=_call_fields(audiences.values()),
+            message_ids=self.room.message_ids,
             mapped=frozenset(key for key, audience in audiences.items() if audience.mappings),
         )
+
+    def _keeping(self, traits: int) -> Keeping:
+        """One for all, so that equal texts stay equal: there is room for the values of any one call."""
+        values: Counter[str] = Counter()
+        for feed in self._feeds.values():
+            values[feed.event] += len(feed.kept)
+        return Keeping.of(self.room, max(traits, *values.values(), 0))
 
     def _in_order(self) -> dict[str, CompiledAudience]:
         """The audiences by rank; each part takes on what the audiences that it asks for use."""
@@ -287,10 +301,10 @@ def _by_trait(watches: Iterable[Watch], traits: TraitSources) -> dict[str, tuple
     return {trait: tuple(group) for trait, group in grouped.items()}
 
 
-def _trait_use(path: str) -> TraitUse:
+def _trait_use(path: str, keeping: Keeping) -> TraitUse:
     """What is kept is the value at the whole path; the call says something of it when it has the first name."""
     name = str(parse_path(path)[0])
     extract = extractor(path)
     if goes_into_items(path):
-        return TraitUse(path, name, lambda traits: kept_items(extract(traits)))
-    return TraitUse(path, name, lambda traits: kept(extract(traits)))
+        return TraitUse(path, name, lambda traits: keeping.several(extract(traits)))
+    return TraitUse(path, name, lambda traits: keeping.one(extract(traits)))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from app.domain.conditions import compile_audiences
 from app.domain.filling import traits_of, using
 from app.domain.past_fields import FIELDS, slots_of
+from app.domain.room import Room
+from app.domain.state import NEVER
 from app.domain.trait_sources import TRAIT, name_of
 from app.errors import InvalidInputError
 from schemas.audience import OnDelete
@@ -59,6 +61,10 @@ def _kept(before: DefinitionSet, after: DefinitionSet, known: Mapping[str, int])
     return {key: known[key] for key in kept if key in known}
 
 
+# How much there is room for makes no change.
+_ANY: Final = Room(profile_events=NEVER)
+
+
 class _Changes:
     """Both sets compiled, and which audiences and traits are not as they were."""
 
@@ -70,8 +76,8 @@ class _Changes:
         generations: Mapping[str, int],
         now_ms: int,
     ) -> None:
-        self.old = compile_audiences(before.audiences, before.traits, known)
-        self.new = compile_audiences(after.audiences, after.traits, generations)
+        self.old = compile_audiences(before.audiences, before.traits, known, _ANY)
+        self.new = compile_audiences(after.audiences, after.traits, generations, _ANY)
         self._generations = generations
         self._now_ms = now_ms
         self._before = {definition.key: definition for definition in before.audiences}
@@ -91,7 +97,7 @@ class _Changes:
         return {key for key in self._traits.keys() & self._touched_traits if self._is_trait_lacking(key)}
 
     def _is_trait_lacking(self, key: str) -> bool:
-        alone = compile_audiences((), (self._traits[key],), self._generations)
+        alone = compile_audiences((), (self._traits[key],), self._generations, _ANY)
         return any(self._is_lacking(feed, need) for feed, need in alone.needs.items()) or any(
             key in {trait.key for trait in self.new.computed_of_trait.get(path, ())}
             for path in self.new.of_trait.keys() - self.old.of_trait.keys()
@@ -137,7 +143,10 @@ class _Changes:
     def _is_lacking(self, feed: str, need: Need) -> bool:
         known = self.old.needs.get(feed)
         # The room there is for events is no part of what is kept.
-        return known is None or replace(need.and_of(known), most=known.most) != known
+        return (
+            known is None
+            or replace(need.and_of(known), most=known.most, characters=known.characters) != known
+        )
 
     def _is_of_filled_trait(self, feed: str) -> bool:
         since = self.new.feeds[feed].since

@@ -13,6 +13,7 @@ from app.domain.fold import adopt, shed
 from app.domain.forwarders import Forwarders
 from app.domain.identity import all_aliases
 from app.domain.linking import owner_of
+from app.domain.oversize import cut_long
 from app.domain.profile_ids import display_name
 from app.domain.state import (
     AT_ONCE,
@@ -143,10 +144,15 @@ class ProfileStates:
         return records
 
     def encoded(self, state: ProfileState) -> bytes:
-        """No larger than there is room for: whoever sends more than that loses their oldest events."""
+        """No larger than there is room for: whoever sends more than that loses their oldest events, then
+        what is long of their traits.
+        """
         encoded = encode_state(state)
         while len(encoded) > MAX_STATE_BYTES and (given_up := shed(state)):
             self._counters.forgotten_events += given_up
+            encoded = encode_state(state)
+        while len(encoded) > MAX_STATE_BYTES and (cut := cut_long(state, len(encoded) - MAX_STATE_BYTES)):
+            self._counters.cuts.number += cut
             encoded = encode_state(state)
         return encoded
 

@@ -20,6 +20,8 @@ from schemas.membership import Change
 from schemas.sync import DestinationState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from schemas.audience import AudienceDefinition
     from schemas.membership import MembershipDelta
     from schemas.sync import SyncState
@@ -148,6 +150,36 @@ class AudienceFinding:
         return not self.differences and not any(found.differences for found in self.destinations)
 
 
+@dataclass(frozen=True, slots=True)
+class ReconcileView:
+    """The newest run of a worker; `checked_at` in epoch milliseconds, None: none has ended yet.
+
+    `differing` has the differences by audience or destination, of those that have some. `trouble` is why the newest try
+    came to nothing, or why Facebook's bounds are those last recorded.
+    """
+
+    checked_at: int | None = None
+    audiences: int = 0
+    differing_audiences: int = 0
+    differing: tuple[tuple[str, tuple[Difference, ...]], ...] = ()
+    trouble: str | None = None
+
+
+def view_of(findings: Sequence[AudienceFinding], checked_at: int, trouble: str | None) -> ReconcileView:
+    """What is kept of the findings."""
+    named = [
+        each
+        for found in findings
+        for each in (
+            (found.audience, found.differences),
+            *((destination.id, destination.differences) for destination in found.destinations),
+        )
+        if each[1]
+    ]
+    differing = sum(not found.agrees for found in findings)
+    return ReconcileView(checked_at, len(findings), differing, tuple(named), trouble)
+
+
 def compare_audience(
     audience: AudienceDefinition,
     counted: int,
@@ -183,11 +215,12 @@ def compare_destination(
     bounds: Bounds,
     *,
     connected: bool,
+    irreplaceable: str | None = None,
     now_ms: int,
     batch_ms: int,
 ) -> DestinationFinding:
     """`shown` is its state and the reason of it, as people want it. `connected` Facebook audiences may have had people
-    before. `batch_ms` is how long a batch fills.
+    before. `irreplaceable` says why its people cannot be replaced, if so. `batch_ms` is how long a batch fills.
     """
     confirmed = sum(person not in tally.pending for person in tally.told)
     oldest = min(tally.pending.values(), default=None)
@@ -203,7 +236,9 @@ def compare_destination(
             )
         )
     if shown[0] is not DestinationState.DRY_RUN and not (state is not None and state.dry_run):
-        differences += _outside(id_, tally, confirmed, bounds, connected=connected)
+        differences += _outside(
+            id_, tally, confirmed, bounds, connected=connected, irreplaceable=irreplaceable
+        )
     return DestinationFinding(
         id_,
         shown[0].value,
@@ -255,7 +290,13 @@ def _behind(
 
 
 def _outside(
-    id_: str, tally: DestinationTally, confirmed: int, bounds: Bounds, *, connected: bool
+    id_: str,
+    tally: DestinationTally,
+    confirmed: int,
+    bounds: Bounds,
+    *,
+    connected: bool,
+    irreplaceable: str | None,
 ) -> list[Difference]:
     """By Facebook's bounds, which say little: they are rounded, late, and count matched people alone."""
     if bounds.refused is not None:
@@ -270,7 +311,11 @@ def _outside(
             Difference(
                 "too_many",
                 f"Facebook has at least {lower:,} people, and {rows:,} rows at most were sent",
-                f"audience-sync audiences resync {id_} removes who has left; whom somebody else has put there stays",
+                f"audience-sync audiences resync {id_} --replace puts the members in the place of everybody there"
+                if irreplaceable is None
+                # A removal names people, and nobody here knows whom somebody else has put there.
+                else f"audience-sync audiences resync {id_} removes again who was removed; whom somebody else has put"
+                f" there has to be taken out at Facebook, as --replace is not for this one: {irreplaceable}",
             )
         ]
     if confirmed >= ENOUGH_PEOPLE and upper * 100 < confirmed * LEAST_MATCHED:

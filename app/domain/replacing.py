@@ -77,6 +77,13 @@ def why_ordinary(mapping: FacebookDestination) -> str | None:
     return "it is sent scoped ids" if mapping.fields.keys() & SCOPED_FIELDS.keys() else None
 
 
+def why_never(definition: AudienceDefinition, mapping: FacebookDestination) -> str | None:
+    """Why nothing puts the members in the place of everybody there, by design."""
+    if keeps_who_left(definition, mapping):
+        return f"its sync_mode {mapping.sync_mode.value} keeps people there who are no members"
+    return why_ordinary(mapping)
+
+
 def keeps_who_left(definition: AudienceDefinition, mapping: FacebookDestination) -> bool:
     """Whether the Facebook audience holds people on purpose who are no members: replacing would take them out."""
     return definition.source is not AudienceSource.ENGAGE and mapping.sync_mode is not SyncMode.MIRROR

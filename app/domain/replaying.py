@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from app.domain.plan import Plan
     from app.domain.published import Published
+    from app.domain.room import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Projection:
     destinations: frozenset[str]
 
 
-def projected(published: Published, partitions: int) -> Projection | None:
+def projected(published: Published, partitions: int, room: Room) -> Projection | None:
     """None: nothing is published yet."""
     newest, numbers = published.newest, published.in_force(partitions)
     if newest is None:
@@ -47,7 +48,9 @@ def projected(published: Published, partitions: int) -> Projection | None:
     destinations: set[str] = set()
     for record in records:
         defined, cleared = definitions_of(record), cleared_by(record)
-        plans.append(compile_audiences((*defined.audiences, *cleared), defined.traits, record.generations))
+        plans.append(
+            compile_audiences((*defined.audiences, *cleared), defined.traits, record.generations, room)
+        )
         for key, number in record.generations.items():
             fills[filled_by(key, number)] = number, _published_by(published, number)
         destinations |= {

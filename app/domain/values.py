@@ -1,4 +1,4 @@
-"""Values of calls: taking them out by path, and what is kept of them beyond the call."""
+"""Values of calls: taking them out by path, and reading them as the operators do."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ if TYPE_CHECKING:
 
     Extract = Callable[[Any], Any]
 
-# Of one kept value; a profile's state must stay far below a record's size in Kafka, whatever is sent.
-MAX_KEPT_CHARACTERS: Final = 1_024
-MAX_KEPT_ITEMS: Final = 100
+# Under which the JSON of a list or an object is kept (app.domain.keeping).
+COMPOSITE: Final = "json"
 
-_MAX_KEPT_INTEGER: Final = 2**63
-_COMPOSITE: Final = "json"
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 _LONGEST_NUMBER: Final = 64
@@ -33,6 +30,17 @@ class Composite:
     """A list or an object where one value was asked for: it exists, and has nothing but its JSON text."""
 
     text: str
+
+
+def listed(value: Any) -> list[Any] | None:
+    """The items of a list that was kept as one value, in full; None: it is no such one."""
+    if type(value) is not Composite or not value.text.startswith("["):
+        return None
+    try:
+        items = json.loads(value.text)
+    except ValueError:
+        return None  # it was cut off
+    return items if type(items) is list else None
 
 
 def goes_into_items(path: str) -> bool:
@@ -119,38 +127,11 @@ def text_of(value: Any) -> str | None:
     return repr(value)
 
 
-def kept(value: Any) -> Any:
-    """What is written of a value, for `restored` to read: bounded, and free of what MessagePack cannot say."""
-    kind = type(value)
-    if kind is str:
-        return value[:MAX_KEPT_CHARACTERS]
-    if kind is list or kind is dict:
-        return {_COMPOSITE: (text_of(value) or "")[:MAX_KEPT_CHARACTERS]}
-    if kind is int and not -_MAX_KEPT_INTEGER <= value < _MAX_KEPT_INTEGER:
-        return repr(value)[:MAX_KEPT_CHARACTERS]
-    return value
-
-
-def kept_items(values: list[Any] | None) -> list[Any] | None:
-    """As `kept`, for what `extractor` finds in an array: the first items, as many as fit."""
-    if values is None:
-        return None
-    result: list[Any] = []
-    size = 0
-    for value in values[:MAX_KEPT_ITEMS]:
-        item = kept(value)
-        size += len(text_of(item) or "")
-        if size > MAX_KEPT_CHARACTERS and result:
-            break
-        result.append(item)
-    return result
-
-
 def restored(value: Any) -> Any:
     """A kept value as the operators take it."""
     kind = type(value)
     if kind is dict:
-        return Composite(value.get(_COMPOSITE, ""))
+        return Composite(value.get(COMPOSITE, ""))
     if kind is list:
         return [restored(item) for item in value]
     return value

@@ -17,6 +17,7 @@ from app.domain.filling import held_back
 from app.domain.past_fields import filled_fields
 from app.domain.plan_versions import PlanVersions, projection
 from app.domain.published import Published, cleared_by, definitions_of, filled_by_version
+from app.domain.room import Room
 from app.errors import UnreachableError
 from app.pipeline.watching import keep_doing
 
@@ -63,8 +64,7 @@ class Follower:
     partitions: int
     in_thread: Callable[..., Awaitable[Published]]
     use: Callable[[InForce], Awaitable[None]]
-    # See `app.domain.condition_tests.Scope`.
-    funnel_events: int | None = None
+    room: Room = field(default_factory=Room)
     versions: PlanVersions = field(default_factory=PlanVersions)
     current: InForce | None = None
     published: Published = field(default_factory=Published)
@@ -122,7 +122,7 @@ class Follower:
                     (*defined.audiences, *cleared_by(record)),
                     defined.traits,
                     record.generations,
-                    self.funnel_events,
+                    self.room,
                 )
                 held, fields = _held(published, record, plan), filled_fields(plan, filled_by_version(record))
                 self.versions.take(number, plan, held, fields)

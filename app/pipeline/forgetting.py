@@ -19,9 +19,10 @@ from typing import Any, Final
 
 import msgspec
 
-from app.domain.dead_letters import key_digest
+from app.domain.dead_letters import key_digest, raw_of
 from app.domain.forgetting import Removal
-from app.domain.profile_ids import ANONYMOUS, external_id_of
+from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE, external_id_of
+from app.domain.raw_calls import names_any
 from app.domain.sync_states import read_sync_states
 from app.errors import UnreachableError
 from app.pipeline.evaluate import EvaluateStage
@@ -67,13 +68,17 @@ def requests(
 
 
 def is_letter_of(letter: DeadLetter, removals: Mapping[str, Removal], keys: frozenset[str]) -> bool:
-    """Whether the letter is about one of these people, by profile or by the digest of a source record's key.
+    """Whether the letter is about one of these people, by profile, by the digest of a source record's key, or by what it
+    has kept of the record itself.
 
     Those of the removal itself are not: somebody has to hear of it when Facebook refuses to let go.
     """
     removal = None if letter.profile is None else removals.get(letter.profile)
     if removal is None:
-        return letter.profile is None and letter.origin.key in keys
+        if letter.profile is not None:
+            return False
+        kept = raw_of(letter)
+        return letter.origin.key in keys or (kept is not None and names_any(kept[0], removals))
     last = removal.audiences.get(letter.audience or "", 0)
     return not last or letter.sequence is None or letter.sequence < last
 
@@ -210,7 +215,7 @@ class Removals:
     async def _finish(self, done: Mapping[tuple[int, bytes], Removal]) -> None:
         """Letters first: should this process end in between, all of it is done again."""
         people = {removal.profile: removal for removal in done.values()}
-        keys = frozenset(digest for profile in people if (digest := _digest_of(profile)) is not None)
+        keys = frozenset(digest for profile in people for digest in _digests_of(profile))
         found = await self.in_thread(self.letters, lambda letter: is_letter_of(letter, people, keys))
         for letter in found:
             self.writer.produce(self.catalog.dead_letters.name, None, letter.id.encode())
@@ -229,9 +234,11 @@ class Removals:
         return partition_for(audience.encode(), self.partitions)
 
 
-def _digest_of(profile: str) -> str | None:
-    """As letters name the key of a source record that was keyed by the identifier; None: nobody knows it."""
+def _digests_of(profile: str) -> list[str]:
+    """As letters name the key of a source record that was keyed by the identifier. An identifier that is a hash here, as it
+    was an e-mail address or a phone number, is that digest itself.
+    """
     identifier = external_id_of(profile)
-    if identifier is None and profile.startswith(ANONYMOUS):
-        identifier = profile.removeprefix(ANONYMOUS)
-    return None if identifier is None else key_digest(identifier.encode())
+    if identifier is None:
+        identifier = profile.removeprefix(ANONYMOUS).removeprefix(EMAIL).removeprefix(MOBILE)
+    return [key_digest(identifier.encode()) or "", identifier]

@@ -27,7 +27,7 @@ from app.domain.resolution import Resolver
 from app.pipeline.evaluate import fits
 from app.ports import Record, StoredRecord
 from schemas.dead_letter import Reason
-from schemas.membership import MembershipDelta
+from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import ASK, CALL, DONE, FORGET, MERGE, MOVED, REPEAT, VERSION, ProfileEvent, Repeat
 from topics.partitioning import membership_key
 
@@ -53,7 +53,7 @@ _decode_delta = msgspec.json.Decoder(MembershipDelta).decode
 
 
 class Outcome(StrEnum):
-    """What became of a letter. `waiting`: the workers are not yet done with its record, or may read it again."""
+    """What became of a letter. `waiting`: not for replay now, as `why` says."""
 
     REPLAYED = "replayed"
     SUPERSEDED = "superseded"
@@ -114,6 +114,9 @@ class Replay:
         # How far resolve has come, by topic.
         self._committed: dict[str, Mapping[int, int]] = {}
         self._asked: dict[bytes, _Asked] = {}
+        # How far dead.letters has been looked through for letters that are deleted, and those.
+        self._looked: dict[int, int] = {}
+        self._deleted: set[bytes] = set()
 
     def run(
         self, letters: Sequence[DeadLetter], most: int = MOST_LETTERS, *, dry_run: bool = False
@@ -133,6 +136,7 @@ class Replay:
     # -- what is asked once ------------------------------------------------------------------------------------
 
     def _look(self, letters: Iterable[DeadLetter]) -> None:
+        self._find_deleted()
         refused: dict[int, list[DeadLetter]] = {}
         for letter in letters:
             topic = letter.origin.topic
@@ -276,6 +280,13 @@ class Replay:
     def _say_again(self, letter: DeadLetter, projection: Projection, chunk: _Chunk) -> None:
         asked = self._asked[_key(letter)]
         newest, destination = asked.newest, letter.destination or ""
+        if _is_of_somebody_forgotten(letter, newest):
+            why = (
+                "the person was forgotten, and nothing is known of them to send again: "
+                f"`audience-sync audiences resync {destination} --replace` takes them out"
+            )
+            chunk.results.append(Result(letter, Outcome.WAITING, why))
+            return
         if newest is None or _said(newest) != letter.sequence:
             _end(chunk, letter, Outcome.SUPERSEDED, "a newer change of the membership has taken its place")
             return
@@ -297,7 +308,12 @@ class Replay:
     # -- writing -----------------------------------------------------------------------------------------------
 
     def _commit(self, chunk: _Chunk) -> None:
-        letters = [result.letter for result in chunk.results if result.outcome is not Outcome.WAITING]
+        self._find_deleted()
+        letters = [
+            result.letter
+            for result in chunk.results
+            if result.outcome is not Outcome.WAITING and result.letter.id.encode() not in self._deleted
+        ]
         if not letters:
             return
         position = self._log.position()
@@ -310,6 +326,17 @@ class Replay:
             Record(topic, -1, letter.id.encode(), letter.model_dump_json().encode()) for letter in letters
         ]
         self._log.commit(records)
+
+    def _find_deleted(self) -> None:
+        """Letters go when the person is forgotten whom they are about, and are not to be written once more."""
+        topic = self._catalog.dead_letters.name
+        for partition, (_, end) in self._log.kept(topic).items():
+            first = self._looked.setdefault(partition, end)
+            if first < end:
+                for record in self._log.records_at(topic, partition, range(first, end)).values():
+                    if record.value is None:
+                        self._deleted.add(record.key or b"")
+                self._looked[partition] = end
 
 
 @dataclass(slots=True)
@@ -357,6 +384,13 @@ def _delta(value: bytes | None) -> MembershipDelta | None:
     except UNDECODABLE:
         refuse_newer_json(MembershipDelta.__name__, value or b"")
         return None
+
+
+def _is_of_somebody_forgotten(letter: DeadLetter, newest: MembershipDelta | None) -> bool:
+    """Whether Facebook refused their removal: letters before it are deleted, and in the end its delta."""
+    if newest is None:
+        return (letter.record or {}).get("change") == Change.EXITED.value
+    return newest.cause is Cause.FORGOTTEN and _said(newest) == letter.sequence
 
 
 def _said(delta: MembershipDelta) -> int:

@@ -182,6 +182,24 @@ class MetricName(Enum):
         (),
         "Events that a condition asks for and a profile had no more room for: a membership may be wrong.",
     )
+    CUT_VALUES = Definition(
+        "audience_sync_cut_values_total",
+        "counter",
+        (),
+        "Values that are compared later and were longer than there was room for: a membership may be wrong.",
+    )
+    RECONCILE_DIFFERING = Definition(
+        "audience_sync_reconcile_differing_audiences",
+        "gauge",
+        (),
+        "Audiences in which the last scheduled look found a difference; of the one worker that looks, missing before.",
+    )
+    RECONCILE_LAST = Definition(
+        "audience_sync_reconcile_last_run_timestamp_seconds",
+        "gauge",
+        (),
+        "When that look ended, as Unix time; of the one worker that looks, missing before.",
+    )
     READY = Definition(
         "audience_sync_ready", "gauge", (), "1 while the worker processes, 0 while it starts or rebalances."
     )

@@ -38,6 +38,7 @@ class WorkerMetrics(Collector):
         yield from self._audiences()
         yield from self._destinations()
         yield from self._facebook()
+        yield from self._reconcile()
         yield from self._process()
 
     def _stages(self) -> Iterator[Metric]:
@@ -105,6 +106,13 @@ class WorkerMetrics(Collector):
         yield _family(MetricName.TOKEN_CHECKED, [] if checked is None else [((), checked)])
         yield _family(MetricName.FACEBOOK_WARNINGS, [((), len(view.warnings))])
 
+    def _reconcile(self) -> Iterator[Metric]:
+        view = self._worker.reconcile()
+        checked = None if view is None else _unix_seconds(view.checked_at)
+        differing = [] if view is None or checked is None else [((), float(view.differing_audiences))]
+        yield _family(MetricName.RECONCILE_DIFFERING, differing)
+        yield _family(MetricName.RECONCILE_LAST, [] if checked is None else [((), checked)])
+
     def _process(self) -> Iterator[Metric]:
         behind = self._worker.seconds_since(self._worker.clock())
         yield _family(MetricName.CLOCK_LAG, [] if behind is None else [((), behind)])
@@ -115,6 +123,7 @@ class WorkerMetrics(Collector):
         yield _family(MetricName.BLOCKED_IDENTIFIERS, [((), counters.blocked_identifiers)])
         yield _family(MetricName.FORGOTTEN_MESSAGE_IDS, [((), counters.forgotten_ids)])
         yield _family(MetricName.FORGOTTEN_EVENTS, [((), counters.forgotten_events)])
+        yield _family(MetricName.CUT_VALUES, [((), counters.cuts.number)])
         yield _family(MetricName.READY, [((), float(self._ready()))])
         yield _family(MetricName.BUILD_INFO, [((self._version,), 1.0)])
 

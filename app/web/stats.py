@@ -5,13 +5,16 @@ Beside the fields that every version has, there are:
     unknown_audiences   Engage calls for audiences nobody defined, see `Stats._unknown_audiences`
     left_blank          fields of calls that say nothing that could be sent: by column, by reason
     unknown_errors      answers of Facebook with an error that nobody has described, by code/subcode
-    forgotten           message ids and events given up because a profile outgrew its bounds
+    forgotten           message ids and events given up, and values cut off, because a profile or a call outgrew its bounds
     destinations        also ad_account_id, operation and delivery (Facebook's status of the audience, in its words), and
                         next_retry_at: when what went wrong is tried again, null where nothing did
     backfill            by partition that is read again for new audiences (the number of the source topic's; those of rows
                         as TOPIC/NUMBER): offsets, all below `read` of `end`
     facebook            the API's version, what Facebook said of the access token at `checked_at` (null: not asked
                         yet, and `expires_at` null in a valid one: never ends), and warnings for a person
+    reconcile           of the worker that looks whether everything agrees, otherwise null: `checked_at` (null: not yet),
+                        how many `audiences` and how many of them differ, `differing` by audience or destination, and
+                        `trouble`: why the newest look came to nothing, or Facebook was not asked
     worker              ready, version, clock (the slowest one, as text), memory_bytes (null where unknown)
 Instants are ISO 8601 in UTC with Z, milliseconds only when they are not zero, as everywhere else.
 """
@@ -27,6 +30,7 @@ from typing import Any
 from app.domain.access_tokens import FacebookView
 from app.domain.counters import MAX_UNKNOWN_AUDIENCE_LENGTH, STAGES, AudienceCounters
 from app.domain.instants import format_instant
+from app.domain.reconciling import ReconcileView
 from app.web.worker_view import DestinationView, WorkerView, displayable, installed_version
 
 RATE_SECONDS = 10.0
@@ -92,12 +96,14 @@ class Stats:
             "forgotten": {
                 "message_ids": worker.counters.forgotten_ids,
                 "events": worker.counters.forgotten_events,
+                "values": worker.counters.cuts.number,
             },
             "backfill": {
                 partition: {"read": progress.read, "end": progress.end}
                 for partition, progress in worker.backfill().items()
             },
             "facebook": _facebook(worker.facebook()),
+            "reconcile": _reconcile(worker.reconcile()),
             "worker": {
                 "ready": ready,
                 "version": self._version,
@@ -179,6 +185,24 @@ def _facebook(view: FacebookView) -> dict[str, Any]:
             "refreshed_at": _instant(view.refreshed_at),
         },
         "warnings": [displayable(text) for text in view.warnings],
+    }
+
+
+def _reconcile(view: ReconcileView | None) -> dict[str, Any] | None:
+    if view is None:
+        return None
+    return {
+        "checked_at": _instant(view.checked_at),
+        "audiences": view.audiences,
+        "differing_audiences": view.differing_audiences,
+        "differing": {
+            name: [
+                {"kind": each.kind, "text": displayable(each.text), "repair": displayable(each.repair)}
+                for each in differences
+            ]
+            for name, differences in view.differing
+        },
+        "trouble": _text(view.trouble),
     }
 
 

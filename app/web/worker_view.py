@@ -9,6 +9,7 @@ from typing import Protocol
 
 from app.domain.access_tokens import FacebookView
 from app.domain.counters import Counters
+from app.domain.reconciling import ReconcileView
 from app.ports import Clock
 
 
@@ -84,6 +85,7 @@ class WorkerView:
     by stage; a missing stage or None is unknown. `clock` is the least clock of the owned partitions of
     profile.events; None: none is owned, or none is known yet. `facebook` is about the access token and the version of
     the API. `backfill` is by the name of a partition that is read again, while that is done.
+    `reconcile` is None where another worker does it, or nobody.
     """
 
     counters: Counters
@@ -94,6 +96,7 @@ class WorkerView:
     wall: Clock
     facebook: Callable[[], FacebookView]
     backfill: Callable[[], Mapping[str, Progress]] = dict
+    reconcile: Callable[[], ReconcileView | None] = lambda: None
 
     def destinations_by_audience(self) -> dict[str, dict[str, DestinationView]]:
         """The owned destinations by id, under every defined or counted audience, the defined ones first."""

@@ -19,10 +19,10 @@ from app.commands.events import DEFAULT_RECORDS
 from app.commands.validate import SURVEYED_RECORDS
 from app.domain.bisection import MOST, MOST_AT_FIRST
 from app.domain.delivery import USAGE_SLOW, USAGE_STOP
-from app.domain.event_conditions import MAX_INSTANTS
 from app.domain.event_survey import MAX_DEPTH, MAX_EVENTS, MAX_PATHS
-from app.domain.fold import MAX_OF_ONE_KIND, MAX_REMEMBERED, REMEMBERED_MS
+from app.domain.fold import MAX_OF_ONE_KIND, REMEMBERED_MS
 from app.domain.profile_report import MAX_STEPS
+from app.domain.room import MESSAGE_IDS, PROFILE_EVENTS
 from app.pipeline.delivery_options import DeliveryOptions
 from app.pipeline.evaluate import IDLE_COMMIT_SECONDS, MAX_UNCOMMITTED
 from app.pipeline.expire import MARKER_SECONDS
@@ -208,10 +208,10 @@ NUMBERS = [
         f"{TRANSACTION_TIMEOUT_MS // 1000} seconds",
     ),
     ("docs/decisions/0004-lanes-and-redelivery.md", f"for {_HOURS} hours of the partition's clock"),
-    ("docs/decisions/0004-lanes-and-redelivery.md", f"{MAX_REMEMBERED} at most"),
+    ("docs/decisions/0004-lanes-and-redelivery.md", f"{MESSAGE_IDS:,} by default"),
     ("docs/decisions/0005-the-clock-of-a-partition.md", f"up to {EARLY_MS // 1000} seconds ahead"),
     ("docs/decisions/README.md", f"{EARLY_MS // 1000} s early"),
-    ("docs/decisions/0006-filters-where-events-come-in.md", f"at most {MAX_INSTANTS:,} events"),
+    ("docs/decisions/0006-filters-where-events-come-in.md", f"at most {PROFILE_EVENTS:,} events"),
     ("docs/decisions/0007-profile-ids-and-hashing.md", f"{MAX_OF_ONE_KIND} of each kind"),
     ("docs/operations.md", f"within {_HOURS} hours"),
     ("docs/operations.md", f"in at most {MAX_STEPS} steps"),

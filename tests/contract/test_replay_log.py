@@ -125,6 +125,19 @@ def test_records_are_found_by_their_places(world: World) -> None:
     }
 
 
+def test_what_has_come_to_a_topic_of_transactions_has_tombstones(world: World) -> None:
+    """A replay looks so for letters that are deleted meanwhile; its own transactions leave places without a record."""
+    replay, letters = world.replay(), world.catalog.dead_letters.name
+    replay.start()
+    world.write(letters, 0, (b"x", b"letter"))
+    _, first = replay.kept(letters)[0]
+    world.write(letters, 0, (b"x", None))
+    replay.commit([Record(letters, 0, b"y", b"letter")])
+    _, end = replay.kept(letters)[0]
+    found = replay.records_at(letters, 0, range(first, end))
+    assert [(one.key, one.value) for one in found.values()] == [(b"x", None), (b"y", b"letter")]
+
+
 def test_how_far_workers_have_come(world: World) -> None:
     topic = world.catalog.source.name
     assert world.replay().committed(topic) == {}

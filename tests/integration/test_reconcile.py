@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -139,6 +141,59 @@ def test_what_differs_is_named_with_its_repair(installation: Installation) -> No
     assert done.returncode == 1
     assert "Facebook was not asked" in done.stderr
     installation.start_sandbox()
+
+
+def graph_post(installation: Installation, path: str, body: dict[str, Any]) -> None:
+    """As whoever else has the right to the ad account."""
+    data = json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer somebody"}
+    request = urllib.request.Request(f"{installation.graph_url}/v25.0/{path}", data, headers, method="POST")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 200
+
+
+def test_one_worker_looks_on_a_schedule_and_what_it_offers_repairs(installation: Installation) -> None:
+    """3,000 strangers at Facebook: found without anybody asking, and gone after the command that was offered."""
+    often = {"AUDIENCE_SYNC_RECONCILE_HOURS": "0.0005"}
+    workers = [installation.start_worker(instance=name, settings=often) for name in ("slot-1", "slot-2")]
+    installation.wait_until_idle(*workers)
+    installation.produce(identify("active", True, USERS))
+    wait_until(lambda: installation.facebook_members().get("Active") == set(USERS), lambda: workers[0].said)
+
+    def looks() -> list[dict[str, Any]]:
+        found = [
+            (worker.stats() or {}).get("reconcile") for worker in workers if worker.process.poll() is None
+        ]
+        return [each for each in found if each is not None and each["checked_at"] is not None]
+
+    def said() -> str:
+        return "".join(
+            str(worker.said()) if callable(worker.said) else str(worker.said) for worker in workers
+        )
+
+    wait_until(lambda: [(each["audiences"], each["differing"]) for each in looks()] == [(3, {})], said)
+
+    [active] = [each for each in installation.sandbox_get("audiences") if each["name"] == "Active"]
+    strangers = [[hashlib.sha256(f"stranger {n}".encode()).hexdigest()] for n in range(3_000)]
+    payload = {"schema": ["EMAIL"], "data": strangers}
+    graph_post(installation, f"{active['id']}/users", {"payload": payload})
+    wait_until(lambda: [list(each["differing"]) for each in looks()] == [["active"]], said)
+    [look] = looks()
+    [difference] = look["differing"]["active"]
+    assert (look["differing_audiences"], difference["kind"]) == (1, "too_many")
+    offered = "audience-sync audiences resync active --replace"
+    assert difference["repair"].startswith(offered)
+    wait_until(lambda: f"repair: {offered}" in said(), said)
+
+    assert installation.command(*offered.split()[1:]).returncode == 0
+    wait_until(lambda: [each["differing"] for each in looks()] == [{}], said)
+    assert installation.facebook_members()["Active"] == set(USERS)
+
+    # Whoever is left becomes the one; a worker ends in order, whatever it is reading.
+    first = next(number for number, worker in enumerate(workers) if (worker.stats() or {})["reconcile"])
+    assert workers[first].stop() == 0, said()
+    wait_until(lambda: len(looks()) == 1, said)
+    assert workers[1 - first].stop() == 0, said()
 
 
 def test_a_rolling_restart_changes_nothing(installation: Installation) -> None:

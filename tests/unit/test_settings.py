@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from app.adapters.facebook_connection import data_use
-from app.adapters.settings_options import resolve_options
+from app.adapters.settings_options import resolve_options, room
 from app.domain.data_use import NOTHING_SAID, DataUse
+from app.domain.room import Cuts, Room
 from app.errors import InvalidInputError
 from app.settings import Settings, access_token_file, load_settings, variable_of
 from schemas.data_use import DataProcessing
@@ -34,6 +35,17 @@ def test_the_readings_of_names_reach_what_reads_calls(monkeypatch: pytest.Monkey
             patch.setenv(f"AUDIENCE_SYNC_{name}", "true")
             options = resolve_options(load_settings())
         assert (options.keep_name_blanks, options.romanise_initial) == (blanks, initial)
+
+
+def test_the_room_there_is_for_a_profile_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert room(load_settings()) == Room()
+    wanted = Room(7, profile_events=1_001, message_ids=8, value_characters=1_025, value_items=9)
+    for name in ("funnel_events", "profile_events", "message_ids", "value_characters", "value_items"):
+        monkeypatch.setenv(f"AUDIENCE_SYNC_{name.upper()}", str(getattr(wanted, name)))
+    cuts = Cuts()
+    found = room(load_settings(), cuts)
+    assert found == wanted
+    assert found.cuts is cuts
 
 
 @pytest.mark.parametrize(

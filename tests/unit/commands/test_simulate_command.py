@@ -150,3 +150,20 @@ def test_rows_and_journeys_follow_the_settings(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("AUDIENCE_SYNC_SOURCE_TOPIC", "other")
     with pytest.raises(InvalidInputError, match="the lines given here are calls of the source topic"):
         run(str(file), "--events", events)
+
+
+def test_what_is_kept_of_a_profile_is_as_the_settings_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "audiences.yaml"
+    file.write_text(
+        "audiences: [{name: A, when: {event: Order Completed, where: {p: {any_of: {trait: t.$}}}}}]"
+    )
+    identify = order(type="identify", event=None, messageId="m0", traits={"t": ["a", "b", "c"]})
+    events = written(tmp_path, identify, order(properties={"p": "c"}))
+    result = run(str(file), "--events", events)
+    assert (len(result.stdout.splitlines()), result.stderr) == (1, "")
+    monkeypatch.setenv("AUDIENCE_SYNC_VALUE_ITEMS", "2")
+    result = run(str(file), "--events", events)
+    assert result.stdout == ""
+    assert result.stderr.startswith("1 value was cut off: ")

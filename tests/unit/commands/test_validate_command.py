@@ -217,10 +217,21 @@ def test_example_shows_most_of_the_language() -> None:
 
 def test_what_can_be_read_and_not_be_computed_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "too_many.yaml"
-    file.write_text("audiences:\n  - {name: A, when: {event: X, count: {at_least: 50000}, within: 30d}}\n")
+    file.write_text("audiences:\n  - {name: A, lookback: 30d, when: {event: X, count: {at_least: 50000}}}\n")
     result = validate(file, cwd=tmp_path)
     assert result.returncode == 2
     assert "audience a: a count within a window may be at most 19,999" in result.stderr
+
+
+def test_a_count_beyond_what_is_kept_is_refused_where_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "too_many.yaml"
+    file.write_text("audiences:\n  - name: A\n    when: {event: X, count: {at_least: 20001}, within: 30d}\n")
+    result = validate("too_many.yaml", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "too_many.yaml:3: audiences[0].when.count: " in result.stderr
+    assert "at most 19,999 events" in result.stderr
+    settings = {"AUDIENCE_SYNC_PROFILE_EVENTS": "30000"}
+    assert validate("too_many.yaml", cwd=tmp_path, environment=settings).returncode == 0
 
 
 def test_rows_of_a_warehouse_are_read_out_with_their_sync_mode(tmp_path: Path) -> None:

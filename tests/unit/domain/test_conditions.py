@@ -8,9 +8,10 @@ import pytest
 
 from app.domain.conditions import compile_audiences
 from app.domain.definitions import Document, parse_definitions
-from app.domain.event_conditions import MAX_INSTANTS, Need
-from app.domain.funnels import MAX_MATCHED, MAX_MATCHED_ITEMS, MAX_PAIRED, MAX_PAIRED_ITEMS
+from app.domain.event_conditions import Need
+from app.domain.funnels import MAX_CHARACTERS, MAX_MATCHED, MAX_MATCHED_ITEMS, MAX_PAIRED, MAX_PAIRED_ITEMS
 from app.domain.plan import Plan
+from app.domain.room import PROFILE_EVENTS, Room
 from app.domain.state import NEVER, ProfileState
 from app.errors import InvalidInputError
 from schemas.audience import (
@@ -33,8 +34,10 @@ def event(**more: Any) -> dict[str, Any]:
 
 
 def only_need(plan: Plan) -> Need:
+    """Where there is room for as many events as by default."""
     (need,) = plan.needs.values()
-    return need
+    assert need.most == PROFILE_EVENTS
+    return replace(need, most=NEVER)
 
 
 def test_conditions_that_ask_for_the_same_events_share_a_feed() -> None:
@@ -121,12 +124,15 @@ def test_a_funnel_keeps_what_is_younger_than_its_parents_and_few_where_all_are_c
         return {plan.feeds[feed].event: need for feed, need in plan.needs.items()}
 
     parent, child = Need(None, 9 * DAY, 7 * DAY, totals=False), Need(None, 9 * DAY, 0, totals=False)
-    assert needs(at_least=1) == {"A": parent, "B": child}
 
-    def few(most: int) -> dict[str, Need]:
-        return {"A": replace(parent, most=most), "B": replace(child, most=most)}
+    def few(most: int, characters: int = MAX_CHARACTERS) -> dict[str, Need]:
+        room = most * characters if characters else NEVER
+        return {
+            name: replace(need, most=most, characters=room) for name, need in (("A", parent), ("B", child))
+        }
 
-    assert needs(same_as="a") == few(MAX_MATCHED)
+    assert needs(at_least=1) == few(PROFILE_EVENTS, 0)
+    assert needs(same_as="a") == few(MAX_MATCHED, 0)
     assert needs(at_least={"same_as": "a"}) == few(MAX_PAIRED)
     assert needs(path="a.$", same_as="a") == few(MAX_MATCHED_ITEMS)
     assert needs(path="a.$", not_equals={"same_as": "a"}) == few(MAX_PAIRED_ITEMS)
@@ -137,9 +143,9 @@ def test_a_setting_says_how_many_events_funnels_keep() -> None:
     then = {"event": "B", "where": {"a": {"at_least": {"same_as": "a"}}}}
     defined = [{"name": "F", "when": {"event": "A", "then": then}}, {"name": "G", **event(within="9d")}]
     audiences = parse_definitions([Document("audiences.yaml", json.dumps({"audiences": defined}))]).audiences
-    plan = compile_audiences(audiences, funnel_events=7)
+    plan = compile_audiences(audiences, room=Room(funnel_events=7))
     most = {plan.feeds[feed].event: need.most for feed, need in plan.needs.items()}
-    assert most == {"A": 7, "B": 7, "Order Completed": MAX_INSTANTS}
+    assert most == {"A": 7, "B": 7, "Order Completed": PROFILE_EVENTS}
 
 
 def test_a_shared_feed_keeps_what_all_its_conditions_need() -> None:
@@ -366,7 +372,7 @@ REFUSED = [
         computed(
             EventCondition(
                 event="A",
-                count=CountBound(kind="exactly", number=MAX_INSTANTS),
+                count=CountBound(kind="exactly", number=PROFILE_EVENTS),
                 window=Window(far_ms=DAY),
             )
         ),

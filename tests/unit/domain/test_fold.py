@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.event_conditions import MAX_INSTANTS, Need
+from app.domain.event_conditions import Need
 from app.domain.fold import (
     REMEMBERED_MS,
     add_event,
@@ -21,6 +21,7 @@ from app.domain.fold import (
     message_digest,
     prune,
     remember,
+    remember_all,
     settle,
     shed,
 )
@@ -177,12 +178,12 @@ def test_pruning_keeps_what_any_later_window_can_ask_for(instants: list[int], ne
 
 
 def test_room_for_events_is_bounded() -> None:
-    need = Need(newest=None, span_ms=10**9, hold_ms=0, totals=False)
-    feed = FeedState(list(range(MAX_INSTANTS + 3)), [[n] for n in range(MAX_INSTANTS + 3)])
-    assert prune(feed, need, MAX_INSTANTS) == 3
+    need = Need(newest=None, span_ms=10**9, hold_ms=0, totals=False, most=500)
+    feed = FeedState(list(range(503)), [[n] for n in range(503)])
+    assert prune(feed, need, 500) == 3
     assert feed.instants[0] == 3
     assert feed.values[0] == [3]
-    assert len(feed.instants) == len(feed.values) == MAX_INSTANTS
+    assert len(feed.instants) == len(feed.values) == 500
 
 
 def test_a_state_of_another_plan_is_fitted_to_this_one() -> None:
@@ -202,10 +203,33 @@ def test_message_ids_are_remembered_for_a_day() -> None:
     state = ProfileState()
     digest = message_digest("m")
     assert not is_remembered(state, digest, 0)
-    remember(state, digest, 0)
+    assert remember(state, digest, 0, 5) == 0
     assert is_remembered(state, digest, REMEMBERED_MS - 1)
     assert not is_remembered(state, digest, REMEMBERED_MS)
     assert (state.recent_ids, state.recent_at) == (b"", [])
+
+
+def test_two_profiles_remember_together_what_there_is_room_for() -> None:
+    one, other = ProfileState(), ProfileState()
+    now = REMEMBERED_MS + 5_000
+    for state, name, at in (
+        (one, "old", 0),
+        (one, "b", 2_000),
+        (one, "d", 8_000),
+        (other, "a", 1_000),
+        (other, "c", 7_000),
+    ):
+        remember(state, message_digest(name), at, 5)
+    # Of those that find no room, one was remembered for a day and would have been forgotten anyway.
+    assert remember_all(one, other, REMEMBERED_MS + 500, 3) == 1
+    assert one.recent_at == [2, 7, 8]
+    assert [is_remembered(one, message_digest(name), now) for name in ("old", "a", "b", "c", "d")] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_message_digests_survive_restarts() -> None:

@@ -42,6 +42,12 @@ def test_no_removal_takes_the_place_of_one_that_has_not_been_read(seed: int) -> 
     live(Random(seed))
 
 
+@pytest.mark.parametrize("seed", [1251, 3588, 32641])
+def test_no_answer_to_what_was_asked_before_erases_what_is_somebody_elses_by_now(seed: int) -> None:
+    """The person has been forgotten twice since; forwarders led to the identifier, and then to nobody."""
+    live(Random(seed))
+
+
 def live(random: Random) -> None:
     cluster = cluster_of(SHOP, 3, 2)
     sent, now = Sent(cluster), START

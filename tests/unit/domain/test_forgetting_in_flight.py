@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from app.domain.forgetting import Forgotten, forgotten_key
 from app.domain.linking import owner_of
 from app.domain.profile_ids import ANONYMOUS, EMAIL, MOBILE
@@ -190,6 +192,48 @@ def test_who_has_come_back_is_not_led_to_whom_they_belonged_to_before() -> None:
     state = world.partition.states.find("anonymous_id:a1")
     assert state is not None
     assert owner_of(state) == "bob"
+
+
+@pytest.mark.parametrize(
+    ("owner", "since", "is_erased"),
+    [
+        ("ann", AT + 2, True),
+        ("email:e", AT + 2, True),  # who gave way to ann; that is not known here yet
+        ("bob", AT + 2, False),  # who has never been ann
+        ("email:e", AT - 2, False),  # it came back, and was found by somebody who had been ann before
+        ("bob", None, True),  # as an older release asks
+    ],
+)
+def test_only_who_still_has_an_identifier_takes_it_along(
+    owner: str, since: int | None, *, is_erased: bool
+) -> None:
+    """Ann is forgotten for the second time, and an answer to what she asked before the first comes late."""
+    world = World()
+    world.forget("anonymous_id:a1")
+    links = Linking(["anonymous_id:a1"])
+    world.partition.apply(owner, ProfileEvent(VERSION, CALL, LANE, 8, 0, AT + 3, AT + 3, linking=links))
+    aliases = {} if since is None else {"ann": AT - 2, "email:e": AT - 2, "anonymous_id:a1": since}
+    said = Linking(asker="ann", aliases=aliases)
+    world.partition.apply(
+        "anonymous_id:a1", ProfileEvent(VERSION, FORGET, LANE, 9, 0, AT + 5, AT + 5, linking=said)
+    )
+    state = world.partition.states.find("anonymous_id:a1")
+    assert (state is None) is is_erased
+    assert state is None or owner_of(state) == owner
+    if not is_erased:
+        assert world.partition.forgotten.until_of("anonymous_id:a1") == AT, "calls of its owner count"
+
+
+@pytest.mark.parametrize(("since", "is_erased"), [(AT + 2, True), (AT - 2, False)])
+def test_who_has_come_back_alone_is_somebody_else(since: int, *, is_erased: bool) -> None:
+    world = World()
+    world.forget("anonymous_id:a1")
+    world.buys("anonymous_id:a1", AT + 3)
+    said = Linking(asker="ann", aliases={"ann": AT - 2, "anonymous_id:a1": since})
+    world.partition.apply(
+        "anonymous_id:a1", ProfileEvent(VERSION, FORGET, LANE, 9, 0, AT + 5, AT + 5, linking=said)
+    )
+    assert (world.partition.states.find("anonymous_id:a1") is None) is is_erased
 
 
 def test_a_removal_keeps_its_sequence_when_the_identifier_is_forgotten_again() -> None:

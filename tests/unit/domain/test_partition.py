@@ -1,10 +1,12 @@
 """None"""
 
+from dataclasses import replace
+
 import pytest
 
 from app.domain.counters import Counters
-from app.domain.fold import MAX_REMEMBERED
 from app.domain.partition import AudiencePartition
+from app.domain.room import MESSAGE_IDS
 from app.domain.state import AUDIENCES_KEY, CLOCK_KEY, decode_audiences
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.profile import MARKER, VERSION, ProfileEvent
@@ -83,12 +85,24 @@ def test_the_same_message_from_another_place_is_a_duplicate() -> None:
 
 def test_room_for_message_ids_is_bounded_and_its_lack_is_counted() -> None:
     engine = Engine()
-    for number in range(MAX_REMEMBERED + 3):
+    for number in range(MESSAGE_IDS + 3):
         engine.order(START + number, message_id=f"id {number}")
     assert engine.counters.forgotten_ids == 3
     engine.order(START + HOUR, message_id="id 0")
-    engine.order(START + HOUR, message_id=f"id {MAX_REMEMBERED}")
+    engine.order(START + HOUR, message_id=f"id {MESSAGE_IDS}")
     assert engine.counters.stages["evaluate"].dropped == {"duplicate": 1}
+
+
+def test_there_is_room_for_as_many_message_ids_as_the_plan_says() -> None:
+    engine = Engine()
+    engine.plan = replace(engine.plan, message_ids=2)
+    engine.restart()
+    engine.marker(START)
+    for number, id_ in enumerate(["a", "b", "a", "c", "b", "a"]):
+        engine.order(START + number, message_id=id_)
+    # The third and the fifth are known; `a` had to make room for `c`, and `b` then for `a`.
+    assert engine.counters.stages["evaluate"].dropped == {"duplicate": 2}
+    assert engine.counters.forgotten_ids == 2
 
 
 def test_what_comes_before_the_clock_starts_is_evaluated_when_it_does() -> None:

@@ -13,8 +13,10 @@ from app.domain.reconciling import (
     DestinationFinding,
     compare_audience,
     compare_destination,
+    view_of,
 )
-from schemas.audience import AudienceDefinition, AudienceSource
+from app.domain.replacing import why_never
+from schemas.audience import AudienceDefinition, AudienceSource, FacebookDestination, SyncMode
 from schemas.membership import Cause, Change, MembershipDelta
 from schemas.sync import BrakeState, BrakeTrip, DestinationState, SyncState
 
@@ -167,6 +169,30 @@ def test_facebooks_bounds_say_little(
     assert kinds(found(crowd(people, rows), bounds=Bounds(lower, upper, asked=True), **changes)) == expected
 
 
+def test_too_many_are_replaced_where_that_is_possible() -> None:
+    """A resync removes those who have left, and knows nothing of strangers."""
+    bounds = Bounds(5_000, 5_100, asked=True)
+    [usual] = found(crowd(2_000), bounds=bounds).differences
+    assert usual.repair.startswith("audience-sync audiences resync vips --replace ")
+    never = found(crowd(2_000), bounds=bounds, irreplaceable="it is value-based").differences[0]
+    assert never.repair.startswith("audience-sync audiences resync vips removes ")
+    assert never.repair.endswith("it is value-based")
+    [few] = found(crowd(5_000), bounds=Bounds(100, 200, asked=True)).differences
+    assert few.repair.startswith("audience-sync audiences resync vips sends ")
+
+
+def test_what_is_kept_of_a_run_names_only_what_differs() -> None:
+    tally = crowd(2_000)
+    outside = found(tally, bounds=Bounds(5_000, 5_100, asked=True))
+    findings = [
+        compare_audience(AUDIENCE, 2_000, tally, None, (outside,)),
+        compare_audience(AUDIENCE.model_copy(update={"key": "same"}), 2_000, tally, None, (found(tally),)),
+    ]
+    view = view_of(findings, NOW, None)
+    assert (view.checked_at, view.audiences, view.differing_audiences) == (NOW, 2, 1)
+    assert view.differing == (("vips", outside.differences),)
+
+
 def test_whoever_is_kept_at_facebook_by_the_sync_mode_is_not_too_many() -> None:
     tally = crowd(2_000)
     take(tally, "user_0", "exited", 2_000)
@@ -175,3 +201,16 @@ def test_whoever_is_kept_at_facebook_by_the_sync_mode_is_not_too_many() -> None:
 
 def test_an_audience_that_facebook_does_not_show() -> None:
     assert kinds(found(crowd(1), bounds=Bounds(asked=True, refused="(#100) no"))) == ["refused"]
+
+
+def test_what_a_person_is_offered_is_not_refused_then() -> None:
+    """`resync --replace` is refused where people stay on purpose, and is none where rows cannot go into a session."""
+    usual = FacebookDestination(id="vips")
+    keeping = FacebookDestination(id="vips", sync_mode=SyncMode.UPSERT)
+    rows = AUDIENCE.model_copy(update={"source": AudienceSource.REVERSE_ETL})
+    assert why_never(rows, usual) is None
+    assert why_never(rows, keeping) == "its sync_mode upsert keeps people there who are no members"
+    # Of Engage's audiences the boolean decides whatever the mode.
+    assert why_never(AUDIENCE, keeping) is None
+    worth = FacebookDestination(id="vips", value_based=True, fields={"value": []})
+    assert why_never(rows, worth) == "it is value-based"

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.keeping import Keeping
+from app.domain.room import Cuts
 from app.domain.values import (
-    MAX_KEPT_CHARACTERS,
-    MAX_KEPT_ITEMS,
     Composite,
     extractor,
-    kept,
-    kept_items,
     number_of,
     restored,
     text_of,
@@ -63,26 +61,9 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_what_is_kept_survives_messagepack_and_means_the_same(value: Any) -> None:
-    again = restored(msgspec.msgpack.decode(msgspec.msgpack.encode(kept(value))))
+    again = restored(msgspec.msgpack.decode(msgspec.msgpack.encode(Keeping(Cuts()).one(value))))
     assert text_of(again) == text_of(value)
     if not isinstance(value, list | dict):
         assert number_of(again) == number_of(value)
     else:
         assert isinstance(again, Composite)
-
-
-@given(st.lists(json_values, max_size=200))
-def test_kept_items_are_the_first_ones(values: list[Any]) -> None:
-    again = restored(msgspec.msgpack.decode(msgspec.msgpack.encode(kept_items(values))))
-    assert len(again) <= MAX_KEPT_ITEMS
-    assert [text_of(item) for item in again] == [text_of(item) for item in values[: len(again)]]
-
-
-def test_what_is_kept_is_bounded() -> None:
-    assert kept("x" * 5_000) == "x" * MAX_KEPT_CHARACTERS
-    assert len(msgspec.msgpack.encode(kept({"a": "x" * 5_000}))) < MAX_KEPT_CHARACTERS + 20
-    assert len(kept(10**4_000)) == MAX_KEPT_CHARACTERS
-    items = kept_items(["x" * 300] * 50)
-    assert items is not None
-    assert len(items) == 3
-    assert kept_items(None) is None

@@ -19,6 +19,7 @@ from app.domain.plan_versions import PlanVersions
 from app.domain.published import Published, next_version
 from app.domain.replaying import Projection, projected
 from app.domain.resolution import ResolveOptions, Resolver
+from app.domain.room import Room
 from app.pipeline.expire import LaneProgress
 from app.pipeline.replay import Replay, Result
 from app.pipeline.resolve import ResolveStage
@@ -26,7 +27,7 @@ from app.ports import StoredRecord
 from schemas.control import DefinitionsRecord
 from schemas.dead_letter import DeadLetter
 from schemas.membership import MembershipDelta
-from schemas.profile import MARKER, REPEAT, VERSION, ProfileEvent
+from schemas.profile import FORGET, MARKER, REPEAT, VERSION, ProfileEvent
 from tests.unit.pipeline.source_lanes import SOURCE, of_source, own
 from topics.catalog import Catalog
 from topics.partitioning import membership_key, partition_for
@@ -85,7 +86,7 @@ class World:
         return partition
 
     def projection(self) -> Projection:
-        found = projected(self.published, len(NUMBERS))
+        found = projected(self.published, len(NUMBERS), Room())
         assert found is not None
         return found
 
@@ -145,7 +146,7 @@ class World:
             partition.apply_marker(event)
         elif event.kind == REPEAT:
             partition.apply_repeat(profile, event)
-        elif event.kind <= 5:
+        elif event.kind <= 5 or event.kind == FORGET:
             partition.apply(profile, event)
         else:
             partition.apply_past(profile, event)
@@ -162,7 +163,8 @@ class World:
     def all_letters(self) -> dict[str, DeadLetter]:
         topic = self.catalog.dead_letters.name
         written = [record for number in NUMBERS for record in self.topics.read(topic, number)]
-        found = [DeadLetter.model_validate_json(record.value or b"") for record in written]
+        newest = {record.key: record.value for record in written}
+        found = [DeadLetter.model_validate_json(value) for value in newest.values() if value is not None]
         return {letter.id: letter for letter in found}
 
     def letters(self) -> list[DeadLetter]:

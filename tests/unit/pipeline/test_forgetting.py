@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from app.domain.counters import Counters
-from app.domain.dead_letters import key_digest
+from app.domain.dead_letters import key_digest, shape_of, with_raw
 from app.domain.forgetting import Removal, forgotten_key
 from app.domain.partition import AudiencePartition
 from app.pipeline.evaluate import EvaluateStage, GroupCommit
@@ -291,10 +292,12 @@ async def test_letters_go_before_the_tombstones() -> None:
     assert world.events[-1] == "letters"
 
 
-def letter(profile: str | None = None, sequence: int | None = None, key: str | None = None) -> DeadLetter:
+def letter(
+    profile: str | None = None, sequence: int | None = None, key: str | None = None, raw: bytes | None = None
+) -> DeadLetter:
     origin = Origin(topic="t", partition=0, offset=1, key=key)
     return DeadLetter(
-        id=f"{profile} {sequence} {key}",
+        id=f"{profile} {sequence} {key} {raw!r}",
         stage="deliver",
         reason=Reason.REJECTED_ROW,
         detail="",
@@ -304,6 +307,7 @@ def letter(profile: str | None = None, sequence: int | None = None, key: str | N
         sequence=sequence,
         first_failed_at=0,
         last_failed_at=0,
+        record=None if raw is None else with_raw(shape_of(raw), raw, START),
     )
 
 
@@ -317,11 +321,38 @@ def letter(profile: str | None = None, sequence: int | None = None, key: str | N
         (letter(key=key_digest(b"ann")), True),
         (letter(key=key_digest(b"bob")), False),
         (letter(), False),
+        (letter(raw=b'{"userId":"ann"}'), True),  # of a topic whose records have no key
+        (letter(key=key_digest(b"order-1"), raw=b'{"userId":"ann'), True),
+        (letter(raw=b'{"userId":"anna"}'), False),
+        (letter("bob", 1, raw=b'{"userId":"ann"}'), False),
     ],
 )
 def test_which_letters_are_about_the_person(found: DeadLetter, of_the_person: bool) -> None:
     removals = {"ann": Removal("ann", {"audience_0": 2})}
     assert is_letter_of(found, removals, frozenset({key_digest(b"ann") or ""})) is of_the_person
+
+
+@pytest.mark.parametrize(
+    ("requested", "key"),
+    [
+        ("ann-1234", b"ann-1234"),
+        ("anonymous_id:a-1234", b"a-1234"),
+        (f"email:{hashlib.sha256(b'ann@example.com').hexdigest()}", b"ann@example.com"),
+        (hashlib.sha256(b"+491701234567").hexdigest(), b"+491701234567"),
+        ("madid:38400000-8cf0-11bd-b23e-10b96e400000", b"38400000-8cf0-11bd-b23e-10b96e400000"),
+    ],
+)
+async def test_letters_go_by_whatever_identifier_their_records_were_keyed_by(
+    world: World, requested: str, key: bytes
+) -> None:
+    """Nobody had heard of the person but by a call that could not be read."""
+    others = [letter(key=key_digest(b"bob")), letter(raw=b'{"event":6,"userId":"bob"}')]
+    named = b'{"event":6,"anything":"%b"}' % key
+    world.letters = [*others, letter(key=key_digest(key)), letter(raw=named)]
+    await world.say(world.marker())
+    await world.say(world.call(FORGET, requested))
+    await world.removals.step()
+    assert world.letters == others
 
 
 def test_a_request_has_a_place_of_its_own_for_each_name() -> None:

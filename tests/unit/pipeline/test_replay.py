@@ -15,6 +15,7 @@ from app.domain.filling import as_past, held_back, of_the_past, past_lane
 from app.domain.published import Published, definitions_of
 from app.domain.replaying import projected
 from app.domain.resolution import Resolver
+from app.domain.room import Room
 from app.errors import FatalError
 from app.pipeline.replay import Outcome
 from schemas.dead_letter import Reason
@@ -268,7 +269,7 @@ def test_an_audience_filled_from_history_meanwhile_counts_the_call_once(
     old = world.published.versions[1]
     new = version(old, world.clock.now_ms(), ONE, NEW, generations={"new": 2})
     world.published = Published({1: old, 2: new}, dict.fromkeys(NUMBERS, 1))
-    plan = projected(Published({2: new}, {}), 2)
+    plan = projected(Published({2: new}, {}), 2, Room())
     assert plan is not None
     held = held_back(definitions_of(new), definitions_of(old).audiences, {"new"}, plan.plan)
     world.versions.take(2, plan.plan, held)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from app.domain.access_tokens import FacebookView
 from app.domain.counters import Counters
+from app.domain.reconciling import ReconcileView
 from app.web.worker_view import DestinationView, WorkerView
 from schemas.sync import DestinationState
 
@@ -53,6 +54,7 @@ class FakeWorker:
     lags: dict[str, int | None] = field(default_factory=dict)
     clock: int | None = None
     facebook: FacebookView = field(default_factory=lambda: FacebookView("v25.0"))
+    reconcile: ReconcileView | None = None
     wall: FixedClock = field(default_factory=FixedClock)
     ready: bool = True
 
@@ -65,4 +67,5 @@ class FakeWorker:
             clock=lambda: self.clock,
             wall=self.wall,
             facebook=lambda: self.facebook,
+            reconcile=lambda: self.reconcile,
         )

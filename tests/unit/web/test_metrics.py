@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.access_tokens import FacebookView, TokenFacts
 from app.domain.counters import AudienceCounters, StageCounters
+from app.domain.reconciling import ReconcileView
 from app.web.metric_names import PROCESS_METRICS, MetricName, page
 from app.web.metrics import WorkerMetrics, metrics_registry
 from schemas.dead_letter import DropReason, Reason
@@ -221,3 +222,12 @@ def test_what_comes_in_with_events_makes_no_series() -> None:
         worker.counters.count_unknown_audience(f"key {number}")
     assert series() == before
     assert samples(scraped(worker), MetricName.UNKNOWN_AUDIENCES) == {(): 500}
+
+
+def test_the_scheduled_look_is_of_the_worker_that_looks() -> None:
+    metrics = (MetricName.RECONCILE_DIFFERING, MetricName.RECONCILE_LAST)
+    for nothing in (None, ReconcileView()):
+        families = scraped(FakeWorker(reconcile=nothing))
+        assert [samples(families, metric) for metric in metrics] == [{}, {}]
+    families = scraped(FakeWorker(reconcile=ReconcileView(NOW, 7, 2)))
+    assert [samples(families, metric) for metric in metrics] == [{(): 2}, {(): NOW / 1_000}]

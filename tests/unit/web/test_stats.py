@@ -13,6 +13,7 @@ from app.domain.counters import (
     Counters,
     StageCounters,
 )
+from app.domain.reconciling import Difference, ReconcileView
 from app.web.stats import UNKNOWN_AUDIENCES_SHOWN, RecordRates, Stats
 from schemas.dead_letter import DropReason, Reason
 from schemas.sync import DestinationState
@@ -33,11 +34,12 @@ def test_a_worker_that_has_done_nothing() -> None:
         "clock_lag_seconds": None,
         "backfill": {},
         "facebook": {"version": "v25.0", "token": None, "warnings": []},
+        "reconcile": None,
         "unknown_audiences": {"calls": {}, "other_calls": 0},
         "unknown_errors": {},
         "blocked_identifiers": 0,
         "left_blank": {},
-        "forgotten": {"message_ids": 0, "events": 0},
+        "forgotten": {"message_ids": 0, "events": 0, "values": 0},
     }
 
 
@@ -284,3 +286,20 @@ def test_a_reason_that_json_cannot_carry() -> None:
     worker = FakeWorker(destinations={"vips": Destination(reason="Facebook refused \udc00")})
     answered = orjson.loads(orjson.dumps(Stats(worker.view()).document(ready=True)))
     assert answered["audiences"]["vips"]["destinations"][0]["reason"] == "Facebook refused ?"
+
+
+def test_what_the_scheduled_look_has_found() -> None:
+    found = Difference("behind", "3 changes are not confirmed", "see that workers run")
+    view = ReconcileView(1_767_225_600_000, 3, 1, (("vips", (found,)),))
+    worker = FakeWorker(audiences=["vips"], reconcile=view)
+    assert Stats(worker.view()).document(ready=True)["reconcile"] == {
+        "checked_at": "2026-01-01T00:00:00Z",
+        "audiences": 3,
+        "differing_audiences": 1,
+        "differing": {
+            "vips": [
+                {"kind": "behind", "text": "3 changes are not confirmed", "repair": "see that workers run"}
+            ]
+        },
+        "trouble": None,
+    }
