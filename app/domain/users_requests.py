@@ -32,6 +32,9 @@ _RANK = {key: rank for rank, key in enumerate(_ORDER)}
 
 # Brackets, quotes, commas and a number, whatever keys the request has.
 _ROW_FRAME = 100
+# All other cells, most of them hashes; and a character that JSON writes as \u0001.
+_LONGEST_OTHERWISE = 1_100
+_ESCAPED = 6
 
 # These alone find no one.
 _NAME_NOBODY = frozenset({LOOKALIKE_VALUE, *PAYLOAD_LISTS})
@@ -118,6 +121,10 @@ def build_requests(
 
 def fitting(rows: Sequence[Row], max_bytes: int = MAX_REQUEST_BYTES) -> int:
     """How many of the first rows have room in a request of so many bytes; one at least."""
+    # Only external ids have no fixed length. Mostly they are short, and no row needs to be measured.
+    longest = max((len(str(row.get(EXTERN_ID, ""))) for row in rows), default=0)
+    if len(rows) * (_LONGEST_OTHERWISE + _ESCAPED * longest) <= max_bytes:
+        return len(rows)
     total = 0
     for place, row in enumerate(rows):
         total += row_bytes(row)
