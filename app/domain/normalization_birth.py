@@ -11,6 +11,7 @@ from app.domain.normalization_remembered import FEW, remembered
 from app.domain.normalization_tables import MONTHS, ascii_digits, bare
 from app.domain.normalization_text import (
     MAX_CHARACTERS,
+    Normalized,
     Outcome,
     Unusable,
     hashed,
@@ -136,4 +137,8 @@ def normalize_birth(birth: object, birthday: object, today_year: int) -> Birth:
     else:  # spoils only what `birthday` does not give
         year, month, day = whole
         whole = _refused("birth must be an object with year, month and day")
-    return Birth(year or whole.year, month or whole.month, day or whole.day)
+    found = Birth(year or whole.year, month or whole.month, day or whole.day)
+    known = [part.normalized if isinstance(part, Normalized) else None for part in found]
+    if all(isinstance(part, str) for part in known) and not _in_calendar(*map(str, known)):
+        return _refused("year, month and day together are no day of the calendar")
+    return found

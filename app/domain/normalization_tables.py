@@ -254,7 +254,15 @@ MONTHS: Final = {
 
 # By `bare` form → m or f.
 GENDERS: Final = dict.fromkeys(
-    ("m", "male", "man", "men", "boy", "masculine", "maennlich", "mannlich", "masculino", "masculin"), "m"
+    (
+        *("m", "male", "man", "men", "boy", "masculine", "maennlich", "mannlich", "masculino", "masculin"),
+        *("mann", "homme", "hombre", "homem", "uomo"),
+    ),
+    "m",
 ) | dict.fromkeys(
-    ("f", "female", "woman", "women", "girl", "feminine", "weiblich", "femenino", "feminino", "feminin"), "f"
+    (
+        *("f", "female", "woman", "women", "girl", "feminine", "weiblich", "femenino", "feminino", "feminin"),
+        *("frau", "femme", "mujer", "mulher", "donna"),
+    ),
+    "f",
 )

@@ -121,3 +121,19 @@ def hashed(value: object, rule: Callable[[str], str | Unusable]) -> Outcome:
         return Unusable("a hash that is not SHA-256: give the plain text, or its SHA-256")
     normalized = rule(unicodedata.normalize("NFC", text))
     return normalized if isinstance(normalized, Unusable) else Normalized(sha256_hex(normalized), normalized)
+
+
+_DEVICE_ID: Final = re.compile(r"[0-9a-z-]+")
+
+
+def normalize_device_id(value: object) -> Outcome:
+    """The advertising id of a device, where a library has put it: in lower case, whatever form its maker gives it."""
+    text = text_of(value)
+    if text is None or isinstance(text, Unusable):
+        return text
+    identifier = text.lower()
+    if not _DEVICE_ID.fullmatch(identifier):
+        return Unusable("a mobile advertising id holds only letters a-z, digits and hyphens")
+    if not identifier.strip("0-"):
+        return Unusable("only zeros: what every device reports whose owner opted out of tracking")
+    return Normalized(identifier, identifier)

@@ -22,9 +22,9 @@ from app.domain.normalization import (
     normalize_country,
     normalize_email,
     normalize_fields,
-    normalize_mobile_id,
     normalize_phone,
 )
+from app.domain.normalization_text import normalize_device_id
 from app.domain.reverse_etl import DELETED
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def device_identifier(device: Any, *, trusted: bool) -> str | None:
     system = device.get("type")
     if type(system) is str and system and system.lower() not in _MOBILE_SYSTEMS:
         return None
-    outcome = normalize_mobile_id(device.get("advertisingId"))
+    outcome = normalize_device_id(device.get("advertisingId"))
     return str(outcome.value) if isinstance(outcome, Normalized) else None
 
 

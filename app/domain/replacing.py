@@ -14,7 +14,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from app.domain.scoped_ids import SCOPED_FIELDS
-from app.domain.users_requests import EXTERN_ID, LOOKALIKE_VALUE, RowSource, UsersRequest
+from app.domain.users_requests import (
+    EXTERN_ID,
+    LOOKALIKE_VALUE,
+    MAX_REQUEST_BYTES,
+    RowSource,
+    UsersRequest,
+    row_bytes,
+)
 from schemas.audience import AudienceSource, SyncMode
 from schemas.membership import Change
 
@@ -131,6 +138,7 @@ class Chunk:
         self._max_rows = max_rows
         self._external_ids = external_ids
         self._rows: list[tuple[Row, RowSource]] = []
+        self._bytes = 0
         self.following: int | None = None
         self.left_out = False
 
@@ -142,11 +150,14 @@ class Chunk:
             for index, row in enumerate(rows)
             if _says_something(row) and (not self._external_ids or row.get(EXTERN_ID, "") != "")
         ]
-        if self._rows and fitting and len(self._rows) + len(fitting) > self._max_rows:
+        more = sum(row_bytes(row) for row, _ in fitting)
+        full = len(self._rows) + len(fitting) > self._max_rows or self._bytes + more > MAX_REQUEST_BYTES
+        if self._rows and fitting and full:
             self.following = offset
             return False
         self.left_out = self.left_out or (self._external_ids and is_left_out(rows))
         self._rows.extend(fitting)
+        self._bytes += more
         return True
 
     @property

@@ -18,6 +18,8 @@ from schemas.membership import Change, MembershipDelta
 
 # Facebook's limit of rows per request.
 MAX_REQUEST_ROWS = 10_000
+# Facebook names no limit of bytes, but refuses bodies that are too long with an error page.
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
 EXTERN_ID = "EXTERN_ID"
 LOOKALIKE_VALUE = "LOOKALIKE_VALUE"
@@ -27,6 +29,12 @@ _ORDER = (
     *("CT", "ST", "ZIP", "MADID", "COUNTRY", LOOKALIKE_VALUE),
 )
 _RANK = {key: rank for rank, key in enumerate(_ORDER)}
+
+# Brackets, quotes, commas and a number, whatever keys the request has.
+_ROW_FRAME = 100
+# All other cells, most of them hashes; and a character that JSON writes as \u0001.
+_LONGEST_OTHERWISE = 1_100
+_ESCAPED = 6
 
 # These alone find no one.
 _NAME_NOBODY = frozenset({LOOKALIKE_VALUE, *PAYLOAD_LISTS})
@@ -74,9 +82,10 @@ def build_requests(
     destination: str,
     max_rows: int = MAX_REQUEST_ROWS,
     done: Collection[RowKey] = (),
+    max_bytes: int = MAX_REQUEST_BYTES,
 ) -> Iterator[UsersRequest]:
     """Requests in the order to send them, the same for the same changes; built one at a time. Rows that are `done` are
-    left out.
+    left out. A request has at most `max_rows` rows and about `max_bytes` bytes, but for a single longer row.
 
     Removals come first: when one person leaves under one profile and enters under another, the entry wins.
     """
@@ -103,9 +112,31 @@ def build_requests(
     del of_keys
     for group in sorted(groups):
         rows, sources = groups.pop(group)
-        for start in range(0, len(rows), max_rows):
-            end = start + max_rows
+        start = 0
+        while start < len(rows):
+            end = start + fitting(rows[start : start + max_rows], max_bytes)
             yield _request(group, rows[start:end], sources[start:end])
+            start = end
+
+
+def fitting(rows: Sequence[Row], max_bytes: int = MAX_REQUEST_BYTES) -> int:
+    """How many of the first rows have room in a request of so many bytes; one at least."""
+    # Only external ids have no fixed length. Mostly they are short, and no row needs to be measured.
+    longest = max((len(str(row.get(EXTERN_ID, ""))) for row in rows), default=0)
+    if len(rows) * (_LONGEST_OTHERWISE + _ESCAPED * longest) <= max_bytes:
+        return len(rows)
+    total = 0
+    for place, row in enumerate(rows):
+        total += row_bytes(row)
+        if total > max_bytes and place:
+            return place
+    return len(rows)
+
+
+def row_bytes(row: Row) -> int:
+    """How long a row is in a body, a blank cell for every other key included: for long texts by their bytes."""
+    cells = "".join([cell for cell in row.values() if isinstance(cell, str)])
+    return _ROW_FRAME + (len(cells) if cells.isascii() else len(cells.encode()))
 
 
 def _group(row: Row, *, remove: bool) -> _Group | None:

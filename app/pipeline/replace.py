@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from app.domain.data_use import DataUse
 from app.domain.delivery import GraphRefusal, NotSentError, UsageMeter, classify
 from app.domain.delivery_errors import Reaction
-from app.domain.replacing import LAST_BATCH_MS, Chunk, Members, Next, next_step
+from app.domain.replacing import LAST_BATCH_MS, MOST_SESSIONS, Chunk, Members, Next, next_step
 from app.domain.users_requests import UsersRequest
 from app.errors import UnreachableError
 from app.pipeline.call_gate import CallGate
@@ -134,7 +134,7 @@ class Replace:
             return await self._ask(audience_id, session)
         begun = session.session_id is not None
         if begun and self._shared.clock.now_ms() >= session.started_at + LAST_BATCH_MS:
-            return NotReplaced("it took longer than Facebook's 90 minutes")
+            return await self._abandon(session, "it took longer than Facebook's 90 minutes")
         if sending.request is None:
             return NotReplaced("nobody is a member, and Facebook takes no empty list")
         noted = self._next_batch(session, external_ids=sending.members.external_ids)
@@ -250,6 +250,8 @@ class Replace:
         failed = error.refusal.subcode == _FAILED
         if failed or reaction in (Reaction.REQUEST_ERROR, Reaction.HOLD):
             self._sending = None
+            if session.batches > 1:
+                return await self._abandon(session, str(error))
             return NotReplaced(str(error))
         if session.batches == 1 and error.refusal.subcode == _BEING_REPLACED:
             # By somebody else: that ends sooner or later, and then another session may begin.
@@ -261,6 +263,16 @@ class Replace:
         elif session.batches == 1:
             await self._write(session.model_copy(update={"session_id": None, "batches": 0}))
         raise error
+
+    async def _abandon(self, session: ReplaceSession, why: str) -> Outcome:
+        """Facebook keeps it open until its time is over, and takes nobody by other ways meanwhile, or drops them at its
+        end: that is waited for, and no other session begun.
+        """
+        log.warning("destination %s: its session is waited out: %s", self._destination, why)
+        self._sending = None
+        changes = {"session_id": None, "batches": 0, "sessions": MOST_SESSIONS}
+        await self._write(session.model_copy(update=changes))
+        return GoOn()
 
     @property
     def _until_timeout(self) -> float:

@@ -70,8 +70,8 @@ MAPPINGS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (
         "an advertising id, in the clear",
         {"mobile_advertiser_id": "$.traits.idfa"},
-        {"idfa": "AB-1"},
-        {"MADID": "ab-1"},
+        {"idfa": "AB1234CD-E123-12FG-J123-000000000000"},
+        {"MADID": "ab1234cd-e123-12fg-j123-000000000000"},
     ),
     (
         "a phone number by the mapped country",

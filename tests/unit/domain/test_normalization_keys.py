@@ -129,6 +129,16 @@ def test_phone(number: object, country: str | None, text: str) -> None:
         ("F.", "f"),
         ("Weiblich", "f"),
         ("männlich", "m"),
+        ("homme", "m"),
+        ("Hombre", "m"),
+        ("Mann", "m"),
+        ("homem", "m"),
+        ("uomo", "m"),
+        ("femme", "f"),
+        ("Mujer", "f"),
+        ("Frau", "f"),
+        ("mulher", "f"),
+        ("donna", "f"),
     ]
     + [(word, "") for word in ("other", "trans male", "x", "1", 1, "mr", "mmm", "fm")],
 )
@@ -200,6 +210,11 @@ def test_birthday(birthday: object, parts: tuple[str | None, ...]) -> None:
     ("birth", "birthday", "parts"),
     [
         ({"year": 1987}, "1990-05-04", ("1987", "05", "04")),
+        ({"year": 2023, "month": 2, "day": 30}, None, ("", "", "")),
+        ({"year": "2023", "month": "February", "day": "29"}, None, ("", "", "")),
+        ({"year": 2024, "month": 2, "day": 29}, None, ("2024", "02", "29")),
+        ({"day": 31}, "1990-04-04", ("", "", "")),
+        ({"month": 2, "day": 30}, None, (None, "02", "30")),  # of which year is not known
         ({"month": "", "day": "-"}, "1990-05-04", ("1990", "05", "04")),
         ({"month": "13"}, "1990-05-04", ("1990", "", "04")),  # given and wrong is not the same as not given
         ({"day": 3}, "17", (None, None, "03")),
@@ -316,3 +331,21 @@ def test_value(value: object, number: float, text: str) -> None:
 )
 def test_value_unusable(value: object) -> None:
     assert isinstance(normalize_value(value), Unusable)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "6505551212",
+        "+16505551212",
+        "john-smith",
+        "o-brien",
+        "de9086d4a6d64dcf9e229c3c5a7429e7",  # as likely the MD5 of something else
+        "de9086d4-a6d6-4dcf-9e22-9c3c5a7429e7a",
+        "de9086d4-a6d6-4dcf-9e22",
+    ],
+)
+def test_nothing_that_could_be_another_identifier_is_sent_as_an_advertising_id(value: str) -> None:
+    outcome = normalize_fields({"mobile_advertiser_id": value}, OPTIONS)[MetaKey.MADID]
+    assert isinstance(outcome, Unusable)
+    assert value not in outcome.error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from app.domain.bisection import Bisection
 from app.domain.delivery import Refusal
+from app.domain.replacing import Chunk
 from app.domain.users_requests import UsersRequest, build_requests, refused_rows
 from schemas.membership import Cause, Change, MembershipDelta
 
@@ -84,6 +86,26 @@ def test_a_profile_with_several_rows_and_a_request_that_is_full() -> None:
         (0, 3),
         (0, 4),
     ]
+
+
+@pytest.mark.parametrize("letter", ["u", "é", "山"])
+def test_a_body_of_long_ids_has_at_most_16_mib(letter: str) -> None:
+    deltas = [
+        change(f"p{number}", {"EXTERN_ID": f"{number}" + letter * 3_000, "EMAIL": "e"})
+        for number in range(10_000)
+    ]
+    requests = built(*deltas)
+    assert [row for request in requests for row in request.data] == [
+        list(delta.rows[DEST][0].values()) for delta in deltas
+    ]
+    assert max(len(orjson.dumps(request.data)) for request in requests) <= 16 * 1024 * 1024
+    chunk = Chunk(DEST, 10_000, external_ids=True)
+    for offset, delta in enumerate(deltas):
+        if not chunk.add(offset, delta):
+            break
+    assert chunk.request is not None
+    assert chunk.following == len(chunk.request.data)
+    assert len(orjson.dumps(chunk.request.data)) <= 16 * 1024 * 1024
 
 
 def test_other_destinations_rows_are_not_sent() -> None:

@@ -122,6 +122,20 @@ async def test_near_its_limit_an_ad_account_rests(worlds: Worlds) -> None:
     assert world.members() == {"ann", "bob"}
 
 
+@pytest.mark.parametrize(("scope", "waits"), [(Scope.APP, True), (Scope.AD_ACCOUNT, False)])
+async def test_near_the_limit_of_the_app_every_ad_account_rests(
+    worlds: Worlds, scope: Scope, waits: bool
+) -> None:
+    world = worlds(audience("one", account="act_1"), audience("two", account="act_2"), batch_rows=1)
+    await world.start()
+    world.graph.answers.append(UsersAnswer(1, 0, {}, usage=(UsageMeter(scope, 97, 100),)))
+    await world.live("ann", key="one")
+    await world.live("bob", key="two")
+    assert world.members("two") == (set() if waits else {"bob"})
+    await world.clock.advance(1_000)
+    assert world.members("two") == {"bob"}
+
+
 @pytest.mark.parametrize("kind", ["create", "list", "read"])
 async def test_an_ad_account_rests_whatever_call_says_that_it_is_near_its_limit(
     worlds: Worlds, kind: str

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from app.domain.delivery import UsageMeter
+from app.domain.delivery_errors import Scope
 from app.ports import UsersAnswer
 from schemas.audience import DeliveryMode, FieldSource
 from schemas.sync import DestinationState
@@ -47,6 +49,25 @@ async def test_a_batch_that_is_refused_ends_the_session_for_us(replaced_worlds: 
     assert world.members() == {"a", "b", "c"}
 
 
+async def test_nobody_is_added_before_a_session_that_is_given_up_is_over(
+    replaced_worlds: ReplacedWorlds,
+) -> None:
+    world = replaced_worlds(batch_rows=1)
+    await full(world, "a", "b", "c")
+    world.graph.script("replace")
+    world.graph.script("replace", refused(100))
+    await world.want(replace=True)
+    before = len(world.graph.calls_of("add", "remove"))
+    await world.clock.advance(HOUR)
+    await world.restart()
+    await world.clock.advance(HOUR / 4)
+    assert len(world.graph.calls_of("add", "remove")) == before, "not even tried"
+    world.graph.close(world.facebook_id())
+    await world.clock.advance(HOUR)
+    assert len(world.sessions) == 1, "no other session"
+    assert world.members() == {"a", "b", "c"}
+
+
 @pytest.mark.parametrize("batches", [1, 3])
 async def test_a_list_that_facebook_did_not_fully_update_is_sent_the_ordinary_way(
     replaced_worlds: ReplacedWorlds, batches: int
@@ -74,6 +95,20 @@ async def test_only_an_audience_in_order_is_replaced(replaced_worlds: ReplacedWo
     await world.want(replace=True)
     await world.clock.advance(2 * PERIOD)
     assert (world.replacing, world.members()) == ([], {"a", "stranger", "another"})
+
+
+async def test_an_ad_account_rests_for_what_is_read_while_a_session_is_waited_for(
+    replaced_worlds: ReplacedWorlds,
+) -> None:
+    world = replaced_worlds()
+    await full(world, "a")
+    world.graph.audiences[world.facebook_id()].status = 414
+    world.graph.usage = (UsageMeter(Scope.AD_ACCOUNT, 97, 3_000),)
+    await world.want(replace=True)
+    await world.clock.advance(1)
+    reads = len(world.graph.calls_of("read"))
+    await world.clock.advance(1_000)
+    assert len(world.graph.calls_of("read")) == reads
 
 
 async def test_somebody_elses_session_is_waited_out(replaced_worlds: ReplacedWorlds) -> None:
