@@ -16,6 +16,9 @@ class Cleanup(StrEnum):
 
 DAY_MS = 86_400_000
 
+# What a newer record of the same key has replaced, of somebody who was forgotten too, is gone so soon at the latest.
+MAX_COMPACTION_LAG_MS = 7 * DAY_MS
+
 # A profile's state, and a membership with many identifiers, may outgrow Kafka's default of 1 MiB.
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 
@@ -41,6 +44,8 @@ class TopicSpec:
         config = {"cleanup.policy": self.cleanup.value}
         if self.ours:
             config["max.message.bytes"] = str(MAX_RECORD_BYTES)
+        if self.cleanup is not Cleanup.DELETE:
+            config["max.compaction.lag.ms"] = str(MAX_COMPACTION_LAG_MS)
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
         return config

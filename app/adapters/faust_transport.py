@@ -27,7 +27,12 @@ from typing import Any
 import aiokafka
 import aiokafka.consumer.fetcher
 from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import (
@@ -58,6 +63,13 @@ class _RawRecords(PartitionRecords):
 
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         return record if self._raw else super()._consumer_record(tp, record)
+
+    def _contains_abort_marker(self, batch: Any) -> bool:
+        """Kafka's cleaner leaves the batch of a marker without the marker; whatever that had ended is gone, too."""
+        try:
+            return bool(super()._contains_abort_marker(batch))
+        except KafkaError:
+            return False
 
 
 def refuse_no_offsets(coordinator: Any, response: Any) -> None:
