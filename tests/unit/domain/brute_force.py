@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from tests.unit.domain.brute_force_values import DAY, date, duration, hours, number, satisfied, text
+from tests.unit.domain.brute_force_values import DAY, date, duration, found_at, hours, number, satisfied, text
 
 AGGREGATES = ("sum", "average", "min", "max")
 
@@ -33,6 +33,7 @@ class Call:
     properties: dict[str, Any] = field(default_factory=dict)
     traits: dict[str, Any] = field(default_factory=dict)
     source: str | None = None
+    context: dict[str, Any] = field(default_factory=dict)
 
 
 def whole_second(instant: int) -> int:
@@ -162,8 +163,9 @@ class Truth:
         if call.source is not None and call.source in condition.get("exclude_sources", []):
             return False
         return all(
-            self._compare(operator, call.properties.get(path), operand, parent)
-            for path, comparisons in condition.get("where", {}).items()
+            any(self._compare(operator, value, operand, parent) for value in found_at(data, path))
+            for key, data in (("where", call.properties), ("context", call.context))
+            for path, comparisons in condition.get(key, {}).items()
             for operator, operand in comparisons.items()
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -46,6 +47,33 @@ def number(value: Any) -> Fraction | None:
         return None
 
 
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+TEXTS: dict[str, Callable[[str, str], bool]] = {
+    "contains": lambda whole, part: part in whole,
+    "contains_any_of": lambda whole, part: part in whole,
+    "starts_with": lambda whole, part: whole[: len(part)] == part,
+    "ends_with": lambda whole, part: (
+        whole[len(whole) - len(part) :] == part if len(part) <= len(whole) else False
+    ),
+}
+
+
+def found_at(data: Any, path: str) -> list[Any]:
+    """What stands there: one value, or as many as there are items on the way; one None if there are none."""
+    found = [data]
+    for part in path.split("."):
+        if part == "$":
+            found = [item for one in found if isinstance(one, list) for item in one]
+        else:
+            found = [one.get(part) if isinstance(one, dict) else None for one in found]
+    if "$" in path:
+        found = [one for one in found if one is not None]
+    return found or [None]
+
+
 def satisfied(operator: str, value: Any, operand: Any, now: int) -> bool:
     """One operator, for scalars of the kinds that the tests generate."""
     if operand is None:
@@ -68,8 +96,8 @@ def satisfied(operator: str, value: Any, operand: Any, now: int) -> bool:
         return any(satisfied("equals", value, option, now) for option in operand)
     if operator == "none_of":
         return not satisfied("any_of", value, operand, now)
-    if operator == "contains":
-        return str(operand) in text(value)
+    if operator in TEXTS:
+        return any(TEXTS[operator](text(value), text(one)) for one in listed(operand))
     if operator in ("before", "after", *RELATIVE):
         return dated(operator, date(value), operand, now)
     if left is None or right is None:

@@ -103,7 +103,9 @@ def filters(names: tuple[str, ...] = NAMES) -> st.SearchStrategy[dict[str, Any]]
 
 # --- conditions ---
 
-aggregates = st.sampled_from(["at_least", "less_than", "equals"]).flatmap(
+aggregates = st.sampled_from(
+    ["at_least", "at_most", "greater_than", "less_than", "equals", "not_equals"]
+).flatmap(
     lambda operator: st.fixed_dictionaries({"property": st.just("p"), operator: numbers | referring(NAMES)})
 )
 
@@ -180,6 +182,47 @@ def conditions(references: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+def numbered(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {f"audience_{number}": {"when": condition} for number, condition in enumerate(found)}
+
+
+# --- texts, and values that are not at the top ---
+
+parts = st.sampled_from(["x", "y", "xy", ".", "1", "tru"])
+texts = st.one_of(
+    *(
+        st.fixed_dictionaries({name: parts})
+        for name in ("contains", "not_contains", "starts_with", "ends_with")
+    ),
+    st.fixed_dictionaries({"contains_any_of": st.lists(parts.filter(bool), min_size=1, max_size=2)}),
+    st.fixed_dictionaries({"less_than": numbers}),
+    st.fixed_dictionaries({"starts_with": parts, "ends_with": parts}),
+)
+PLACES = ("p", "p", "p.$", "n.p", "l.$", "l.$.p", "n.l.$")
+
+
+@st.composite
+def event_of_places(draw: st.DrawFn) -> dict[str, Any]:
+    condition: dict[str, Any] = {"event": "A"}
+    compared = texts | texts | comparisons(("t", "t.$"))
+    for key, places in (("where", PLACES), ("context", ("k", "n.p"))):
+        if key == "where" or draw(st.integers(0, 3)) == 0:
+            condition[key] = draw(st.dictionaries(st.sampled_from(places), compared, min_size=1, max_size=2))
+    if draw(st.booleans()):
+        condition["within"] = draw(spans)
+    return condition
+
+
+trait_of_places = st.builds(
+    lambda trait, compared: {"trait": trait, **compared},
+    st.sampled_from(["t", "t.$"]),
+    texts | texts | comparisons(("u",)),
+)
+only_places = st.lists(event_of_places() | trait_of_places, min_size=3, max_size=8).map(
+    lambda found: Defined(numbered(found))
+)
+
+
 # --- computed traits ---
 
 FUNCTIONS = ("count", "sum", "average", "min", "max", "most_frequent", "first", "last", "unique_list")
@@ -241,10 +284,6 @@ def anything(draw: st.DrawFn) -> Defined:
     return Defined(found, draw(all_computed_traits()) if draw(st.booleans()) else {})
 
 
-def numbered(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {f"audience_{number}": {"when": condition} for number, condition in enumerate(found)}
-
-
 only_funnels = st.lists(event_conditions(funnels=0), min_size=1, max_size=2).map(
     lambda found: Defined(numbered(found))
 )
@@ -268,6 +307,41 @@ scalars: st.SearchStrategy[Any] = st.sampled_from(
 dates: st.SearchStrategy[Any] = st.one_of(
     moments, moments, moments, st.sampled_from([None, "2024-10-05", "2024-10-05T00:00:00.000", 1_728_000_000])
 )
+simple: st.SearchStrategy[Any] = st.sampled_from([None, 1, 0.5, "x", "xy", "yx", "y.x", "", True])
+lists: st.SearchStrategy[Any] = st.lists(simple | st.fixed_dictionaries({"p": simple}), max_size=3)
+nested: st.SearchStrategy[Any] = (
+    st.fixed_dictionaries({}, optional={"p": simple, "l": lists | simple}) | simple
+)
+
+
+@st.composite
+def calls_with_places(draw: st.DrawFn) -> list[Call]:
+    """Of one person, a few hours from each other."""
+    calls: list[Call] = []
+    for number in range(draw(st.integers(1, 8))):
+        instant_of_call = START + number * HOUR
+        calls.append(
+            Call(
+                kind=draw(st.sampled_from(["track", "track", "identify"])),
+                profile="u1",
+                received=instant_of_call,
+                timestamp=instant_of_call,
+                message_id=str(number),
+                event="A",
+                properties=draw(
+                    st.fixed_dictionaries({"p": simple | lists}, optional={"n": nested, "l": lists | simple})
+                ),
+                traits=draw(
+                    st.fixed_dictionaries(
+                        {}, optional={"t": simple | st.lists(simple, max_size=3), "u": simple}
+                    )
+                ),
+                context=draw(st.fixed_dictionaries({}, optional={"k": simple, "n": nested})),
+            )
+        )
+    return calls
+
+
 few_scalars: st.SearchStrategy[Any] = st.sampled_from([None, 1, "1", "x", "x", True, "true", 2])
 
 
@@ -326,7 +400,7 @@ def line_of(call: Call) -> bytes:
         "receivedAt": instant(call.received),
         "timestamp": instant(call.timestamp),
         "messageId": call.message_id,
-        "context": {"protocols": {"sourceId": call.source}},
+        "context": {"protocols": {"sourceId": call.source}, **call.context},
     }
     if call.kind == "engage":
         line["context"]["personas"] = {"computation_class": "audience", "computation_key": "engage"}
@@ -345,5 +419,6 @@ def _case(defined: Defined, calls: list[Call]) -> Case:
 CASES: dict[str, st.SearchStrategy[Case]] = {
     "anything": st.builds(_case, anything(), histories()),
     "funnels": st.builds(_case, only_funnels, histories(narrow=True)),
+    "places": st.builds(_case, only_places, calls_with_places()),
     "computed traits": st.builds(_case, only_computed_traits(), histories(narrow=True)),
 }
