@@ -253,8 +253,9 @@ class FaustWorker:
 
     async def start(self) -> None:
         """Raises InvalidInputError when the pages cannot be served where they should."""
-        # What they retry is no news, and what they cannot retry arrives in `on_failure`.
-        for library in ("faust", "aiokafka", "mode", "kafka"):
+        # What they retry is no news, and what they cannot retry arrives in `on_failure`. aiohttp's server quotes the
+        # requests that it cannot read, which come before any guard, with all that is in them; who sent one is told so.
+        for library in ("faust", "aiokafka", "mode", "kafka", "aiohttp"):
             logging.getLogger(library).setLevel(logging.CRITICAL)
         try:
             await self.app.start()
