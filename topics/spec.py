@@ -16,14 +16,11 @@ class Cleanup(StrEnum):
 
 DAY_MS = 86_400_000
 
+# What a newer record of the same key has replaced, of somebody who was forgotten too, is gone so soon at the latest.
+MAX_COMPACTION_LAG_MS = 7 * DAY_MS
+
 # A profile's state, and a membership with many identifiers, may outgrow Kafka's default of 1 MiB.
 MAX_RECORD_BYTES = 16 * 1024 * 1024
-
-COMPACTION_LAG_MS = 7 * DAY_MS
-"""`max.compaction.lag.ms` of compacted topics. By default nothing bounds how long an older record of a key stays: one of a
-forgotten person would for as long as too little else is written. Of such a topic the segment that is written to ends
-after this time, too, or after `segment.ms` where that is less.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +39,13 @@ class TopicSpec:
     retention_ms: int | None = None
     ours: bool = True
 
-    @property
-    def compacted(self) -> bool:
-        """Whether Kafka is to delete older records of the same key; never so of a topic that is the user's."""
-        return self.ours and self.cleanup is not Cleanup.DELETE
-
     def kafka_config(self) -> dict[str, str]:
         """The topic-level configuration to create it with."""
         config = {"cleanup.policy": self.cleanup.value}
         if self.ours:
             config["max.message.bytes"] = str(MAX_RECORD_BYTES)
-        if self.compacted:
-            config["max.compaction.lag.ms"] = str(COMPACTION_LAG_MS)
+        if self.cleanup is not Cleanup.DELETE:
+            config["max.compaction.lag.ms"] = str(MAX_COMPACTION_LAG_MS)
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
         return config

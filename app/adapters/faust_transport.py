@@ -29,7 +29,6 @@ import aiokafka.consumer.fetcher
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import (
     AIOKafkaConsumerThread,
@@ -51,8 +50,6 @@ _KNOWN_WITHIN_SECONDS = 30.0
 class _RawRecords(PartitionRecords):
     """Hands out the records of batched topics as aiokafka's parser made them, with the same offset, timestamp, key
     and value: a frozen ConsumerRecord of each costs several times as much as the parsing.
-
-    Passes control batches that Kafka's cleaner has emptied, for which aiokafka raises KafkaError.
     """
 
     def __init__(self, batched_topics: set[str], tp: Any, *args: Any) -> None:
@@ -62,10 +59,12 @@ class _RawRecords(PartitionRecords):
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         return record if self._raw else super()._consumer_record(tp, record)
 
-    def _contains_abort_marker(self, next_batch: Any) -> bool:
-        # As in Kafka's own client. A marker stays as long as its records, so nothing is left that this one would end.
-        marker = next(next_batch, None)
-        return marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER
+    def _contains_abort_marker(self, batch: Any) -> bool:
+        """Kafka's cleaner leaves the batch of a marker without the marker; whatever that had ended is gone, too."""
+        try:
+            return bool(super()._contains_abort_marker(batch))
+        except aiokafka.errors.KafkaError:
+            return False
 
 
 def refuse_no_offsets(coordinator: Any, response: Any) -> None:

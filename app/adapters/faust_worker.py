@@ -253,8 +253,8 @@ class FaustWorker:
 
     async def start(self) -> None:
         """Raises InvalidInputError when the pages cannot be served where they should."""
-        # What they retry is no news, and what they cannot retry arrives in `on_failure`. aiohttp's server quotes the
-        # requests that it cannot read, which come before any guard, with all that is in them; who sent one is told so.
+        # What they retry is no news, and what they cannot retry arrives in `on_failure`; the web server would print requests
+        # that it cannot read, with whatever stands in them.
         for library in ("faust", "aiokafka", "mode", "kafka", "aiohttp"):
             logging.getLogger(library).setLevel(logging.CRITICAL)
         try:

@@ -26,7 +26,7 @@ from app.domain.reverse_etl import refuse_own_topics, row_topics
 from app.errors import AudienceSyncError, InvalidInputError
 from app.settings import Settings, load_settings
 from app.web.guard import Access
-from topics.spec import COMPACTION_LAG_MS, TopicSpec
+from topics.spec import MAX_COMPACTION_LAG_MS, Cleanup, TopicSpec
 
 UNREACHABLE_SECONDS = 30.0
 FACEBOOK_SECONDS: Final = 20.0
@@ -148,12 +148,12 @@ def _own_topic(
             f"`kafka-configs --alter --topic {spec.name} --add-config cleanup.policy=[{spec.cleanup.value}]`"
         )
         return Finding(check, "failed", text, fix)
-    if spec.compacted and cleanup.compaction_lag_ms > COMPACTION_LAG_MS:
+    if spec.cleanup is not Cleanup.DELETE and cleanup.compaction_lag_ms > MAX_COMPACTION_LAG_MS:
         text = (
-            f"max.compaction.lag.ms is {cleanup.compaction_lag_ms}, and {COMPACTION_LAG_MS} at most is needed: older records of "
+            f"max.compaction.lag.ms is {cleanup.compaction_lag_ms}, and {MAX_COMPACTION_LAG_MS} at most is needed: older records of "
             "forgotten people would stay for longer, or for ever"
         )
-        fix = f"`kafka-configs --alter --topic {spec.name} --add-config max.compaction.lag.ms={COMPACTION_LAG_MS}`"
+        fix = f"`kafka-configs --alter --topic {spec.name} --add-config max.compaction.lag.ms={MAX_COMPACTION_LAG_MS}`"
         return Finding(check, "failed", text, fix)
     return Finding(check, "ok", f"{partitions} partitions, {policy}")
 

@@ -87,6 +87,25 @@ def test_the_items_of_what_is_followed_are_compared_whole(number: int, enters: b
         assert bool(transitions(plan, lines)) is enters, where
 
 
+@pytest.mark.parametrize(
+    ("when", "calls", "enters"),
+    [
+        # What holds for one item may be another than what holds for the next.
+        ({"trait": "t.$", "at_least": 5, "less_than": 3}, [identify(t=[9, 1])], True),
+        ({"trait": "t.$", "at_least": 5, "less_than": 3}, [identify(t=[9, 4])], False),
+        # A sum is compared after rounding to six decimals, the least and the greatest are values as they came.
+        ({"event": "E", "min": {"property": "p", "equals": 0.1234567}}, [did(p=0.1234567), did(p=2)], True),
+        ({"event": "E", "min": {"property": "p", "equals": 0.123457}}, [did(p=0.1234567), did(p=2)], False),
+        ({"event": "E", "max": {"property": "p", "equals": 0.1234567}}, [did(p=0.1234567), did(p=0)], True),
+        ({"event": "E", "sum": {"property": "p", "equals": 0.123457}}, [did(p=0.1234567)], True),
+    ],
+)  # fmt: skip
+def test_of_values_each_counts_as_it_is(
+    when: dict[str, Any], calls: list[dict[str, Any]], enters: bool
+) -> None:
+    assert (ENTERS[0] in seen(when, *calls)) is enters
+
+
 def test_computed_traits_have_all_of_a_value() -> None:
     traits = {"ids": {"event": "E", "unique_list": "x.$.y"}, "latest": {"event": "E", "last": "p"}}
     when = {"all": [{"trait": "ids.$", "equals": "149"}, {"trait": "latest", "ends_with": "end"}]}
