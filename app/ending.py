@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import traceback
-from pathlib import Path
 
-from app.errors import AudienceSyncError, NewerFormatError, UnreadableRecordError
+from app.errors import AudienceSyncError, NewerFormatError, UnreadableRecordError, kind_and_place
 
 # What the next start would meet once more.
 NO_USE_STARTING_AGAIN = (NewerFormatError, UnreadableRecordError)
@@ -29,9 +27,7 @@ def fail(exc: BaseException) -> None:
         if isinstance(exc, AudienceSyncError):
             say(f"worker: ended: {exc}")
         else:
-            frames = traceback.extract_tb(exc.__traceback__)[-3:]
-            place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-            say(f"worker: ended: unexpected {type(exc).__name__} at {place}")
+            say(f"worker: ended: unexpected {kind_and_place(exc)}")
     finally:
         # Also when there is no memory left to say why, or nobody reads it.
         os._exit(exc.exit_status if isinstance(exc, NO_USE_STARTING_AGAIN) else 1)

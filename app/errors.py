@@ -16,6 +16,9 @@ Messages name what, where and the fix, and never hold a raw identifier, a payloa
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 
 class AudienceSyncError(Exception):
     """Base of all errors raised on purpose; its text may be shown to a user as it is."""
@@ -68,3 +71,13 @@ class UnreadableRecordError(AudienceSyncError):
 
 class FatalError(AudienceSyncError):
     """State in memory can no longer be trusted; only a restart from Kafka's log is safe."""
+
+
+def kind_and_place(exc: BaseException) -> str:
+    """All that may be said of an exception nobody expected: its type and the innermost three places, the last one first.
+
+    Not its text, which may hold what an event or a request held.
+    """
+    frames = traceback.extract_tb(exc.__traceback__)[-3:]
+    place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(exc).__name__} at {place}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -26,6 +25,7 @@ from pydantic_settings import (
 
 from app.adapters.kafka_options import OWN_SETTINGS, checked_options, option_of_variable
 from app.adapters.kafka_settings import SASL_MECHANISMS, SECURITY_PROTOCOLS, refuse_disagreement
+from app.adapters.settings_files import secret_in, settings_in
 from app.domain.normalization_tables import ALPHA_2
 from app.domain.room import MESSAGE_IDS, PROFILE_EVENTS, VALUE_CHARACTERS, VALUE_ITEMS
 from app.errors import InvalidInputError
@@ -45,8 +45,6 @@ FROM_FILES = (*(name for name in _UNPREFIXED if name != "KAFKA_OPTIONS"), _WEB_T
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
-# A chain of certificates is the longest of them.
-_MOST_SECRET_BYTES = 65_536
 _META_IN_THE_CLEAR = re.compile(r"http://([^/:?#]+\.)?facebook\.com(?![^/:?#])", re.IGNORECASE)
 # Pydantic's kinds of problems, and what it would have taken instead.
 _EXPECTED = {
@@ -285,7 +283,7 @@ class Settings(BaseSettings):
         for name in FROM_FILES:
             path = os.environ.get(f"{name}_FILE")
             if path and not os.environ.get(name):
-                values = {**values, name.lower().removeprefix(PREFIX.lower()): _content(name, path)}
+                values = {**values, name.lower().removeprefix(PREFIX.lower()): secret_in(name, path)}
         return values
 
     @model_validator(mode="before")
@@ -299,7 +297,7 @@ class Settings(BaseSettings):
             if not variable.endswith("_FILE"):
                 found[option] = value
             elif not os.environ.get(variable.removesuffix("_FILE")):
-                found[option] = _content(variable.removesuffix("_FILE"), value)
+                found[option] = secret_in(variable.removesuffix("_FILE"), value)
         if not found:
             return values
         key = "KAFKA_OPTIONS" if "KAFKA_OPTIONS" in values else "kafka_options"
@@ -370,8 +368,7 @@ def _refuse_unknown() -> None:
     )
     path = os.environ.get(SETTINGS_FILE)
     if path:
-        with Path(path).open("rb") as file:
-            _refuse_but(fields, tomllib.load(file), f"{path}: ")
+        _refuse_but(fields, settings_in(SETTINGS_FILE, path), f"{path}: ")
 
 
 def _refuse_but(known: set[str], given: Iterable[str], where: str) -> None:
@@ -379,19 +376,6 @@ def _refuse_but(known: set[str], given: Iterable[str], where: str) -> None:
         nearest = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise InvalidInputError(f"{where}{name}: there is no such setting{hint}")
-
-
-def _content(name: str, path: str) -> str:
-    """A secret's, without what is around it. Raises ValueError naming the variable."""
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(_MOST_SECRET_BYTES + 1)
-        text = content.decode("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f"{name}_FILE: {path} cannot be read ({type(exc).__name__})") from None
-    if len(content) > _MOST_SECRET_BYTES:
-        raise ValueError(f"{name}_FILE: {path} is longer than {_MOST_SECRET_BYTES:,} bytes")
-    return text
 
 
 def variable_of(location: tuple[int | str, ...]) -> str:

@@ -27,12 +27,7 @@ from typing import Any
 import aiokafka
 import aiokafka.consumer.fetcher
 from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.errors import (
-    GroupCoordinatorNotAvailableError,
-    KafkaError,
-    NotCoordinatorForGroupError,
-    for_code,
-)
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import (
@@ -68,7 +63,7 @@ class _RawRecords(PartitionRecords):
         """Kafka's cleaner leaves the batch of a marker without the marker; whatever that had ended is gone, too."""
         try:
             return bool(super()._contains_abort_marker(batch))
-        except KafkaError:
+        except aiokafka.errors.KafkaError:
             return False
 
 

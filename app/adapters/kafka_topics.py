@@ -14,6 +14,8 @@ from app.errors import InvalidInputError, UnreachableError
 from topics.spec import TopicSpec
 
 _SECONDS = 30.0
+# Kafka's default of max.compaction.lag.ms, as good as never.
+_UNBOUNDED_MS = 2**63 - 1
 # Whether it was done nobody knows, or somebody else has to come up first.
 _NO_ANSWER = (
     KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's name
@@ -30,6 +32,14 @@ class TopicLayout:
     name: str
     id: str
     partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicCleanup:
+    """Of a topic as it is: Kafka's cleanup.policy, and max.compaction.lag.ms."""
+
+    policy: str
+    compaction_lag_ms: int
 
 
 class TopicAdmin:
@@ -84,16 +94,21 @@ class TopicAdmin:
         kept = int(found["retention.ms"].value)
         return kept if kept >= 0 and "delete" in str(found["cleanup.policy"].value) else None
 
-    def cleanup_policies(self, topics: Sequence[str]) -> dict[str, str]:
-        """The cleanup.policy of each topic, all of which exist."""
+    def cleanups(self, topics: Sequence[str]) -> dict[str, TopicCleanup]:
+        """How each topic, all of which exist, is cleaned up."""
         if not topics:
             return {}
         resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
         try:
             futures = self._admin.describe_configs(resources, request_timeout=_SECONDS)
             return {
-                resource.name: str(future.result()["cleanup.policy"].value)
-                for resource, future in futures.items()
+                resource.name: TopicCleanup(
+                    str(found["cleanup.policy"].value),
+                    int(lag.value)
+                    if (lag := found.get("max.compaction.lag.ms")) is not None
+                    else _UNBOUNDED_MS,
+                )
+                for resource, found in ((resource, future.result()) for resource, future in futures.items())
             }
         except KafkaException as exc:
             raise UnreachableError(

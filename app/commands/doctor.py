@@ -15,7 +15,7 @@ from app.adapters.facebook_connection import facebook_graph
 from app.adapters.facebook_graph import FacebookGraph
 from app.adapters.kafka_client import reachable, require_usable
 from app.adapters.kafka_connection import kafka_connection
-from app.adapters.kafka_topics import TopicAdmin
+from app.adapters.kafka_topics import TopicAdmin, TopicCleanup
 from app.adapters.settings_options import room
 from app.commands.facebook_checks import MOST_ACCOUNTS, accounts_of, fix_of, not_asked, version_finding
 from app.commands.findings import Finding, first_line, have_failed, line_of
@@ -26,7 +26,7 @@ from app.domain.reverse_etl import refuse_own_topics, row_topics
 from app.errors import AudienceSyncError, InvalidInputError
 from app.settings import Settings, load_settings
 from app.web.guard import Access
-from topics.spec import TopicSpec
+from topics.spec import MAX_COMPACTION_LAG_MS, Cleanup, TopicSpec
 
 UNREACHABLE_SECONDS = 30.0
 FACEBOOK_SECONDS: Final = 20.0
@@ -110,7 +110,7 @@ def _topics(settings: Settings, definitions: DefinitionSet | None) -> Iterator[F
     specs = (*settings.catalog.all(), *map(settings.catalog.rows, rows))
     try:
         layouts = admin.layouts(specs)
-        policies = admin.cleanup_policies([name for name, layout in layouts.items() if layout is not None])
+        cleanups = admin.cleanups([name for name, layout in layouts.items() if layout is not None])
     except AudienceSyncError as error:
         yield Finding(
             "topics", "failed", first_line(error), "look at the brokers, and at the rights of the user"
@@ -125,13 +125,15 @@ def _topics(settings: Settings, definitions: DefinitionSet | None) -> Iterator[F
         elif layout is None:
             yield Finding(check, "failed", "does not exist", "`audience-sync topics` creates it")
         elif spec.ours:
-            yield _own_topic(check, spec, layout.partitions, policies[spec.name], settings)
+            yield _own_topic(check, spec, layout.partitions, cleanups[spec.name], settings)
         else:
             yield Finding(check, "ok", f"{layout.partitions} partitions")
 
 
-def _own_topic(check: str, spec: TopicSpec, partitions: int, policy: str, settings: Settings) -> Finding:
-    wanted = spec.partitions or settings.partitions
+def _own_topic(
+    check: str, spec: TopicSpec, partitions: int, cleanup: TopicCleanup, settings: Settings
+) -> Finding:
+    wanted, policy = spec.partitions or settings.partitions, cleanup.policy
     if partitions != wanted:
         text = f"{partitions} partitions, and {wanted} are configured"
         return Finding(
@@ -145,6 +147,13 @@ def _own_topic(check: str, spec: TopicSpec, partitions: int, policy: str, settin
         fix = (
             f"`kafka-configs --alter --topic {spec.name} --add-config cleanup.policy=[{spec.cleanup.value}]`"
         )
+        return Finding(check, "failed", text, fix)
+    if spec.cleanup is not Cleanup.DELETE and cleanup.compaction_lag_ms > MAX_COMPACTION_LAG_MS:
+        text = (
+            f"max.compaction.lag.ms is {cleanup.compaction_lag_ms}, and {MAX_COMPACTION_LAG_MS} at most is needed: older records of "
+            "forgotten people would stay for longer, or for ever"
+        )
+        fix = f"`kafka-configs --alter --topic {spec.name} --add-config max.compaction.lag.ms={MAX_COMPACTION_LAG_MS}`"
         return Finding(check, "failed", text, fix)
     return Finding(check, "ok", f"{partitions} partitions, {policy}")
 

@@ -37,8 +37,14 @@ def command(profile: str, as_json: bool) -> None:
             "`group_id:` names an account, and only people are forgotten: give the user id, an anonymous id or the e-mail "
             f"address of a person (a user id that begins so is written {USER}{ACCOUNT}...)"
         )
-    names = profile_names(profile)
     settings = load_settings()
+    # No call has a longer id: it would be part of it.
+    if len(profile.encode("utf-8", "surrogateescape")) > settings.max_event_bytes:
+        raise InvalidInputError(
+            f"PROFILE has more than {settings.max_event_bytes:,} bytes, which is more than a whole call may have "
+            "(AUDIENCE_SYNC_MAX_EVENT_BYTES): give the id of a person"
+        )
+    names = profile_names(profile)
     connection = kafka_connection(settings)
     reachable(connection, UNREACHABLE_SECONDS)
     admin = TopicAdmin(connection, settings.partitions, settings.replication_factor)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from app.errors import InvalidInputError
+from app.errors import InvalidInputError, kind_and_place
 from app.sandbox.options import SandboxClock, SandboxOptions
 from app.sandbox.routes import add_routes
 from app.sandbox.state import SandboxState
+
+_logger = logging.getLogger(__name__)
+# aiohttp's server quotes requests that it cannot read, with tokens and rows.
+_server_logger = logging.getLogger(f"{__name__}.silent")
+_server_logger.setLevel(logging.CRITICAL)
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_QUERY_BYTES = 8 * 1024 * 1024
@@ -31,6 +38,18 @@ class RunningSandbox:
         await self._runner.cleanup()
 
 
+@web.middleware
+async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Says where a fault of the sandbox itself is, which its server does not."""
+    try:
+        return await handler(request)
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception as exc:
+        _logger.error("the sandbox cannot answer: %s", kind_and_place(exc))  # noqa: TRY400 - its text may be anything
+        raise
+
+
 async def start_sandbox(
     host: str = "127.0.0.1",
     port: int = 0,
@@ -46,10 +65,14 @@ async def start_sandbox(
     options = options or SandboxOptions()
     clock = clock or SandboxClock(options.now)
     state = state or SandboxState(options.match_share)
-    application = web.Application(client_max_size=MAX_BODY_BYTES)
+    application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_told])
     add_routes(application, state, options, clock)
     runner = web.AppRunner(
-        application, access_log=None, shutdown_timeout=STOP_SECONDS, max_line_size=MAX_QUERY_BYTES
+        application,
+        access_log=None,
+        logger=_server_logger,
+        shutdown_timeout=STOP_SECONDS,
+        max_line_size=MAX_QUERY_BYTES,
     )
     await runner.setup()
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import socket
 from dataclasses import dataclass
 from typing import Final
@@ -17,8 +18,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
 
-from app.errors import InvalidInputError
-from app.web.routes import json_response, not_built
+from app.errors import InvalidInputError, kind_and_place
+from app.web.routes import INTERNAL_ERROR, json_response, not_built
+
+_logger = logging.getLogger(__name__)
 
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
@@ -111,7 +114,14 @@ def guard(access: Access) -> Middleware:
         )
         response: web.StreamResponse
         if refused is None:
-            response = await handler(request)
+            try:
+                response = await handler(request)
+            except web.HTTPException:
+                raise
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the worker goes on
+                # The server would say it with the exception's text, were it not silenced for that.
+                _logger.error("a page cannot be answered: %s", kind_and_place(exc))  # noqa: TRY400 - as above
+                response = json_response({"error": "an internal error; the log says more"}, INTERNAL_ERROR)
         else:
             status, reason = refused
             response = json_response({"error": reason}, status)

@@ -22,6 +22,7 @@ from app.domain.partition import AudiencePartition
 from app.domain.profile_ids import holds_personal_data, is_account
 from app.domain.profile_report import as_document, report
 from app.domain.state import ProfileState
+from app.errors import kind_and_place
 from app.web.routes import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAVAILABLE, json_response
 from app.web.worker_view import displayable
 from topics.partitioning import partition_for
@@ -78,9 +79,9 @@ class _ProfilePage:
         try:
             async with self._busy:
                 status, document = await self._find(displayable(request.match_info["id"]))
-        except Exception:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the worker goes on
             # Neither the id nor what was found is repeated.
-            _logger.exception("/profiles cannot be answered")
+            _logger.error("/profiles cannot be answered: %s", kind_and_place(exc))  # noqa: TRY400 - its text may be anything
             status, document = INTERNAL_ERROR, {"error": "an internal error; the log says more"}
         response = json_response(document, status)
         response.headers["Cache-Control"] = "no-store"

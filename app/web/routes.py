@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from app.errors import kind_and_place
 from app.web.metrics import metrics_registry
 from app.web.stats import Stats
 from app.web.worker_view import displayable
@@ -90,8 +91,8 @@ def _page(path: str, answer: Answer) -> list[web.RouteDef]:
         del request
         try:
             return answer()
-        except Exception:
-            _logger.exception("%s cannot be answered", path)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the worker goes on
+            _logger.error("%s cannot be answered: %s", path, kind_and_place(exc))  # noqa: TRY400 - its text may be anything
             return json_response({"error": "an internal error; the log says more"}, INTERNAL_ERROR)
 
     async def not_allowed(request: web.Request) -> web.Response:

@@ -26,6 +26,7 @@ traits:
 """
 TOKEN, SECRET = "EAAzq7tokencanary0123456789", "zq7appsecretcanary"
 USER = "customer-zq7"
+CRASH = "zq7crash@example.com"
 
 # Trait of an identify call -> its value, and the forms of it that must be found nowhere.
 IDENTIFYING: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -244,3 +245,16 @@ def test_a_worker_that_starts_anew_says_no_more(installation: Installation, work
     successor = installation.start_worker()
     installation.wait_until_idle(successor)
     assert found_in(installation, CANARIES, successor) == []
+
+
+def test_of_an_exception_only_type_and_place_are_said(
+    installation: Installation, worker: WorkerProcess
+) -> None:
+    for running in installation.workers:
+        if running.process.poll() is None:
+            assert running.stop() == 0
+    crashing = installation.start_worker(at=("evaluate.flush", 1, f"cannot fold {CRASH}"))
+    installation.produce([{"type": "identify", "userId": f"{USER}-crash", "traits": {"plan": "pro"}}])
+    assert crashing.ended() == 1
+    assert "worker: ended: unexpected ValueError at crashing_worker.py:" in crashing.said
+    assert found_in(installation, [*CANARIES, CRASH]) == []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 
 from tests.integration.installation import Installation, WorkerProcess
+from tests.raw_requests import ask_badly
 
 PAGES = ("/stats", "/metrics", "/health", "/ready", "/profiles/someone")
 
@@ -35,33 +35,20 @@ def pages_of(worker: WorkerProcess) -> Iterator[tuple[str, bytes]]:
             yield path, error.read()
 
 
-def ask_badly(worker: WorkerProcess, canary: str) -> None:
-    """Requests that no web server can read, with the canary in each."""
-    for request in (
-        f"GET /profiles/some {canary} HTTP/1.1\r\n\r\n",
-        f"GET /profiles/\u00e9{canary} HTTP/1.1\r\n\r\n",
-        f"GET /stats HTTP/1.1\r\nAuthorization : Bearer {canary}\r\n\r\n",
-        f"GET /stats HTTP/1.1\r\nCookie: \0{canary}\r\n\r\n",
-        f"GET /stats HTTP/1.1\r\nCookie: {canary}{'x' * 20_000}\r\n\r\n",
-    ):
-        with socket.create_connection(("127.0.0.1", worker.port), timeout=5) as connection:
-            connection.sendall(request.encode())
-            assert b" 400 " in connection.recv(65_536).split(b"\r\n")[0], request
-
-
 def found_in(installation: Installation, canaries: Iterable[str], *alive: WorkerProcess) -> list[str]:
     """Which canary stands where, whatever its case."""
     places = internal_topics(installation)
     assert all(places[topic] for topic in written(installation)), "a search in empty topics finds nothing"
     canaries = tuple(canaries)
     for worker in alive:
-        ask_badly(worker, canaries[0])
-    for number, worker in enumerate(installation.workers):
-        places[f"log of worker {number}"] = worker.log.read_bytes()
+        ask_badly(worker.port, canaries[0])
     for worker in alive:
         for path, page in pages_of(worker):
             assert page, path
             places[path] = page
+    # Last: what has just been asked is in them, too.
+    for number, worker in enumerate(installation.workers):
+        places[f"log of worker {number}"] = worker.log.read_bytes()
     lowered = {place: content.lower() for place, content in places.items()}
     return sorted(
         f"{canary} in {place}"

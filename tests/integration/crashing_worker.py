@@ -1,6 +1,7 @@
-"""A worker that sends itself a signal behind a given step of a commit, or finds that memory has run out.
+"""A worker that sends itself a signal behind a given step of a commit, or finds that memory has run out, or meets
+an exception with a given text.
 
-python crashing_worker.py STEP COUNT SIGNAL|MemoryError     e.g. evaluate.offsets 3 SIGKILL
+python crashing_worker.py STEP COUNT SIGNAL|MemoryError|TEXT     e.g. evaluate.offsets 3 SIGKILL
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def main(step: str, count: int, what: str) -> None:
         if done == step:
             seen += 1
             if seen == count:
+                if what != OUT_OF_MEMORY and what not in signal.Signals.__members__:
+                    raise ValueError(what)
                 print(f"{what} behind {step}", file=sys.stderr, flush=True)
                 if what == OUT_OF_MEMORY:
                     raise MemoryError

@@ -137,17 +137,28 @@ def test_topics_that_are_laid_out_otherwise(examine: Doctor, installation: Insta
     assert len(failed(checks)) == 6
     memberships = installation.catalog.memberships.name
     assert failed(checks)[f"topic {memberships}"]["text"] == "4 partitions, and 8 are configured"
-    _set_cleanup(installation, memberships, "delete")
+    _set(installation, memberships, "cleanup.policy", "delete")
     try:
         status, checks = examine()
         assert (status, set(failed(checks))) == (1, {f"topic {memberships}"})
         assert "cleanup.policy is delete, and compact is needed" in checks[f"topic {memberships}"]["text"]
     finally:
-        _set_cleanup(installation, memberships, "compact")
+        _set(installation, memberships, "cleanup.policy", "compact")
+    lag = "max.compaction.lag.ms"
+    _set(installation, memberships, lag, "604800001")
+    try:
+        status, checks = examine()
+        assert (status, set(failed(checks))) == (1, {f"topic {memberships}"})
+        assert f"{lag} is 604800001, and 604800000 at most" in checks[f"topic {memberships}"]["text"]
+        assert f"--topic {memberships} --add-config {lag}=604800000`" in checks[f"topic {memberships}"]["fix"]
+        _set(installation, memberships, lag, "86400000")
+        assert examine()[0] == 0
+    finally:
+        _set(installation, memberships, lag, "604800000")
 
 
-def _set_cleanup(installation: Installation, topic: str, policy: str) -> None:
-    entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
+def _set(installation: Installation, topic: str, name: str, value: str) -> None:
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     admin = AdminClient({"bootstrap.servers": installation.bootstrap_servers})
     for future in admin.incremental_alter_configs([resource]).values():

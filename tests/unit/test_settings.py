@@ -128,6 +128,7 @@ def test_no_words_of_pydantic_reach_a_user(monkeypatch: pytest.MonkeyPatch) -> N
         ("partition = 4", "did you mean partitions?"),
         ("partitions = ", "is not TOML"),
         ("[x]", "no such setting"),
+        ("partitions = 4\n" + "#" * 1_048_576, "is longer than 1,048,576 bytes"),
     ],
 )
 def test_a_wrong_settings_file_is_named(

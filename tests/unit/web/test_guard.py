@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -30,7 +31,7 @@ async def pages(host: str, token: str | None) -> AsyncIterator[Client]:
     )
     worker = FakeWorker(audiences=["vips"])
     application.add_routes(routes(Stats(worker.view()), lambda: True, lambda: None))
-    application.add_routes([web.post("/act", _act), not_found_route()])
+    application.add_routes([web.post("/act", _act), web.get("/broken", _broken), not_found_route()])
     async with TestClient(TestServer(application, host="127.0.0.1")) as client:
         yield client
 
@@ -38,6 +39,10 @@ async def pages(host: str, token: str | None) -> AsyncIterator[Client]:
 async def _act(request: web.Request) -> web.Response:
     del request
     return web.Response(text="done")
+
+
+async def _broken(request: web.Request) -> web.Response:
+    raise RuntimeError(request.query_string)
 
 
 @pytest.mark.parametrize(
@@ -151,3 +156,15 @@ async def test_what_is_not_built_is_refused_by_name(method: str, path: str, name
     async with pages(EVERYWHERE, TOKEN) as client:
         assert (await client.request(method, path)).status == 401
         assert (await client.request(method, path, headers=BEARER)).status == 501
+
+
+async def test_a_page_that_fails_is_told_by_type_and_place(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
+    try:
+        async with pages("127.0.0.1", None) as client:
+            answer = await client.get("/broken?zq7query")
+            assert (answer.status, answer.headers["Server"]) == (500, "audience-sync")
+    finally:
+        logging.getLogger("aiohttp").setLevel(logging.NOTSET)
+    assert "a page cannot be answered: RuntimeError at test_guard.py:" in caplog.text
+    assert "zq7query" not in caplog.text

@@ -170,7 +170,9 @@ async def test_other_methods_are_refused(site: Site) -> None:
         assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_an_error_says_nothing_of_the_profile(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_says_nothing_of_the_profile(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(profile: str) -> None:
         raise RuntimeError(profile)
 
@@ -178,3 +180,5 @@ async def test_an_error_says_nothing_of_the_profile(site: Site, monkeypatch: pyt
         monkeypatch.setattr(partition, "copy_of", broken)
     status, document = await site.get("user_1")
     assert (status, document) == (500, {"error": "an internal error; the log says more"})
+    assert "/profiles cannot be answered: RuntimeError at " in caplog.text
+    assert "user_1" not in caplog.text
