@@ -215,7 +215,7 @@ def _audience_gone() -> list[ErrorRow]:
 
     deleted = (
         "The Facebook audience was deleted, or the token lost its right to it: give the right back, "
-        "or connect another audience with facebook.audience_id."
+        "connect another audience with facebook.audience_id, or have another one made with `audience-sync audiences create`."
     )
     return [
         row(100, 33, Scope.AUDIENCE, deleted),
