@@ -341,7 +341,7 @@ def test_a_worker_ends_where_all_that_comes_would_be_a_dead_letter(run: Run, bur
         end = bury(100)
         run.wait(lambda end=end: run.committed(0) == end)
     end = bury(100)
-    for _ in range(4):
+    for _ in range(2):
         assert worker.ended() == 1
         assert "records of" in worker.said
         assert "in a row, in partition 0, became dead letters" in worker.said
@@ -368,7 +368,7 @@ def test_a_worker_ends_where_nothing_can_be_read_between_its_stages(run: Run, bu
     worker.stop(signal.SIGKILL)
     run.bury_in(topic, 59)
     run.bury_in(topic, 300)
-    for _ in range(3):
+    for _ in range(2):
         worker = run.installation.start_worker(instance="slot", settings=settings)
         run.workers.append(worker)
         assert worker.ended() == 1
