@@ -10,7 +10,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from app.domain.normalization import Normalized, normalize_email, normalize_mobile_id
+from app.domain.normalization import Normalized, normalize_email
+from app.domain.normalization_text import normalize_device_id
 from app.domain.profile_ids import EMAIL, MOBILE, anonymous_profile, user_profile
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _profiles_of(text: str) -> Iterator[str]:
     for profile in (user_profile(text), anonymous_profile(text)):
         if profile is not None:
             yield profile
-    for prefix, normalize in ((EMAIL, normalize_email), (MOBILE, normalize_mobile_id)):
+    for prefix, normalize in ((EMAIL, normalize_email), (MOBILE, normalize_device_id)):
         found = normalize(text)
         if isinstance(found, Normalized):
             yield f"{prefix}{found.value}"

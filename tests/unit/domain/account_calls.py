@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.domain import identity_calls
 from tests.unit.domain.identity_calls import TELLING
 from tests.unit.domain.identity_oracle import NamedCall
-from tests.unit.domain.random_cases import (
+from tests.unit.domain.random_definitions import (
     Defined,
     comparisons,
     conditions,

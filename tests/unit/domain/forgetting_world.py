@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.membership import Change, MembershipDelta
 from tests.unit.domain.identity_cluster import Cluster
-from tests.unit.domain.random_cases import instant
+from tests.unit.domain.random_definitions import instant
 
 DEVICES = [f"38400000-8cf0-11bd-b23e-10b96e40000{number}" for number in range(3)]
 USERS = ["u0", "u1", "u2"]

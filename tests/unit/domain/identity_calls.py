@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.unit.domain.brute_force import Call
 from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.identity_oracle import Identifier, NamedCall
-from tests.unit.domain.random_cases import START, Defined, anything, data, instant, scalars
+from tests.unit.domain.random_cases import data, scalars
+from tests.unit.domain.random_definitions import START, Defined, anything, instant
 
 # What tells one history from two, whoever they are of.
 TELLING: list[dict[str, Any]] = [

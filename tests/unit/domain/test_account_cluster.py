@@ -17,7 +17,7 @@ from tests.unit.domain.brute_force_values import DAY
 from tests.unit.domain.identity_calls import digest, histories
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import NamedCall
-from tests.unit.domain.random_cases import Defined
+from tests.unit.domain.random_definitions import Defined
 from tests.unit.domain.test_identity_cluster import PEOPLE, key_of, run
 
 slow_enough = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

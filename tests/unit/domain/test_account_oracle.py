@@ -13,7 +13,7 @@ from tests.unit.domain.account_oracle import AccountOracle
 from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.identity_calls import FEW, digest, histories
 from tests.unit.domain.identity_oracle import NamedCall
-from tests.unit.domain.random_cases import Defined
+from tests.unit.domain.random_definitions import Defined
 
 slow_enough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

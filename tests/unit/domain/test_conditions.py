@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.domain.conditions import compile_audiences
-from app.domain.definitions import Document, parse_definitions
 from app.domain.event_conditions import Need
 from app.domain.funnels import MAX_CHARACTERS, MAX_MATCHED, MAX_MATCHED_ITEMS, MAX_PAIRED, MAX_PAIRED_ITEMS
 from app.domain.plan import Plan
-from app.domain.room import PROFILE_EVENTS, Room
+from app.domain.room import PROFILE_EVENTS
 from app.domain.state import NEVER, ProfileState
 from app.errors import InvalidInputError
 from schemas.audience import (
@@ -137,15 +135,6 @@ def test_a_funnel_keeps_what_is_younger_than_its_parents_and_few_where_all_are_c
     assert needs(path="a.$", same_as="a") == few(MAX_MATCHED_ITEMS)
     assert needs(path="a.$", not_equals={"same_as": "a"}) == few(MAX_PAIRED_ITEMS)
     assert needs(same_as="a.$") == needs(any_of={"same_as": "a.$"}) == few(MAX_PAIRED_ITEMS)
-
-
-def test_a_setting_says_how_many_events_funnels_keep() -> None:
-    then = {"event": "B", "where": {"a": {"at_least": {"same_as": "a"}}}}
-    defined = [{"name": "F", "when": {"event": "A", "then": then}}, {"name": "G", **event(within="9d")}]
-    audiences = parse_definitions([Document("audiences.yaml", json.dumps({"audiences": defined}))]).audiences
-    plan = compile_audiences(audiences, room=Room(funnel_events=7))
-    most = {plan.feeds[feed].event: need.most for feed, need in plan.needs.items()}
-    assert most == {"A": 7, "B": 7, "Order Completed": PROFILE_EVENTS}
 
 
 def test_a_shared_feed_keeps_what_all_its_conditions_need() -> None:

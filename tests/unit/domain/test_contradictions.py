@@ -14,15 +14,8 @@ from app.domain.definitions import Document, parse_definitions
 from app.domain.explanation import verdicts
 from app.domain.state import ProfileState
 from tests.unit.domain.brute_force_values import DAY, HOUR
-from tests.unit.domain.random_cases import (
-    EVENTS,
-    Case,
-    Defined,
-    conditions,
-    histories,
-    numbered,
-    spans,
-)
+from tests.unit.domain.random_cases import Case, histories
+from tests.unit.domain.random_definitions import EVENTS, Defined, conditions, numbered, spans
 from tests.unit.domain.test_explanation import partition_of
 
 # Few and alike, so that they contradict each other.

@@ -24,7 +24,8 @@ from tests.unit.domain.identity_calls import FEW, MANY, definitions, histories
 from tests.unit.domain.identity_calls import line_of as named_line_of
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import NamedCall
-from tests.unit.domain.random_cases import CASES, EARLY, START, Defined, line_of
+from tests.unit.domain.random_cases import CASES, EARLY, line_of
+from tests.unit.domain.random_definitions import START, Defined
 
 slow_enough = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -18,7 +18,8 @@ from schemas.membership import Change
 from schemas.profile import MARKER, VERSION, ProfileEvent
 from tests.unit.domain.brute_force import Oracle
 from tests.unit.domain.brute_force_values import DAY, HOUR
-from tests.unit.domain.random_cases import CASES, EARLY, START, Defined, line_of
+from tests.unit.domain.random_cases import CASES, EARLY, line_of
+from tests.unit.domain.random_definitions import START, Defined
 
 slow_enough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 of_each_kind = pytest.mark.parametrize("kind", CASES)

@@ -29,8 +29,9 @@ from schemas.audience import AllOf, AnyOf, EventCondition, Not
 from schemas.profile import MARKER, VERSION, ProfileEvent
 from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.plans import START, call
-from tests.unit.domain.random_cases import CASES, EARLY, Case, Defined, instant, line_of
-from tests.unit.domain.random_cases import START as BEGIN
+from tests.unit.domain.random_cases import CASES, EARLY, Case, line_of
+from tests.unit.domain.random_definitions import START as BEGIN
+from tests.unit.domain.random_definitions import Defined, instant
 
 LATER = 30 * DAY
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from schemas.membership import Change
 from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.forgetting_world import USERS, Sent, anything, line, values_of
 from tests.unit.domain.identity_cluster import Cluster
-from tests.unit.domain.random_cases import START, Defined
+from tests.unit.domain.random_definitions import START, Defined
 from tests.unit.domain.test_forgetting_cluster import left_of
 from tests.unit.domain.test_identity_cluster import cluster_of
 
@@ -48,18 +49,28 @@ def test_no_answer_to_what_was_asked_before_erases_what_is_somebody_elses_by_now
     live(Random(seed))
 
 
-def live(random: Random) -> None:
-    cluster = cluster_of(SHOP, 3, 2)
-    sent, now = Sent(cluster), START
+def begun(defined: Defined) -> tuple[Cluster, Sent, int]:
+    """Three partitions, all clocks of which have started now."""
+    cluster = cluster_of(defined, 3, 2)
     for lane in (0, 1):
-        cluster.marker(now, lane)
+        cluster.marker(START, lane)
     cluster.settle()
+    return cluster, Sent(cluster), START
+
+
+def anything_or_delete(random: Random, share: float) -> dict[str, Any]:
+    """A call, and so often somebody is forgotten."""
+    if random.random() < share:
+        return {"type": "delete", "userId": random.choice(USERS)}
+    return anything(random)
+
+
+def live(random: Random) -> None:
+    cluster, sent, now = begun(SHOP)
     requests = [{"type": "delete", "userId": user} for user in random.sample(USERS, random.randrange(3))]
     for number in range(40):
         now += random.choice([1, 1_000, HOUR])
-        call = (
-            {"type": "delete", "userId": random.choice(USERS)} if random.random() < 0.08 else anything(random)
-        )
+        call = anything_or_delete(random, 0.08)
         if number >= 40 - len(requests):
             call = requests[number - 40]
         cluster.call(random.randrange(2), line(now, **call), forgetful=True)
@@ -147,16 +158,10 @@ def test_an_absent_audience_lets_go_of_the_forgotten_when_it_is_back(seed: int) 
 
 
 def live_through_definitions(random: Random) -> None:
-    cluster = cluster_of(SHOP, 3, 2)
-    sent, now = Sent(cluster), START
-    for lane in (0, 1):
-        cluster.marker(now, lane)
-    cluster.settle()
+    cluster, sent, now = begun(SHOP)
     for _ in range(40):
         now += random.choice([1, 1_000, HOUR])
-        call = (
-            {"type": "delete", "userId": random.choice(USERS)} if random.random() < 0.12 else anything(random)
-        )
+        call = anything_or_delete(random, 0.12)
         cluster.call(random.randrange(2), line(now, **call), forgetful=True)
         meddle(cluster, sent, random)
         if random.random() < 0.04:
@@ -204,16 +209,10 @@ def test_whoever_had_left_before_a_merge_is_removed(seed: int) -> None:
 
 def live_where_exits_are_not_told(random: Random) -> None:
     """In the end all users are forgotten: only what is known of somebody else may be left."""
-    cluster = cluster_of(KEEPING, 3, 2)
-    sent, now = Sent(cluster), START
-    for lane in (0, 1):
-        cluster.marker(now, lane)
-    cluster.settle()
+    cluster, sent, now = begun(KEEPING)
     for _ in range(40):
         now += random.choice([1, 1_000, HOUR])
-        call = (
-            {"type": "delete", "userId": random.choice(USERS)} if random.random() < 0.1 else anything(random)
-        )
+        call = anything_or_delete(random, 0.1)
         cluster.call(random.randrange(2), line(now, **call), forgetful=True)
         meddle(cluster, sent, random)
     for user in USERS:

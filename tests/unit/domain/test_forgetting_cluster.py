@@ -17,7 +17,7 @@ from tests.unit.domain.brute_force_values import DAY
 from tests.unit.domain.identity_calls import histories, line_of, telling
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import Identifier, NamedCall
-from tests.unit.domain.random_cases import START, Defined, instant
+from tests.unit.domain.random_definitions import START, Defined, instant
 from tests.unit.domain.test_identity_cluster import PEOPLE, cluster_of, key_of
 
 slow_enough = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

@@ -4,6 +4,7 @@ by the time that it arrives.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from schemas.membership import Cause, Change
 from schemas.profile import CALL, FORGET, MOVED, VERSION, Linking, ProfileEvent
 from tests.unit.domain.forgetting_world import DEVICES, Sent, line
 from tests.unit.domain.identity_calls import digest
-from tests.unit.domain.random_cases import START, Defined
+from tests.unit.domain.random_definitions import START, Defined
 from tests.unit.domain.test_forgetting import AT, LANE, World
 from tests.unit.domain.test_forgetting_cluster import left_of
 from tests.unit.domain.test_identity_cluster import cluster_of
@@ -42,6 +43,12 @@ class Apart:
 
     def call(self, at: int, lane: int = 0, **call: Any) -> None:
         self.cluster.call(lane, line(START + at, **call), forgetful=True)
+
+    def live(self, first: int, lives: Sequence[dict[str, Any]]) -> None:
+        """One call after the other, all of whose consequences are there before the next."""
+        for at, call in enumerate(lives, first):
+            self.call(at, **call)
+            self.cluster.settle()
 
     def says(self, partition: int, most: int = 99) -> None:
         """It reads so many records, and what comes of them is committed."""
@@ -263,9 +270,7 @@ def test_who_was_forgotten_beside_somebody_else_keeps_the_removal_that_waits() -
         {"userId": world.user, "anonymousId": world.anonymous, "type": "identify"},
         {"userId": world.user, "type": "delete"},
     ]
-    for at, said in enumerate(lives, 2):
-        world.call(at, **said)
-        world.cluster.settle()
+    world.live(2, lives)
     sent.let_go()
     assert not sent.values
     visitor = [one for one in world.cluster.deltas if one.profile == f"{ANONYMOUS}{world.anonymous}"]
@@ -316,9 +321,7 @@ def test_whom_a_leaving_person_took_over_leaves_where_exits_are_not_told() -> No
         {"userId": world.user, "email": world.email, "type": "identify"},
         {"userId": world.user, "type": "delete"},
     ]
-    for at, said in enumerate(lives, 3):
-        world.call(at, **said)
-        world.cluster.settle()
+    world.live(3, lives)
     sent.let_go()
     assert not sent.values
     world.finish()

@@ -20,7 +20,7 @@ from tests.unit.domain.brute_force_values import DAY
 from tests.unit.domain.identity_calls import FEW, MANY, definitions, digest, histories, line_of
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import Identifier, IdentityOracle, NamedCall
-from tests.unit.domain.random_cases import START, Defined
+from tests.unit.domain.random_definitions import START, Defined
 
 slow_enough = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 

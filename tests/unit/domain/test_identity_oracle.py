@@ -11,7 +11,7 @@ from app.domain.simulation import Transition, simulate
 from tests.unit.domain.brute_force_values import DAY, HOUR
 from tests.unit.domain.identity_calls import FEW, MANY, definitions, digest, histories, line_of
 from tests.unit.domain.identity_oracle import IdentityOracle, NamedCall
-from tests.unit.domain.random_cases import Defined
+from tests.unit.domain.random_definitions import Defined
 
 slow_enough = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 

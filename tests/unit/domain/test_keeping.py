@@ -18,7 +18,7 @@ from app.domain.keeping import LEAST_CHARACTERS, Keeping
 from app.domain.operators import predicate
 from app.domain.plan import Plan
 from app.domain.profile_states import ProfileStates
-from app.domain.room import VALUE_CHARACTERS, VALUE_ITEMS, Cuts, Room
+from app.domain.room import PROFILE_EVENTS, VALUE_CHARACTERS, VALUE_ITEMS, Cuts, Room
 from app.domain.state import MAX_STATE_BYTES, FeedState, ProfileState, TraitState
 from app.domain.values import restored, text_of
 from schemas.audience import Operator
@@ -309,3 +309,12 @@ def test_numbers_of_a_hundred_digits_and_more_are_none_for_aggregates(
         when: dict[str, Any] = {"event": "E", function: {"property": "r", "not_equals": 0}, **window}
         assert bool(seen(when, did(r=number))) is enters
     assert seen({"event": "E", "where": {"r": {"not_equals": 0}}}, did(r=number)) == ENTERS
+
+
+def test_a_setting_says_how_many_events_funnels_keep() -> None:
+    then = {"event": "B", "where": {"a": {"at_least": {"same_as": "a"}}}}
+    plan = plan_with(
+        Room(funnel_events=7), {"any": [{"event": "A", "then": then}, {"event": "C", "within": "9d"}]}
+    )
+    most = {plan.feeds[feed].event: need.most for feed, need in plan.needs.items()}
+    assert most == {"A": 7, "B": 7, "C": PROFILE_EVENTS}

@@ -42,6 +42,7 @@ PHONE = hashlib.sha256(b"+491701234567").hexdigest()
         (b'{"userId":"frida@example.com"}', EMAIL),
         (b'{"userId":"+491701234567"}', PHONE),
         (b'{"context":{"device":{"advertisingId":"%b"}}}' % DEVICE.upper().encode(), f"madid:{DEVICE}"),
+        (b'{"context":{"device":{"advertisingId":"AB-1"}}}', "madid:ab-1"),
     ],
 )
 def test_an_identifier_is_found_wherever_it_stands(raw: bytes, profile: str) -> None:
