@@ -49,6 +49,7 @@ from app.domain.normalization_text import (
     Outcome,
     Unusable,
     hashed,
+    is_mobile_id,
     normalize_device_id,
     sha256_hex,
     text_of,
@@ -160,8 +161,6 @@ _ZIP_DIGITS: Final = 5
 
 _PLAIN_EMAIL: Final = re.compile(r"[a-z0-9._%+-]+@(?:[a-z0-9-]+\.)+[a-z0-9-]+")
 _NEVER_IN_DOMAIN: Final = re.compile(r"[!-,/:-@\[-^`{-~]")  # ASCII punctuation but - . _
-# Not hexadecimal alone: advertising ids with other letters are among Meta's examples.
-_MOBILE_ID: Final = re.compile(r"[0-9a-z]{8}(?:-[0-9a-z]{4}){3}-[0-9a-z]{12}")
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
 _NO_LETTER: Final = Unusable("holds no letter")
@@ -317,7 +316,7 @@ def normalize_mobile_id(value: object) -> Outcome:
     a name, or 32 letters and digits, which are as likely the MD5 of something else, do not.
     """
     outcome = normalize_device_id(value)
-    if isinstance(outcome, Normalized) and not _MOBILE_ID.fullmatch(str(outcome.value)):
+    if isinstance(outcome, Normalized) and not is_mobile_id(outcome.value):
         return Unusable("a mobile advertising id is 8-4-4-4-12 letters a-z and digits, with hyphens between")
     return outcome
 

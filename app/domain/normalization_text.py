@@ -124,6 +124,8 @@ def hashed(value: object, rule: Callable[[str], str | Unusable]) -> Outcome:
 
 
 _DEVICE_ID: Final = re.compile(r"[0-9a-z-]+")
+# Not hexadecimal alone: advertising ids with other letters are among Meta's examples.
+_MOBILE_ID: Final = re.compile(r"[0-9a-z]{8}(?:-[0-9a-z]{4}){3}-[0-9a-z]{12}")
 
 
 def normalize_device_id(value: object) -> Outcome:
@@ -137,3 +139,8 @@ def normalize_device_id(value: object) -> Outcome:
     if not identifier.strip("0-"):
         return Unusable("only zeros: what every device reports whose owner opted out of tracking")
     return Normalized(identifier, identifier)
+
+
+def is_mobile_id(value: object) -> bool:
+    """Whether it has the form of an advertising id, in lower case: nothing else is sent in the clear under that name."""
+    return isinstance(value, str) and _MOBILE_ID.fullmatch(value) is not None

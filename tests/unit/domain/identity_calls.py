@@ -41,8 +41,15 @@ def telling(draw: st.DrawFn) -> Defined:
 definitions = telling() | anything().filter(lambda defined: "engage" not in defined.audiences)
 
 
+def advertising_id(number: int) -> str:
+    """Of the form without which none is sent."""
+    return f"m{number:07}-0000-0000-0000-000000000000"
+
+
 def names(kind: str, count: int) -> list[Identifier]:
-    letter = {"user": "u", "email": "e", "anon": "a", "madid": "m"}[kind]
+    if kind == "madid":
+        return [(kind, advertising_id(number)) for number in range(1, count + 1)]
+    letter = {"user": "u", "email": "e", "anon": "a"}[kind]
     return [(kind, f"{letter}{number}") for number in range(1, count + 1)]
 
 

@@ -17,7 +17,15 @@ from app.domain.definitions import parse_definitions
 from app.domain.identity import all_aliases
 from tests.unit.domain.brute_force import Call
 from tests.unit.domain.brute_force_values import DAY
-from tests.unit.domain.identity_calls import FEW, MANY, definitions, digest, histories, line_of
+from tests.unit.domain.identity_calls import (
+    FEW,
+    MANY,
+    advertising_id,
+    definitions,
+    digest,
+    histories,
+    line_of,
+)
 from tests.unit.domain.identity_cluster import Cluster
 from tests.unit.domain.identity_oracle import Identifier, IdentityOracle, NamedCall
 from tests.unit.domain.random_definitions import START, Defined
@@ -26,10 +34,31 @@ slow_enough = settings(max_examples=100, deadline=None, suppress_health_check=li
 
 # Nobody's identifiers are anybody else's, and nobody has too many: then the order of calls cannot matter.
 PEOPLE: list[list[Identifier]] = [
-    [("user", "u1"), ("email", "e1"), ("anon", "a1"), ("anon", "a2"), ("madid", "m1"), ("email", "e2")],
-    [("user", "u2"), ("anon", "a3"), ("anon", "a4"), ("anon", "a5"), ("madid", "m2"), ("email", "e3")],
-    [("email", "e4"), ("email", "e5"), ("anon", "a6"), ("madid", "m3"), ("madid", "m4"), ("anon", "a7")],
-    [("anon", "a8"), ("anon", "a9"), ("madid", "m5")],
+    [
+        ("user", "u1"),
+        ("email", "e1"),
+        ("anon", "a1"),
+        ("anon", "a2"),
+        ("madid", advertising_id(1)),
+        ("email", "e2"),
+    ],
+    [
+        ("user", "u2"),
+        ("anon", "a3"),
+        ("anon", "a4"),
+        ("anon", "a5"),
+        ("madid", advertising_id(2)),
+        ("email", "e3"),
+    ],
+    [
+        ("email", "e4"),
+        ("email", "e5"),
+        ("anon", "a6"),
+        ("madid", advertising_id(3)),
+        ("madid", advertising_id(4)),
+        ("anon", "a7"),
+    ],
+    [("anon", "a8"), ("anon", "a9"), ("madid", advertising_id(5))],
 ]
 
 
@@ -164,7 +193,7 @@ def test_identifiers_that_people_share_make_no_ring_and_no_profile_of_two_users(
         assert max(map(kinds.count, kinds)) <= 2 * 5
 
 
-@pytest.mark.parametrize("beside", [("user", "u1"), ("madid", "m1"), ("email", "e1")])
+@pytest.mark.parametrize("beside", [("user", "u1"), ("madid", advertising_id(1)), ("email", "e1")])
 @pytest.mark.parametrize("partitions", [1, 2, 5])
 def test_a_burst_of_new_identifiers_finds_no_more_room_than_there_is(
     beside: Identifier, partitions: int
@@ -192,9 +221,12 @@ def test_a_burst_of_new_identifiers_finds_no_more_room_than_there_is(
 def test_who_is_refused_goes_on_asking_for_others(partitions: int) -> None:
     """Twelve devices' ids want to a user who has room for five; those left over are linked to something else then."""
     cluster = cluster_of(Defined({"audience": {"when": {"event": "A"}}}), partitions, 1)
-    pairs: list[list[Identifier]] = [[("user", "u1"), ("madid", "m1")]]
-    pairs += [[("anon", f"a{number}"), ("madid", "m1")] for number in range(12)]
-    rounds = [pairs, [[("anon", f"a{number}"), ("madid", f"n{number}")] for number in range(12)]]
+    pairs: list[list[Identifier]] = [[("user", "u1"), ("madid", advertising_id(1))]]
+    pairs += [[("anon", f"a{number}"), ("madid", advertising_id(1))] for number in range(12)]
+    rounds = [
+        pairs,
+        [[("anon", f"a{number}"), ("madid", advertising_id(100 + number))] for number in range(12)],
+    ]
     for number, names in enumerate(name for one in rounds for name in [*one, None]):
         if names is None:
             cluster.settle()
@@ -202,11 +234,13 @@ def test_who_is_refused_goes_on_asking_for_others(partitions: int) -> None:
         call = Call("page", "", START + number, START + number, f"m{number}")
         cluster.call(0, line_of(NamedCall(call, names)))
     for number in range(12):
-        device, owner = (cluster.owner(f"{kind}{number}") for kind in ("madid:n", "anonymous_id:a"))
+        device, owner = map(
+            cluster.owner, (f"madid:{advertising_id(100 + number)}", f"anonymous_id:a{number}")
+        )
         # The user has room for four more devices, too.
         assert owner in (device, "u1")
     assert sum(cluster.owner(f"anonymous_id:a{number}") == "u1" for number in range(12)) == 5
-    assert sum(cluster.owner(f"madid:n{number}") == "u1" for number in range(12)) == 4
+    assert sum(cluster.owner(f"madid:{advertising_id(100 + number)}") == "u1" for number in range(12)) == 4
 
 
 def test_profiles_that_ask_each_other_at_once_become_one() -> None:
@@ -215,7 +249,7 @@ def test_profiles_that_ask_each_other_at_once_become_one() -> None:
         cluster = cluster_of(
             Defined({"audience": {"when": {"event": "A", "count": {"at_least": 3}}}}), partitions, 3
         )
-        ring = [("anon", "a1"), ("madid", "m1"), ("email", "e1"), ("anon", "a1")]
+        ring = [("anon", "a1"), ("madid", advertising_id(1)), ("email", "e1"), ("anon", "a1")]
         for number, pair in enumerate(pairwise(ring)):
             call = Call("track", "", START, START, f"m{number}", event="A")
             cluster.call(number, line_of(NamedCall(call, list(pair))))
@@ -228,9 +262,9 @@ def test_whoever_asks_knows_all_identifiers_that_were_found_on_the_way(partition
     """The e-mail address and the device of the last calls are new: they ask on in the name of who named them."""
     cluster = cluster_of(Defined({"audience": {"when": {"event": "A"}}}), partitions, 1)
     calls: list[list[Identifier]] = [
-        [("user", "u1"), ("anon", "a1"), ("madid", "m1")],
+        [("user", "u1"), ("anon", "a1"), ("madid", advertising_id(1))],
         [("user", "u2"), ("email", "e2"), ("anon", "a1")],  # u1's: refused
-        [("email", "e3"), ("anon", "a3"), ("madid", "m1")],  # u1 takes the matter over
+        [("email", "e3"), ("anon", "a3"), ("madid", advertising_id(1))],  # u1 takes the matter over
     ]
     for number, names in enumerate(calls):
         call = Call("page", "", START + number, START + number, f"m{number}")
@@ -240,7 +274,7 @@ def test_whoever_asks_knows_all_identifiers_that_were_found_on_the_way(partition
     assert {name: cluster.owner(key) for name, key in keys.items()} == {
         name: "u2" if name in ("u2", "e2") else "u1" for name in keys
     }
-    people = {"u1": ("u1", "a1", "m1", "e3", "a3"), "u2": ("u2", "e2")}
+    people = {"u1": ("u1", "a1", advertising_id(1), "e3", "a3"), "u2": ("u2", "e2")}
     for user, known in people.items():
         state = cluster.nodes[cluster.partition_of(user)].engine.states.find(user)
         assert all_aliases(state).keys() == {keys[name] for name in known}
@@ -259,11 +293,11 @@ def test_what_is_found_on_the_way_takes_room(partitions: int) -> None:
             ("user", "u1"),
             ("email", f"e{number}"),
             ("anon", f"a{number}"),
-            ("madid", "m1"),
+            ("madid", advertising_id(1)),
         ]
         cluster.call(0, line_of(NamedCall(call, names)))
     cluster.settle()
-    assert cluster.owner(key_of(("madid", "m1"))) == "u1"
+    assert cluster.owner(key_of(("madid", advertising_id(1)))) == "u1"
     for kind in ("email", "anon"):
         owned = [number for number in range(8) if cluster.owner(key_of((kind, f"{kind[0]}{number}"))) == "u1"]
         assert owned == [0, 1, 2, 3, 4]

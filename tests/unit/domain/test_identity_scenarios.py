@@ -21,6 +21,8 @@ from tests.unit.domain.identity_lines import (
 )
 from tests.unit.domain.plans import DAY, FACEBOOK, START, plan_of
 
+DEVICE = "38400000-8cf0-11bd-b23e-10b96e40000d"
+
 # --- Segment's own examples ---
 
 
@@ -114,27 +116,29 @@ def test_without_user_id_and_email_the_earliest_anonymous_id_is_the_name(first: 
 def test_a_merge_that_ends_a_membership_is_a_line_of_the_survivor() -> None:
     """The anonymous one had never ordered; the person has."""
     plan = plan_of({**NEVER, "include_anonymous": True})
-    lines = [page(0, anon="a1"), order(1, user="u1"), identify(2, user="u1", anon="a1", madid="m1")]
+    lines = [page(0, anon="a1"), order(1, user="u1"), identify(2, user="u1", anon="a1", madid=DEVICE)]
     assert transitions(plan, *lines) == [(0, "a1", True), (2, "u1", False)]
     worker = Worker(plan)
-    worker.feed(page(0, anon="a1", madid="m1"), order(1, user="u1"))
+    worker.feed(page(0, anon="a1", madid=DEVICE), order(1, user="u1"))
     deltas = worker.feed(identify(2, user="u1", anon="a1"))
     assert changes(deltas) == [
         ("anonymous_id:a1", "exited", 2),
         ("u1", "entered", 1),
         ("u1", "exited", 2),
     ]
-    assert deltas[-1].rows == {"audience_0": [{"EXTERN_ID": "u1", "MADID": "m1"}]}, "what was sent is removed"
+    assert deltas[-1].rows == {"audience_0": [{"EXTERN_ID": "u1", "MADID": DEVICE}]}, (
+        "what was sent is removed"
+    )
     assert worker.partition.members("audience_0") == 0
 
 
 def test_a_survivor_who_is_a_member_already_sends_the_new_identifiers() -> None:
     plan = plan_of({**ORDERED, "include_anonymous": True})
     worker = Worker(plan)
-    worker.feed(order(0, anon="a1", madid="m1"), order(1, user="u1"))
+    worker.feed(order(0, anon="a1", madid=DEVICE), order(1, user="u1"))
     left, updated = worker.feed(identify(2, user="u1", anon="a1"))
     assert changes([left, updated]) == [("anonymous_id:a1", "exited", 2), ("u1", "updated", 2)]
-    assert updated.rows == {"audience_0": [{"EXTERN_ID": "u1", "MADID": "m1"}]}
+    assert updated.rows == {"audience_0": [{"EXTERN_ID": "u1", "MADID": DEVICE}]}
     assert transitions(plan, order(0, anon="a1"), order(1, user="u1"), identify(2, user="u1", anon="a1")) == [
         (0, "a1", True),
         (1, "u1", True),
@@ -219,15 +223,14 @@ def test_a_device_that_belongs_to_somebody_brings_its_new_anonymous_id_along() -
     """Who is linked ranks above who asks: the profile takes the matter over."""
     plan = plan_of(TWICE)
     lines = [
-        order(0, user="u1", madid="m1"),
-        order(1, anon="a2", madid="m1"),
+        order(0, user="u1", madid=DEVICE),
+        order(1, anon="a2", madid=DEVICE),
     ]
     assert transitions(plan, *lines) == [(1, "u1", True)]
 
 
 def test_an_advertising_id_that_finds_no_room_is_sent_all_the_same_and_makes_its_profile_count() -> None:
-    madid = "38400000-8cf0-11bd-b23e-10b96e40000d"
-    calls = [page(day, anon=f"a{day}", madid=madid) for day in range(7)]
+    calls = [page(day, anon=f"a{day}", madid=DEVICE) for day in range(7)]
     assert transitions(plan_of(NEVER), *calls) == [(0, "a0", True), (5, "a5", True), (6, "a6", True)]
 
 
@@ -251,16 +254,16 @@ def test_a_refused_email_drops_the_device_behind_it_however_often_it_comes(times
     calls = [
         order(0, user="user_1"),
         order(1, user="user_2", email="two@example.com"),
-        page(2, madid="38400000-8cf0-11bd-b23e-10b96e40000d"),
+        page(2, madid=DEVICE),
         *(
             order(
                 3 + number,
                 user="user_1",
                 email="two@example.com",
-                madid="38400000-8cf0-11bd-b23e-10b96e40000d",
+                madid=DEVICE,
             )
             for number in range(times)
         ),
     ]
     found = transitions(plan_of(NEVER), *calls)
-    assert found == [(2, "madid:38400000-8cf0-11bd-b23e-10b96e40000d", True)]
+    assert found == [(2, f"madid:{DEVICE}", True)]

@@ -73,14 +73,27 @@ def test_older_identifiers_are_bounded() -> None:
     assert [row["EMAIL"] for row in rows(delta)] == ["e4", "e0", "e1", "e2", "e3"]
 
 
+DEVICE = "38400000-8cf0-11bd-b23e-10b96e40000d"
+
+
+def test_a_device_that_may_be_anything_is_not_sent() -> None:
+    """An advertising id goes in the clear: what has another form may be a phone number or a name."""
+    engine = Engine()
+    for number, device in enumerate(("6505551212", DEVICE, "john-smith")):
+        identify(engine, START + number, MADID=device)
+    engine.order(START + HOUR)
+    (delta,) = engine.deltas()
+    assert rows(delta) == [{"EXTERN_ID": "user_1"}, {"EXTERN_ID": "user_1", "MADID": DEVICE}]
+
+
 def test_a_profile_that_becomes_eligible_enters_with_its_past() -> None:
     engine = Engine()
     device = "anonymous_id:a1"
     engine.order(START, device)
     assert engine.deltas() == []
-    identify(engine, START + DAY, device, MADID="m")
+    identify(engine, START + DAY, device, MADID=DEVICE)
     (delta,) = engine.deltas()
-    assert (delta.at, rows(delta)) == (START + DAY, [{"MADID": "m"}])
+    assert (delta.at, rows(delta)) == (START + DAY, [{"MADID": DEVICE}])
     engine.marker(START + 40 * DAY)
     assert short(engine.deltas()) == [(device, "exited", START + 30 * DAY)]
 
