@@ -51,8 +51,12 @@ def test_people_are_the_same_in_four_partitions_and_through_crashes(
     installation = Installation(bootstrap_servers, topic_prefix, AUDIENCES, source_partitions=2)
     try:
         installation.produce_raw(source_records(named, 2))
-        for step in ("evaluate.offsets", "evaluate.commit", "resolve.flush"):
-            worker = installation.start_worker(instance="slot-1", at=(step, 3, signal.SIGKILL))
+        # Resolve's comes first, while there is something to resolve for certain, and in more batches than three.
+        small = {"AUDIENCE_SYNC_POLL_RECORDS": "500"}
+        for step in ("resolve.flush", "evaluate.offsets", "evaluate.commit"):
+            worker = installation.start_worker(
+                instance="slot-1", at=(step, 3, signal.SIGKILL), settings=small
+            )
             assert worker.ended() == -signal.SIGKILL, worker.said
         survivor = installation.start_worker(instance="slot-1")
         installation.wait_until_idle(survivor)
